@@ -1,0 +1,284 @@
+"""Finds the configuration file, reads it and those it includes, and puts the environment on top."""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from dotenv import dotenv_values
+from platformdirs import user_config_path
+
+from modelhost.config.schema import Config, ModelConfig
+from modelhost.errors import ConfigError
+from modelhost.structs import Struct
+
+FILE_NAME = "modelhost.toml"
+NOT_KEYS = ("MODELHOST_CONFIG", "MODELHOST_PARENT")
+"""Variables with our prefix that are no keys of the file."""
+
+STARTER = "the starter configuration"
+
+_REFERENCE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Loaded(Struct):
+    """A configuration with where it came from."""
+
+    config: Config
+    path: Path | None
+    """The file; None for the starter configuration."""
+    origins: dict[str, Path] = {}
+    """For each model the file that defines it."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return STARTER if self.path is None else str(self.path)
+
+    def folder_of(self, model: str) -> Path:
+        """Where a model's relative paths start."""
+        return self.origins[model].parent if model in self.origins else Path.cwd()
+
+
+def find_config(asked: str | Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Give the file to read: asked for, MODELHOST_CONFIG, working directory, user's folder; None means the starter."""
+    for named, by in ((asked, "--config"), (environ.get("MODELHOST_CONFIG"), "MODELHOST_CONFIG")):
+        if named:
+            if not Path(named).is_file():
+                raise ConfigError(f"{by} names {named}, which is not a file")
+            return Path(named).absolute()
+    for folder in (Path.cwd(), user_config_path("modelhost")):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    return None
+
+
+def load_config(asked: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read the configuration. Raises `ConfigError`."""
+    environ = os.environ if environ is None else environ
+    path = find_config(asked, environ)
+    if path is None:
+        raw = tomllib.loads(files("modelhost.config").joinpath("starter.toml").read_text())
+        origins: dict[str, Path] = {}
+        seen = environ
+    else:
+        raw, origins = _read_all(path)
+        seen = {**{k: v or "" for k, v in dotenv_values(path.parent / ".env").items()}, **environ}
+    name = STARTER if path is None else str(path)
+    warnings = _override(raw, seen)
+    raw = _interpolate(raw, seen, origins, name)
+    _check_keys(raw, origins, name)
+    _apply_defaults(raw)
+    config = _convert(raw, origins, name)
+    _check_names(config, name)
+    return Loaded(config=config, path=path, origins=origins, warnings=tuple(warnings))
+
+
+def _read_all(path: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Read a file and what it includes; the including file wins, and no model may be defined twice."""
+    raw = _read(path)
+    origins = dict.fromkeys(raw.get("models", {}), path)
+    merged: dict[str, Any] = {}
+    for included in _included(raw.get("include", ()), path):
+        inner, inner_origins = _read_all(included)
+        for model in inner_origins.keys() & origins.keys():
+            raise ConfigError(f"{path}: models.{model} is also defined in {inner_origins[model]}; remove one")
+        origins |= inner_origins
+        _merge(merged, inner)
+    _merge(merged, raw)
+    return merged, origins
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _included(patterns: Any, path: Path) -> Iterator[Path]:
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        if patterns != ():
+            raise ConfigError(f"{path}: include must be a list of file names")
+        return
+    for pattern in patterns:
+        folder, name = (path.parent / pattern).parent, Path(pattern).name
+        found = sorted(folder.glob(name))
+        if not found and not re.search(r"[*?\[]", pattern):
+            raise ConfigError(f"{path}: include names {pattern}, which is not there")
+        yield from (file for file in found if file != path)
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
+    """Put MODELHOST_A__B=value at a.b; gives a warning for each variable that names no key."""
+    warnings = []
+    known = {"server": Config.__annotations__, "defaults": {}, "models": {}, "routes": {}}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith("MODELHOST_") or variable in NOT_KEYS:
+            continue
+        keys = variable.removeprefix("MODELHOST_").lower().split("__")
+        if len(keys) < 2 or keys[0] not in known:
+            warnings.append(
+                f"{variable} names no key; write MODELHOST_SERVER__PORT for server.port, for example"
+            )
+            continue
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        table = raw
+        for key in keys[:-1]:
+            spelt = next((name for name in table if name.lower().replace("-", "_") == key.replace("-", "_")), key)
+            table = table.setdefault(spelt, {})
+        table[keys[-1]] = value
+    return warnings
+
+
+def _interpolate(raw: dict[str, Any], environ: Mapping[str, str], origins: dict[str, Path], name: str) -> Any:
+    """Replace ${NAME} in every string; models that are not enabled may name what is not set."""
+
+    def walk(value: Any, at: tuple[str, ...]) -> Any:
+        if isinstance(value, dict):
+            if at[:1] == ("models",) and len(at) == 2 and value.get("enabled") is False:
+                return value
+            return {key: walk(inner, (*at, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [walk(inner, at) for inner in value]
+        return _REFERENCE.sub(lambda match: expand(match, at), value) if isinstance(value, str) else value
+
+    def expand(match: re.Match[str], at: tuple[str, ...]) -> str:
+        if match[1]:
+            return f"${{{match[2]}}}"
+        if match[2] not in environ:
+            where = origins.get(at[1], name) if at[0] == "models" else name
+            raise ConfigError(
+                f"{where}: {'.'.join(at)} needs the environment variable {match[2]}, which is not set; "
+                "set it, or put it into a .env file beside the configuration"
+            )
+        return environ[match[2]]
+
+    return walk(raw, ())
+
+
+def _check_keys(raw: dict[str, Any], origins: dict[str, Path], name: str) -> None:
+    """Refuse keys nobody knows, with what is allowed there: clearer than the decoder's own message."""
+
+    def check(table: Any, kind: type, at: str, where: Any, beside: tuple[str, ...] = ()) -> None:
+        if not isinstance(table, dict):
+            return
+        allowed = [key for key in kind.__struct_fields__ if key not in beside]  # type: ignore[attr-defined]
+        for key in table.keys() - set(allowed):
+            near = get_close_matches(key, allowed, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"{where}: unknown key {at}{key}; {hint}allowed here: {', '.join(allowed)}")
+
+    check(raw, Config, "", name)
+    for section in ("server", "defaults"):
+        check(raw.get(section), Config.__annotations__[section], f"{section}.", name)
+    defaults = raw.get("defaults")
+    if isinstance(defaults, dict):
+        check(defaults.get("models"), ModelConfig, "defaults.models.", name, beside=("plugin", "options", "aliases"))
+    models = raw.get("models")
+    for model, table in (models if isinstance(models, dict) else {}).items():
+        check(table, ModelConfig, f"models.{model}.", origins.get(model, name))
+
+
+def _apply_defaults(raw: dict[str, Any]) -> None:
+    defaults = raw.get("defaults")
+    shared = defaults.get("models") if isinstance(defaults, dict) else None
+    models = raw.get("models")
+    if not isinstance(shared, dict) or not isinstance(models, dict):
+        return
+    for table in models.values():
+        if isinstance(table, dict):
+            for key, value in shared.items():
+                table.setdefault(key, value)
+
+
+def _convert(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Config:
+    try:
+        return msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        problem, _, at = str(error).partition(" - at `$.")
+        key = at.rstrip("`")
+        where: Any = name
+        if key.startswith("models"):
+            # msgspec does not say which entry of a table is meant; find it by trying each.
+            key, problem, where = _blame_model(raw, origins, name) or (key, problem, name)
+        raise ConfigError(f"{where}: {key or 'the file'}: {_plainly(problem)}{_choices(key)}") from None
+
+
+def _blame_model(raw: dict[str, Any], origins: dict[str, Path], name: str) -> tuple[str, str, Any] | None:
+    for model, table in raw["models"].items():
+        try:
+            msgspec.convert({model: table}, Config.__annotations__["models"])
+        except msgspec.ValidationError as error:
+            problem, _, at = str(error).partition(" - at `$")
+            inner = at.rstrip("`").removeprefix("[...]")
+            if at.startswith("key"):
+                problem = "a name is letters, digits and . _ : / -, and starts with a letter or digit"
+            return f"models.{model}{'' if at.startswith('key') else inner}", problem, origins.get(model, name)
+    return None
+
+
+def _plainly(problem: str) -> str:
+    for theirs, ours in (
+        ("Expected `object`", "expected a table"),
+        ("Object missing required field", "missing"),
+        ("Expected ", "expected "),
+        ("Invalid enum value", "not a known value:"),
+    ):
+        problem = problem.replace(theirs, ours)
+    return problem
+
+
+def _choices(key: str) -> str:
+    """Name the allowed values of a key that has a fixed set of them."""
+    parts = key.split(".")
+    if parts[0] == "server":
+        kind: type = Config.__annotations__["server"]
+    elif parts[0] == "models":
+        kind = ModelConfig
+    else:
+        return ""
+    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
+        if field.name == parts[-1]:
+            kinds = getattr(field.type, "types", (field.type,))
+            values = [str(v) for k in kinds if isinstance(k, msgspec.inspect.LiteralType) for v in k.values]
+            return f"; allowed: {', '.join(values)}" if values else ""
+    return ""
+
+
+def _check_names(config: Config, name: str) -> None:
+    """Refuse two models under one name, and routes to models that are not there."""
+    owner: dict[str, str] = dict.fromkeys(config.models)  # type: ignore[arg-type]
+    for model, settings in config.models.items():
+        for alias in settings.aliases:
+            if alias in owner:
+                taken = f"an alias of {owner[alias]}" if owner[alias] else "a model"
+                raise ConfigError(f"{name}: models.{model}.aliases: {alias!r} is already {taken}")
+            owner[alias] = model
+    for ability, names in config.routes.items():
+        for target in names:
+            if target not in owner:
+                raise ConfigError(
+                    f"{name}: routes.{ability}: there is no model {target!r}; there are: {', '.join(owner) or 'none'}"
+                )

@@ -1,0 +1,96 @@
+"""Every key the host knows; a plugin's own keys stand under `[models.NAME.options]`."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
+
+from modelhost.backend import Run
+from modelhost.structs import Struct
+from modelhost.types import Ability
+
+Seconds = Annotated[float, Meta(ge=0)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+"""What models and aliases may be called."""
+
+
+class ServerConfig(Struct, forbid_unknown_fields=True):
+    """`[server]`: the host itself."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond this machine only with `allow_unauthenticated`."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 takes a free one."""
+    allow_unauthenticated: bool = False
+    """Let anybody who can reach `host` use the models, when that is not this machine alone."""
+    local_only: bool = False
+    """Refuse every model whose requests would leave this machine."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged."""
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """For people or for machines; `auto` is console on a terminal and JSON elsewhere."""
+    threads: Annotated[int, Meta(ge=1)] | None = None
+    """CPU threads to divide among the running models; by default one less than there are cores."""
+    max_body_mb: Annotated[float, Meta(gt=0)] = 4.0
+    """Largest JSON request, in MiB."""
+    strict: bool = False
+    """Refuse unknown fields of a request, in place of naming them in `x-modelhost-ignored`."""
+    request_id_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "x-request-id"
+    """Header that carries the request's id, in and out."""
+    request_timeout: Annotated[float, Meta(gt=0)] = 600.0
+    """Seconds a request may take, with waiting and loading."""
+    hold_status: Seconds = 5.0
+    """Seconds a stream waits for its first event before the status goes out; until then a failure has its true status."""
+    drain_seconds: Seconds = 30.0
+    """Seconds running requests get to finish when the host is told to stop."""
+    worker_timeout: Annotated[float, Meta(gt=0)] = 60.0
+    """Seconds without a sign of life after which a worker is ended."""
+    cancel_grace: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds a backend gets to stop working on what was cancelled before its worker is ended."""
+
+
+class ModelConfig(Struct, forbid_unknown_fields=True):
+    """`[models.NAME]`: one model; all but `plugin` and `options` may also stand in `[defaults.models]`."""
+
+    plugin: str
+    """Which plugin runs it; `modelhost plugins` lists them."""
+    options: dict[str, Any] = {}
+    """The plugin's own options."""
+    aliases: tuple[Name, ...] = ()
+    """Other names it answers to."""
+    enabled: bool = True
+    """Whether it is served at all."""
+    preload: bool = False
+    """Load it when the host starts, not on first use."""
+    run: Run | None = None
+    """Where it runs: `process` (isolated) or `inline`; by default what the plugin says."""
+    python: str | None = None
+    """Another interpreter to run it with: that of a virtual environment which has the plugin."""
+    env: dict[str, str] = {}
+    """Environment variables of its worker."""
+    devices: tuple[str, ...] = ()
+    """GPUs it may see, as in CUDA_VISIBLE_DEVICES; empty means all."""
+    download: Literal["auto", "pull", "never"] = "auto"
+    """When missing weights are fetched: when the model loads, only on `modelhost pull`, or never."""
+    abilities: tuple[Ability, ...] | None = None
+    """Serve only these of its abilities."""
+    concurrency: Annotated[int, Meta(ge=1)] | None = None
+    """Run at most this many requests at once; never more than the backend takes."""
+
+
+class DefaultsConfig(Struct, forbid_unknown_fields=True):
+    """`[defaults]`: what models have unless they say otherwise."""
+
+    models: dict[str, Any] = {}
+    """Keys of `[models.NAME]`."""
+
+
+class Config(Struct, forbid_unknown_fields=True):
+    """The whole file."""
+
+    include: tuple[str, ...] = ()
+    """Other files to read, relative to this one; may be patterns."""
+    server: ServerConfig = ServerConfig()
+    defaults: DefaultsConfig = DefaultsConfig()
+    models: dict[Name, ModelConfig] = {}
+    routes: dict[Ability, tuple[str, ...]] = field(default_factory=dict)
+    """For an ability the models that serve requests without a `model`: the first, then its fallbacks."""

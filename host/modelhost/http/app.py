@@ -1,0 +1,70 @@
+"""The application: routes, limits and error handling, around a host."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, asgi
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.types import ControllerRouterHandler
+
+from modelhost.host import ModelHost
+from modelhost.http.chat import chat_completions
+from modelhost.http.errors import answer_error
+from modelhost.http.health import health, livez, readyz
+from modelhost.http.models import (
+    list_models,
+    list_plugins,
+    list_workers,
+    load_model,
+    show_model,
+    show_worker,
+    unload_model,
+)
+
+ROUTES: tuple[ControllerRouterHandler, ...] = (
+    chat_completions,
+    list_models,
+    load_model,
+    show_model,
+    unload_model,
+    list_plugins,
+    list_workers,
+    show_worker,
+    health,
+    livez,
+    readyz,
+)
+
+
+def make_app(host: ModelHost) -> Litestar:
+    """Make the application of a host; starts and stops the host with itself."""
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        host.start()
+        try:
+            yield
+        finally:
+            await host.stop()
+
+    return Litestar(
+        [*ROUTES, *_mounted(host)],
+        state=State({"host": host}, deep_copy=False),
+        lifespan=[lifespan],
+        request_max_body_size=int(host.config.server.max_body_mb * 2**20),
+        exception_handlers={HTTPException: answer_error, Exception: answer_error},
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _mounted(host: ModelHost) -> list[ControllerRouterHandler]:
+    """Mount the applications that extensions bring at `/x/<name>`."""
+    mounted: list[ControllerRouterHandler] = []
+    for implementation in host.extensions.hook.app.get_hookimpls():
+        app: Any = implementation.function()
+        if app is not None:
+            mounted.append(asgi(f"/x/{implementation.plugin_name}", is_mount=True, copy_scope=True)(app))
+    return mounted

@@ -1,0 +1,393 @@
+"""The body of a chat request, and what of it the model is asked.
+
+Every field of OpenAI's schema is here: those that change no answer are accepted, those that would and cannot be honoured are
+refused by name. Beyond them the extensions that local models are asked for.
+"""
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from modelhost.errors import BadInputError, UnsupportedError
+from modelhost.structs import Struct
+from modelhost.types import (
+    AudioPart,
+    Blob,
+    GenerateRequest,
+    ImagePart,
+    Message,
+    Part,
+    ResponseFormat,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+)
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Text = Annotated[str, Meta(max_length=4096)]
+
+
+class TextContent(Struct, tag_field="type", tag="text"):
+    """Words."""
+
+    text: str
+
+
+class RefusalContent(Struct, tag_field="type", tag="refusal"):
+    """What an assistant said when it refused."""
+
+    refusal: str
+
+
+class ImageUrl(Struct):
+    """A picture as a `data:` URL."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class ImageContent(Struct, tag_field="type", tag="image_url"):
+    """A picture."""
+
+    image_url: ImageUrl
+
+
+class InputAudio(Struct):
+    """A recording in base64."""
+
+    data: str
+    format: str = ""
+
+
+class AudioContent(Struct, tag_field="type", tag="input_audio"):
+    """A recording."""
+
+    input_audio: InputAudio
+
+
+class FileContent(Struct, tag_field="type", tag="file"):
+    """A file; no backend reads them."""
+
+    file: dict[str, Any]
+
+
+Content = TextContent | RefusalContent | ImageContent | AudioContent | FileContent
+
+
+class CalledFunction(Struct):
+    """Which function a past turn called, and with what."""
+
+    name: str
+    arguments: str
+
+
+class PastCall(Struct):
+    """A tool call of a past turn."""
+
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
+class ChatMessage(Struct):
+    """A turn. Keys that are not here are ignored: clients send back what SDKs gave them, with nulls of all kinds."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Content] | None = None
+    name: str | None = None
+    tool_calls: list[PastCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    thinking: str | None = None
+
+
+class FunctionDefinition(Struct):
+    """A function the model may call."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolDefinition(Struct):
+    """A tool; functions are the only kind."""
+
+    function: FunctionDefinition
+    type: Literal["function"] = "function"
+
+
+class NamedFunction(Struct):
+    """A function by name."""
+
+    name: str
+
+
+class NamedTool(Struct, tag_field="type", tag="function"):
+    """A tool the model must call."""
+
+    function: NamedFunction
+
+
+class AllowedToolNames(Struct):
+    """Some of the tools."""
+
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool]
+
+
+class AllowedTools(Struct, tag_field="type", tag="allowed_tools"):
+    """Tools the model may choose from."""
+
+    allowed_tools: AllowedToolNames
+
+
+class JsonSchema(Struct):
+    """The schema an answer must satisfy."""
+
+    name: str
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextFormat(Struct, tag_field="type", tag="text"):
+    """Any text."""
+
+
+class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
+    """Any JSON object."""
+
+
+class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
+    """JSON of a schema."""
+
+    json_schema: JsonSchema
+
+
+class StreamOptions(Struct):
+    """What a stream holds beside its text."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class ChatBody(Struct):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=10_000)]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Fraction | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    stop: str | Annotated[list[Text], Meta(max_length=16)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    tools: Annotated[list[ToolDefinition], Meta(max_length=128)] | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | AllowedTools | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    # Would change the answer, and nothing here can: refused unless they say what is the case anyway.
+    audio: str | dict[str, Any] | None = None
+    modalities: list[str] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    web_search_options: dict[str, Any] | None = None
+    moderation: dict[str, Any] | None = None
+    functions: list[Any] | None = None
+    function_call: Any = None
+    # Change nothing in the answer of a host of one's own.
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+    prediction: Any = None
+    # Ours.
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    min_p: Fraction | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    ignore_eos: bool | None = None
+    include_thinking: bool | None = None
+    enable_safety: bool | None = None
+    language: str | None | UnsetType = UNSET
+
+    def to_request(self) -> GenerateRequest:
+        """Give what a backend is asked. Raises `RequestError` for what cannot be honoured."""
+        self._refuse_what_nobody_can()
+        messages = tuple(_message(message, at) for at, message in enumerate(self.messages))
+        if isinstance(self.audio, str):
+            messages = _with_audio(messages, _decoded(self.audio, "audio"))
+        return GenerateRequest(
+            messages=messages,
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            repeat_penalty=self.repeat_penalty,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logit_bias=_biases(self.logit_bias),
+            seed=self.seed,
+            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+            ignore_eos=bool(self.ignore_eos),
+            n=self.n or 1,
+            logprobs=bool(self.logprobs),
+            top_logprobs=self.top_logprobs or 0,
+            tools=() if self.tool_choice == "none" else tuple(_tool(tool) for tool in self.tools or ()),
+            tool_choice=self._choice(),
+            parallel_tool_calls=self.parallel_tool_calls is not False,
+            response_format=_format(self.response_format),
+            reasoning_effort=self.reasoning_effort,
+            language=self.language or None,
+            enable_safety=bool(self.enable_safety),
+        )
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with its usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def _refuse_what_nobody_can(self) -> None:
+        if self.stream_options and not self.stream:
+            raise BadInputError("stream_options is for streams; set stream to true", param="stream_options")
+        if self.top_logprobs and not self.logprobs:
+            raise BadInputError("top_logprobs needs logprobs to be true", param="top_logprobs")
+        if self.functions or self.function_call not in (None, "none", "auto"):
+            raise UnsupportedError("functions are long deprecated; use tools", param="functions")
+        if isinstance(self.audio, dict) or (self.modalities or ["text"]) != ["text"]:
+            param = "audio" if isinstance(self.audio, dict) else "modalities"
+            raise UnsupportedError("no model here answers chat in sound; use /v1/audio/speech", param=param)
+        for param, value in (("web_search_options", self.web_search_options), ("moderation", self.moderation)):
+            if value is not None:
+                raise UnsupportedError(f"no model here supports {param}", param=param)
+        if self.verbosity not in (None, "medium"):
+            raise UnsupportedError("no model here supports verbosity; ask for it in the messages", param="verbosity")
+        if self.tool_choice not in (None, "auto", "none") and not self.tools:
+            raise BadInputError("tool_choice needs tools", param="tool_choice")
+
+    def _choice(self) -> ToolChoice | None:
+        names = {tool.function.name for tool in self.tools or ()}
+        match self.tool_choice:
+            case None:
+                return None
+            case str(mode):
+                return ToolChoice(mode=mode)  # type: ignore[arg-type]  # the decoder has checked it
+            case NamedTool(function=function):
+                choice = ToolChoice(mode="required", names=(function.name,))
+            case AllowedTools(allowed_tools=allowed):
+                choice = ToolChoice(mode=allowed.mode, names=tuple(tool.function.name for tool in allowed.tools))
+        if not names.issuperset(choice.names):
+            raise BadInputError("tool_choice names a function that is not among the tools", param="tool_choice")
+        return choice
+
+
+def _message(message: ChatMessage, at: int) -> Message:
+    where = f"messages[{at}]"
+    if message.role == "tool" and not message.tool_call_id:
+        raise BadInputError("a tool's answer needs the tool_call_id it answers", param=f"{where}.tool_call_id")
+    if message.content is None and message.role != "assistant":
+        raise BadInputError("this message has no content", param=f"{where}.content")
+    if isinstance(message.content, str):
+        content: tuple[Part, ...] = (TextPart(text=message.content),)
+    else:
+        parts = message.content or []
+        content = tuple(_part(part, f"{where}.content[{number}]") for number, part in enumerate(parts))
+    if message.refusal and not content:
+        content = (TextPart(text=message.refusal),)
+    calls = tuple(
+        ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
+        for call in message.tool_calls or ()
+    )
+    return Message(
+        role=message.role,
+        content=content,
+        name=message.name,
+        reasoning=message.reasoning_content or message.reasoning or message.thinking,
+        tool_calls=calls,
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def _part(part: Content, where: str) -> Part:
+    match part:
+        case TextContent(text=text) | RefusalContent(refusal=text):
+            return TextPart(text=text)
+        case AudioContent(input_audio=audio):
+            return AudioPart(audio=Blob(_decoded(audio.data, f"{where}.input_audio.data")), format=audio.format)
+        case ImageContent(image_url=image):
+            kind, data = _data_url(image.url, f"{where}.image_url.url")
+            return ImagePart(image=Blob(data), media_type=kind, detail=image.detail)
+    raise UnsupportedError("no model here reads files; send their text", param=where)
+
+
+def _data_url(url: str, where: str) -> tuple[str, bytes]:
+    head, comma, data = url.partition(",")
+    if not head.startswith("data:") or not comma or not head.endswith(";base64"):
+        raise UnsupportedError("this host fetches nothing; send the picture as data:image/png;base64,…", param=where)
+    return head.removeprefix("data:").removesuffix(";base64") or "image/png", _decoded(data, where)
+
+
+def _decoded(data: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadInputError("not valid base64", param=where) from None
+
+
+def _with_audio(messages: tuple[Message, ...], audio: bytes) -> tuple[Message, ...]:
+    """Put a top-level recording into the last turn of the user."""
+    for at in range(len(messages) - 1, -1, -1):
+        if messages[at].role == "user":
+            content = (*messages[at].content, AudioPart(audio=Blob(audio)))
+            return (*messages[:at], msgspec.structs.replace(messages[at], content=content), *messages[at + 1 :])
+    raise BadInputError("audio needs a message of the user", param="audio")
+
+
+def _biases(biases: dict[str, float] | None) -> dict[int, float] | None:
+    if biases is None:
+        return None
+    try:
+        return {int(token): bias for token, bias in biases.items() if bias}
+    except ValueError:
+        raise BadInputError("the keys of logit_bias are token ids", param="logit_bias") from None
+
+
+def _tool(tool: ToolDefinition) -> Tool:
+    function = tool.function
+    return Tool(
+        name=function.name,
+        description=function.description or "",
+        parameters=function.parameters,
+        strict=bool(function.strict),
+    )
+
+
+def _format(form: TextFormat | JsonObjectFormat | JsonSchemaFormat | None) -> ResponseFormat | None:
+    match form:
+        case JsonObjectFormat():
+            return ResponseFormat(kind="json_object")
+        case JsonSchemaFormat(json_schema=asked):
+            return ResponseFormat(
+                kind="json_schema", name=asked.name, schema=asked.schema, strict=bool(asked.strict)
+            )
+    return None

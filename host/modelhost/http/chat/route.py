@@ -1,0 +1,39 @@
+"""The chat route."""
+
+from contextlib import aclosing
+from typing import Any, cast
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.response import Stream
+
+from modelhost.http.chat.answer import Completion
+from modelhost.http.chat.body import ChatBody
+from modelhost.http.leaving import CancelledWhenGone
+from modelhost.http.reading import JsonBody, host_of, request_id_of
+from modelhost.http.streaming import event_stream
+
+_body = JsonBody(ChatBody)
+
+
+@post("/v1/chat/completions", status_code=200, summary="Continue a conversation")
+async def chat_completions(request: Request[Any, Any, Any], body: bytes) -> Response[bytes] | Stream:
+    """OpenAI's chat: whole or as a stream, with tools and reasoning where the model has them."""
+    asked, headers = _body.read(request, body)
+    router = host_of(request).router
+    wanted = asked.to_request()
+    context = router.context(request_id_of(request))
+    completion = Completion(
+        context.request_id,
+        n=wanted.n,
+        thinking=bool(asked.include_thinking),
+        include_usage=asked.include_usage,
+    )
+    events = router.call("generate", asked.model, wanted, context)
+    if asked.stream:
+        return await event_stream(request, completion.chunks(events, lambda: context.served_by), headers)
+    with CancelledWhenGone(request):
+        async with aclosing(cast(Any, events)):
+            answer = await completion.whole(events)
+    answer["model"] = context.served_by
+    return Response(msgspec.json.encode(answer), media_type="application/json", headers=headers)

@@ -1,0 +1,133 @@
+"""The only module that knows HTTP statuses: every failure becomes OpenAI's error envelope."""
+
+import math
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from modelhost import errors
+from modelhost.errors import ModelhostError, RequestError
+from modelhost.logs import host_log
+
+_log = host_log()
+
+
+class ClientGoneError(ModelhostError):
+    """The client has left; nobody reads the answer."""
+
+    code = "client_closed_request"
+
+
+_STATUSES: dict[type[ModelhostError], int] = {
+    errors.UnknownModelError: 404,
+    errors.OverQuotaError: 429,
+    errors.RequestError: 400,
+    errors.NotReadyError: 503,
+    errors.OverloadedError: 503,
+    errors.DeadlineError: 504,
+    errors.BackendCrashedError: 502,
+    errors.ServiceError: 500,
+    ClientGoneError: 499,
+}
+"""The most specific class counts."""
+
+
+def status_of(error: ModelhostError) -> int:
+    """Give the HTTP status of an error."""
+    return next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
+
+
+def envelope(error: ModelhostError) -> dict[str, Any]:
+    """Give the JSON body of an error."""
+    if isinstance(error, errors.OverQuotaError):
+        kind = "rate_limit_error"
+    elif isinstance(error, RequestError):
+        kind = "invalid_request_error"
+    else:
+        kind = "server_error"
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+
+
+def error_event(error: Exception) -> bytes:
+    """Give a failure as a server-sent event, for a stream whose status has already gone out."""
+    return b"data: " + msgspec.json.encode(envelope(as_modelhost_error(error))) + b"\n\n"
+
+
+def as_modelhost_error(error: Exception) -> ModelhostError:
+    """Turn whatever was raised into an error that may be told; its own text is told only where it is ours."""
+    match error:
+        case ModelhostError():
+            return error
+        case msgspec.ValidationError():
+            return _invalid(error)
+        case msgspec.DecodeError():
+            return errors.BadInputError("the body is not valid JSON", code="invalid_json")
+        case RecursionError():
+            return errors.BadInputError("the body is nested too deeply", code="invalid_json")
+    return errors.BackendFailedError("something went wrong in the host; its log says where", code="internal_error")
+
+
+_FIELD = re.compile(r"field `([^`]*)`")
+
+
+def _invalid(error: msgspec.ValidationError) -> ModelhostError:
+    """Name the field as OpenAI does: `messages[0].content`."""
+    problem, _, at = str(error).partition(" - at `$")
+    param = at.rstrip("`").lstrip(".") or None
+    if match := _FIELD.search(problem):
+        param = f"{param}.{match[1]}" if param else match[1]
+    code = "missing_required_parameter" if "missing required field" in problem else "invalid_value"
+    return errors.BadInputError(problem, param=param, code=code)
+
+
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer any exception that a route raised."""
+    if isinstance(error, HTTPException):
+        return _answer_http(request, error)
+    told = as_modelhost_error(error)
+    status = status_of(told)
+    if status >= 500:
+        facts = {"error": type(error).__name__, "code": told.code, "status": status}
+        if not isinstance(error, ModelhostError):
+            facts["place"] = _place(error)
+        _log.error("request failed", request_id=request.scope.get("modelhost.request_id", ""), **facts)
+    headers = {"x-should-retry": "true" if told.retry else "false"}
+    if told.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(told.retry_after)))
+    return _answer(status, envelope(told), headers)
+
+
+_REASONS = {
+    404: ("not_found", "there is no {method} {path} here"),
+    405: ("method_not_allowed", "{path} does not take {method}"),
+    413: ("request_too_large", "the body is larger than this host takes here"),
+    415: ("unsupported_media_type", "send the body as application/json"),
+}
+
+
+def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer what the framework refused by itself."""
+    status = error.status_code
+    if status >= 500:
+        _log.error("request failed", request_id=request.scope.get("modelhost.request_id", ""), status=status)
+    code, text = _REASONS.get(status, ("invalid_request", error.detail))
+    path = request.scope["path"][:200]
+    message = text.format(method=request.scope["method"], path=path) if status in _REASONS else text
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() in ("allow", "retry-after")}
+    return _answer(status, body, {"x-should-retry": "false", **headers})
+
+
+def _answer(status: int, body: Any, headers: dict[str, str]) -> Response[bytes]:
+    return Response(msgspec.json.encode(body), status_code=status, media_type="application/json", headers=headers)
+
+
+def _place(error: Exception) -> str:
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frame.tb_lineno}" if frame else "?"

@@ -1,0 +1,113 @@
+"""Server-sent events: the status waits for the first event, a failure is told, and the line is kept alive."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, cast
+
+from litestar import Request
+from litestar.response import Stream
+
+from modelhost.http.errors import error_event
+from modelhost.http.leaving import CancelledWhenGone
+from modelhost.http.reading import host_of
+from modelhost.mailbox import Mailbox
+
+HEARTBEAT = 15.0
+"""Seconds of silence after which a comment is sent, so that no proxy takes the line for dead."""
+
+AHEAD = 256 * 1024
+"""Bytes that may wait for a slow client before the model's call has to wait as well."""
+
+DONE = b"data: [DONE]\n\n"
+
+HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+class _EventStream:
+    """Reads events in a task of its own, so that all that are ready leave in one write."""
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events = events
+        self._waiting = 0
+        self._room: asyncio.Future[None] | None = None
+        self._box: Mailbox[bytes] = Mailbox(on_taken=self._taken)
+        self._answered = False
+        self._last = self._loop.time()
+        self._task = self._loop.create_task(self._fill())
+
+    async def first(self, seconds: float) -> None:
+        """Wait for the first event; raises the failure that comes in its place. From here on failures are events."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._box.ready()
+        except TimeoutError:
+            pass
+        except BaseException:
+            self.close()
+            raise
+        self._answered = True
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        beat = self._loop.call_later(HEARTBEAT, self._beat)
+        self._timer = beat
+        try:
+            while await self._box.ready():
+                yield b"".join(self._box.take_all())
+        finally:
+            self._timer.cancel()
+            self.close()
+
+    def close(self) -> None:
+        """Stop; does not wait, because a cancelled response may not."""
+        self._task.cancel()
+        self._box.close()
+
+    async def _fill(self) -> None:
+        try:
+            async with aclosing(cast(Any, self._events)) as events:
+                async for chunk in events:
+                    self._waiting += len(chunk)
+                    self._last = self._loop.time()
+                    self._box.put(chunk, len(chunk))
+                    while self._waiting > AHEAD:
+                        self._room = self._loop.create_future()
+                        await self._room
+        except Exception as error:
+            if self._answered or self._waiting:
+                self._box.put(error_event(error))
+                self._box.finish()
+            else:
+                self._box.finish(error)
+        else:
+            self._box.finish()
+
+    def _taken(self, size: int) -> None:
+        self._waiting -= size
+        if self._room and not self._room.done():
+            self._room.set_result(None)
+
+    def _beat(self) -> None:
+        quiet = self._loop.time() - self._last
+        if quiet >= HEARTBEAT:
+            self._box.put(b": still at work\n\n")
+            quiet = 0.0
+        self._timer = self._loop.call_later(HEARTBEAT - quiet, self._beat)
+
+
+async def event_stream(
+    request: Request[Any, Any, Any],
+    events: AsyncIterator[bytes],
+    headers: dict[str, str],
+    media_type: str = "text/event-stream",
+) -> Stream:
+    """Answer with a stream of ready bytes. Until the first of them a failure is raised and has its true status."""
+    stream = _EventStream(events)
+    with CancelledWhenGone(request):
+        try:
+            await stream.first(host_of(request).config.server.hold_status)
+        except BaseException:
+            stream.close()
+            raise
+    return Stream(stream.__aiter__(), media_type=media_type, headers={**HEADERS, **headers})

@@ -1,0 +1,163 @@
+"""Carries values from any thread to one reader, which is a coroutine or a plain thread."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """An unbounded queue with an end, read by `for` in a thread or by `async for` on any event loop.
+
+    Writers never block; who must not run ahead of the reader counts what `on_taken` reports. `on_taken(weight)` is
+    called in the reader's thread for each value with a weight, `on_close()` once when the reader stops early.
+    """
+
+    def __init__(
+        self, *, on_taken: Callable[[int], None] | None = None, on_close: Callable[[], None] | None = None
+    ) -> None:
+        self._items: deque[tuple[T, int]] = deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
+        self._finished = False
+        self._error: BaseException | None = None
+        self._on_taken = on_taken
+        self._on_close = on_close
+
+    def put(self, item: T, weight: int = 0) -> None:
+        """Add one value; after the end it is dropped."""
+        with self._changed:
+            if self._finished:
+                return
+            self._items.append((item, weight))
+            waiter = self._wake()
+        _resolve(waiter)
+
+    def put_all(self, items: list[T], weight: int = 0) -> None:
+        """Add values that arrived together; `weight` is of all of them and reported with the last."""
+        if not items:
+            return
+        with self._changed:
+            if self._finished:
+                return
+            self._items.extend((item, 0) for item in items[:-1])
+            self._items.append((items[-1], weight))
+            waiter = self._wake()
+        _resolve(waiter)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Mark the end; the reader gets what is there and then the error, if there is one. Only the first call counts."""
+        with self._changed:
+            if self._finished:
+                return
+            self._finished = True
+            self._error = error
+            waiter = self._wake()
+        _resolve(waiter)
+
+    def fail(self, error: BaseException) -> None:
+        """End the stream with an error from the reader's side: the writer is told to stop."""
+        with self._changed:
+            told = self._finished
+        self.finish(error)
+        if not told and self._on_close:
+            self._on_close()
+
+    def close(self) -> None:
+        """Stop reading: what is left is dropped and the writer is told."""
+        with self._changed:
+            told = self._finished
+            self._finished = True
+            self._items.clear()
+            waiter = self._wake()
+        _resolve(waiter)
+        if not told and self._on_close:
+            self._on_close()
+
+    async def aclose(self) -> None:
+        """Stop reading; there so that `contextlib.aclosing` works."""
+        self.close()
+
+    def _wake(self) -> tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None:
+        waiter, self._waiter = self._waiter, None
+        self._changed.notify()
+        return waiter
+
+    def take_all(self) -> list[T]:
+        """Give everything that is there now, without waiting."""
+        taken = []
+        while self._items:
+            item, weight = self._items.popleft()
+            taken.append(item)
+            if weight and self._on_taken:
+                self._on_taken(weight)
+        return taken
+
+    def _take(self) -> T:
+        item, weight = self._items.popleft()
+        if weight and self._on_taken:
+            self._on_taken(weight)
+        return item
+
+    async def ready(self) -> bool:
+        """Wait until there is a value; False at the end. Raises the error the stream ended with."""
+        while not self._items:
+            if self._finished:
+                if self._error:
+                    raise self._error
+                return False
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
+            with self._changed:
+                if self._items or self._finished:
+                    continue
+                self._waiter = (loop, future)
+            await future
+        return True
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._items or await self.ready():
+            return self._take()
+        raise StopAsyncIteration
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._finished)
+        if self._items:
+            return self._take()
+        if self._error:
+            raise self._error
+        raise StopIteration
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _resolve(waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None) -> None:
+    if waiter is None:
+        return
+    loop, future = waiter
+    if asyncio._get_running_loop() is loop:  # its own thread: no need for the self-pipe, which costs a system call
+        _set(future)
+    else:
+        try:
+            loop.call_soon_threadsafe(_set, future)
+        except RuntimeError:  # the reader's loop has closed: nobody waits any more
+            return
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,137 @@
+"""The plugins on this machine: found by their metadata, described in a process of their own, never imported here."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from platformdirs import user_cache_path
+
+from modelhost.structs import Struct
+from modelhost.worker.describe import Description
+from modelhost.worker.plugin import GROUP
+
+DESCRIBE_SECONDS = 10.0
+"""What a plugin gets to import and describe itself."""
+
+
+class Plugin(Struct):
+    """A plugin with its description, or (quarantined) with the reason why there is none."""
+
+    name: str
+    python: str
+    description: Description | None = None
+    problem: str | None = None
+
+
+def installed() -> dict[str, list[EntryPoint]]:
+    """List the plugins installed beside the host by name; more than one entry is more than one distribution's."""
+    found: dict[str, dict[str, EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, {})[entry.dist.name if entry.dist else "?"] = entry
+    return {name: list(entries.values()) for name, entries in sorted(found.items())}
+
+
+Wanted = dict[tuple[str, str], dict[str, dict[str, Any]]]
+"""(plugin, interpreter) → model → options."""
+
+
+def describe_all(wanted: Wanted) -> dict[tuple[str, str], Plugin]:
+    """Describe plugins and check their models' options; all at once, and none can hurt the others."""
+    if not wanted:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(8, len(wanted))) as executor:
+        described = executor.map(lambda item: _describe(item[0][0], item[0][1], item[1]), wanted.items())
+        return dict(zip(wanted, described, strict=True))
+
+
+def _describe(name: str, python: str, models: dict[str, dict[str, Any]]) -> Plugin:
+    owners = installed().get(name, [])
+    if python == sys.executable and len(owners) != 1:
+        if not owners:
+            problem = f"plugin {name!r} is not installed; installed are: {', '.join(installed()) or 'none'}"
+        else:
+            names = " and ".join(sorted(entry.dist.name if entry.dist else "?" for entry in owners))
+            problem = f"the distributions {names} both bring a plugin {name!r}; uninstall one"
+        return Plugin(name=name, python=python, problem=problem)
+    asked = json.dumps(models, sort_keys=True, default=str)
+    kept = _cache_file(owners[0], asked) if python == sys.executable else None
+    if kept and kept.is_file():
+        try:
+            return Plugin(name=name, python=python, description=msgspec.json.decode(kept.read_bytes(), type=Description))
+        except (OSError, msgspec.MsgspecError):
+            kept.unlink(missing_ok=True)
+    plugin = _ask(name, python, asked)
+    if kept and plugin.description and not _lacks_package(plugin.description):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_suffix(f".{os.getpid()}")
+        unfinished.write_bytes(msgspec.json.encode(plugin.description))
+        unfinished.replace(kept)
+    return plugin
+
+
+def _lacks_package(description: Description) -> bool:
+    """Whether a `package:` source was not installed: it may be by next time, so that answer must not be kept."""
+    return any(
+        source.uri.startswith("package:") and source.path is None
+        for report in description.models.values()
+        for source in report.sources
+    )
+
+
+def _ask(name: str, python: str, asked: str) -> Plugin:
+    problem = None
+    try:
+        process = subprocess.Popen(
+            [python, "-P", "-m", "modelhost.worker", "describe", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Plugin(name=name, python=python, problem=f"{python} cannot be started: {error.strerror}")
+    try:
+        out, _ = process.communicate(asked.encode(), timeout=DESCRIBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return Plugin(name=name, python=python, problem=f"importing it took longer than {DESCRIBE_SECONDS:g} s")
+    try:
+        answer = msgspec.json.decode(out)
+        if "error" in answer:
+            problem = answer["error"]
+        else:
+            return Plugin(name=name, python=python, description=msgspec.convert(answer, Description))
+    except (msgspec.MsgspecError, TypeError):
+        how = (
+            f"was ended by {signal.Signals(-process.returncode).name}"
+            if process.returncode < 0
+            else f"exited with status {process.returncode}"
+        )
+        missing = "" if python == sys.executable else f"; is modelhost installed for {python}?"
+        problem = f"the process that imported it {how} without an answer{missing}"
+    return Plugin(name=name, python=python, problem=problem)
+
+
+def _cache_file(entry: EntryPoint, asked: str) -> Path:
+    """Name the file that keeps a description: another one as soon as interpreter, version, code or options change."""
+    spec = find_spec(entry.module.partition(".")[0])
+    code = [
+        (str(file), file.stat().st_mtime_ns)
+        for folder in (spec.submodule_search_locations or () if spec else ())
+        for file in sorted(Path(folder).rglob("*.py"))
+    ]
+    host = Path(__file__).parent
+    own = [(host / name).stat().st_mtime_ns for name in ("backend.py", "source.py", "worker/describe.py")]
+    version = entry.dist.version if entry.dist else "?"
+    key = json.dumps([sys.executable, sys.version, entry.value, version, code, own, asked])
+    return user_cache_path("modelhost") / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

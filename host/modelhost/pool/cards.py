@@ -1,0 +1,30 @@
+"""The last card of every model, so that what it can do is known before it is loaded."""
+
+import os
+from pathlib import Path
+
+import msgspec
+from platformdirs import user_cache_path
+
+from modelhost.card import ModelCard
+
+
+def _card_file(revision: str) -> Path:
+    return user_cache_path("modelhost") / "cards" / f"{revision}.json"
+
+
+def kept_card(revision: str) -> ModelCard | None:
+    """Give the card a model had when it was last loaded."""
+    try:
+        return msgspec.json.decode(_card_file(revision).read_bytes(), type=ModelCard)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def keep_card(revision: str, card: ModelCard) -> None:
+    """Remember a card for the next start, so that a model is known before it is loaded."""
+    file = _card_file(revision)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    unfinished.write_bytes(msgspec.json.encode(card))
+    unfinished.replace(file)

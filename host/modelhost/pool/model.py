@@ -1,0 +1,328 @@
+"""One model: loaded once however many ask, brought back when it dies, and never given more work than it takes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from modelhost.capabilities import needs
+from modelhost.card import ModelCard
+from modelhost.config import ModelConfig
+from modelhost.config.sources import Weights, size_of
+from modelhost.context import Context
+from modelhost.errors import (
+    BackendCrashedError,
+    DeadlineError,
+    ModelhostError,
+    NotReadyError,
+    UnsupportedError,
+)
+from modelhost.log import Log
+from modelhost.plugins import Plugin
+from modelhost.pool import status as states
+from modelhost.pool.cards import keep_card
+from modelhost.pool.status import Status
+from modelhost.pool.suspects import Suspects
+from modelhost.runner import OnCrash, Runner
+from modelhost.types import Ability
+
+NewRunner = Callable[["Model", dict[str, Any], OnCrash], Runner]
+"""Makes a runner for a model with these (resolved) options."""
+
+
+class Model:
+    """A configured model, loaded or not. All of it belongs to the host's event loop."""
+
+    def __init__(
+        self,
+        name: str,
+        config: ModelConfig,
+        plugin: Plugin,
+        weights: dict[str, list[Weights]],
+        *,
+        revision: str,
+        new_runner: NewRunner,
+        log: Log,
+        card: ModelCard | None = None,
+        problem: str | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.plugin = plugin
+        self.weights = weights
+        self.revision = revision
+        self.created = int(time.time())
+        self.problem = problem
+        """Why it can never be loaded as it is configured."""
+        self.status = Status(state="cold") if config.enabled else Status(state="disabled", reason="enabled = false")
+        if problem:
+            self.status = Status(state="failed", reason=problem)
+        self.card = card
+        """Of the last time it was loaded, also by an earlier run of the host."""
+        self.progress: tuple[int, int] | None = None
+        """Bytes fetched and bytes in all, while weights are fetched."""
+        self._new_runner = new_runner
+        self._log = log
+        self._runner: Runner | None = None
+        self._loading: asyncio.Task[Runner] | None = None
+        self._restarting: asyncio.TimerHandle | None = None
+        self._slots = asyncio.Semaphore(1)
+        self._in_flight: dict[int, Any] = {}
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._suspects = Suspects()
+
+    # What can be seen
+
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """What it can do: from its card, and before it was ever loaded from its plugin's hooks."""
+        hooks = self.plugin.description.hooks if self.plugin.description else ()
+        found = self.card.abilities if self.card and self.card.abilities is not None else hooks
+        narrowed = self.config.abilities
+        return found if narrowed is None else tuple(ability for ability in found if ability in narrowed)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests it works on."""
+        return len(self._in_flight)
+
+    def memory(self) -> int:
+        """Bytes its worker holds."""
+        return self._runner.memory() if self._runner else 0
+
+    def output(self) -> str:
+        """What its worker last printed, for an administrator's eyes only."""
+        return self._runner.output() if self._runner else ""
+
+    def available(self) -> bool:
+        """Whether all of its weights are on this machine."""
+        return all(weights.find() for found in self.weights.values() for weights in found)
+
+    def size_bytes(self) -> int | None:
+        """Bytes of its weights; None where they are not on this machine."""
+        if self.card and self.card.size_bytes is not None:
+            return self.card.size_bytes
+        paths = [weights.find() for found in self.weights.values() for weights in found]
+        return sum(size_of(path) for path in paths if path) if paths and all(paths) else None
+
+    # Life
+
+    async def load(self) -> Runner:
+        """Give the runner, loading the model first if need be; everybody who asks meanwhile waits for the same load."""
+        if self._runner is not None and self.status.state == "ready":
+            return self._runner
+        if self._loading is None:
+            self._may_load()
+            self._loading = asyncio.get_running_loop().create_task(self._load())
+        try:
+            return await asyncio.shield(self._loading)
+        except ModelhostError as error:
+            # Everybody who waited gets an error of their own: one object must not collect all their tracebacks.
+            raise ModelhostError.from_facts(error.facts()) from None
+
+    def _may_load(self) -> None:
+        """Raise `NotReadyError` while loading must not be tried."""
+        now = time.monotonic()
+        if states.may_load(self.status, now):
+            return
+        reason, retry_at = self.status.reason, self.status.retry_at
+        if self.status.state == "draining":
+            raise NotReadyError(f"model {self.name!r} is being unloaded; ask again", retry_after=1)
+        if retry_at is None:
+            raise NotReadyError(f"model {self.name!r} cannot serve: {reason}", retry=False)
+        raise NotReadyError(f"model {self.name!r} cannot serve now: {reason}", retry_after=max(0.1, retry_at - now))
+
+    async def _load(self) -> Runner:
+        self.status = states.on_load(self.status)
+        if self._restarting:
+            self._restarting.cancel()
+            self._restarting = None
+        began = time.monotonic()
+        runner: Runner | None = None
+        try:
+            options = await asyncio.to_thread(self._resolve)
+            runner = self._new_runner(self, options, lambda why: self._crashed(runner, why))
+            card = self._narrowed(await runner.start())
+        except ModelhostError as error:
+            self.status = states.on_load_failed(self.status, error.message, time.monotonic())
+            self._log.error("load failed", model=self.name, reason=error.message)
+            if isinstance(error, NotReadyError) and error.retry is False:
+                raise
+            raise NotReadyError(
+                f"model {self.name!r} cannot be loaded: {error.message}", code=error.code, retry_after=states.LOAD_BACKOFF[0]
+            ) from None
+        except BaseException:
+            self.status = states.change(self.status, state="cold")
+            raise
+        finally:
+            self._loading = None
+            self.progress = None
+        self.card = card
+        await asyncio.to_thread(keep_card, self.revision, card)
+        self._slots = asyncio.Semaphore(card.concurrency)
+        self._runner = runner
+        self.status = states.on_ready(self.status)
+        self._log.info("loaded", model=self.name, seconds=round(time.monotonic() - began, 2), device=card.device)
+        return runner
+
+    def _resolve(self) -> dict[str, Any]:
+        """Give the options with every source's path in them; blocks while weights are fetched and verified."""
+        options = dict(self.config.options)
+        for option, found in self.weights.items():
+            resolved = [self._resolved(weights) for weights in found]
+            options[option] = resolved if isinstance(options.get(option), list) else resolved[0]
+        return options
+
+    def _resolved(self, weights: Weights) -> dict[str, Any]:
+        def report(done: int, whole: int) -> None:
+            self.progress = (done, whole)
+
+        path = weights.resolve(self.config.download, report)
+        return {"uri": weights.uri, "path": str(path), **({"sha256": weights.sha256} if weights.sha256 else {})}
+
+    def _narrowed(self, card: ModelCard) -> ModelCard:
+        wanted = self.config.concurrency
+        if wanted is not None and wanted < card.concurrency:
+            card = msgspec.structs.replace(card, concurrency=wanted)
+        return card
+
+    def _crashed(self, runner: Runner | None, why: str) -> None:
+        """A worker that had been ready is dead: start another, at once or after a back-off."""
+        if runner is not self._runner or self._runner is None:
+            return
+        self._runner = None
+        now = time.monotonic()
+        if len(self._in_flight) == 1:
+            self._suspects.blame(next(iter(self._in_flight.values())))
+        self.status = states.on_crash(self.status, f"its worker died: {why}", now)
+        self._log.error("worker died", model=self.name, reason=why, in_flight=len(self._in_flight))
+        loop = asyncio.get_running_loop()
+        self._restarting = loop.call_later(max(0.0, (self.status.retry_at or now) - now), self._restart)
+
+    def _restart(self) -> None:
+        self._restarting = None
+        if self._loading is None and states.may_load(self.status, time.monotonic() + 0.001):
+            self._loading = asyncio.get_running_loop().create_task(self._load())
+            self._loading.add_done_callback(_consume)
+
+    async def unload(self, patience: float) -> int:
+        """Refuse new requests, let running ones finish for `patience` seconds, then end the worker; gives bytes freed."""
+        if self._restarting:
+            self._restarting.cancel()
+            self._restarting = None
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
+        runner = self._runner
+        if runner is None:
+            return 0
+        self.status = states.change(self.status, state="draining")
+        try:
+            await asyncio.wait_for(self._idle.wait(), patience)
+        except TimeoutError:
+            self._log.warning("unloading with requests in flight", model=self.name, in_flight=len(self._in_flight))
+        self._runner = None
+        freed = await runner.stop()
+        self.status = states.change(self.status, state="cold", retry_at=None)
+        self._log.info("unloaded", model=self.name, freed_mb=round(freed / 2**20, 1))
+        return freed
+
+    # Work
+
+    async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
+        """Run a request: wait for the model and for a free place, then yield its events. Raises `ModelhostError`."""
+        if self._suspects.refuses(request):
+            raise BackendCrashedError(
+                "this request has ended the model's worker twice; it is not tried again", retry=False, code="request_refused"
+            )
+        loop = asyncio.get_running_loop()
+        number = self._calls = self._calls + 1
+        held: list[asyncio.Semaphore] = []
+
+        def settled() -> None:
+            for slots in held:
+                slots.release()
+            held.clear()
+            self._in_flight.pop(number, None)
+            if not self._in_flight:
+                self._idle.set()
+
+        runner = self._runner
+        if runner is not None and self.status.state == "ready" and not self._slots.locked():
+            held.append(self._slots)
+            await self._slots.acquire()
+        else:
+            async with in_time(context):
+                runner = await self._free_place(held)
+        try:
+            self._check(ability, request)
+            self._in_flight[number] = request
+            self._idle.clear()
+            events = runner.call(ability, request, context, settled)
+        except BaseException:
+            settled()
+            raise
+        remaining = context.remaining()
+        timer = None
+        if remaining is not None:
+            late = DeadlineError("the request's time is up before the answer is complete")
+            timer = loop.call_later(remaining, events.fail, late)
+        try:
+            async for event in events:
+                yield event
+            self.status = states.on_finished(self.status)
+        finally:
+            if timer:
+                timer.cancel()
+            events.close()
+
+    async def _free_place(self, held: list[asyncio.Semaphore]) -> Runner:
+        """Wait until the model is loaded and has room; a model that died or was unloaded meanwhile is loaded again."""
+        while True:
+            runner = await self.load()
+            slots = self._slots
+            await slots.acquire()
+            if runner is self._runner:
+                held.append(slots)
+                return runner
+            slots.release()
+
+    def _check(self, ability: Ability, request: Any) -> None:
+        """Refuse what the card says the model cannot do, rather than drop it without a word."""
+        assert self.card is not None
+        if ability not in self.abilities:
+            raise UnsupportedError(f"model {self.name!r} cannot {ability}", param="model")
+        for need in needs(request):
+            if not need.met_by(self.card):
+                raise LacksError(need, self.name)
+
+
+class LacksError(UnsupportedError):
+    """A model cannot do something a request needs; the router adds who can."""
+
+    def __init__(self, need: Any, model: str) -> None:
+        super().__init__(f"model {model!r} does not support {need.what}", param=need.param)
+        self.need = need
+
+
+@asynccontextmanager
+async def in_time(context: Context) -> AsyncIterator[None]:
+    """Turn waiting beyond the call's deadline into a `DeadlineError`."""
+    try:
+        async with asyncio.timeout(context.remaining()):
+            yield
+    except TimeoutError:
+        raise DeadlineError("the request's time was up before the model was free to serve it", retry=True) from None
+
+
+def _consume(task: "asyncio.Task[Any]") -> None:
+    """Look at a background task's outcome: the model's status already tells it."""
+    if not task.cancelled():
+        task.exception()
+
+

@@ -1,0 +1,133 @@
+"""From a name to a model: aliases, defaults, fallbacks, and the extensions around every call."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, cast
+
+import msgspec
+import pluggy
+
+from modelhost.config import Config
+from modelhost.context import CallInfo, Context
+from modelhost.errors import (
+    BadInputError,
+    CallCycleError,
+    ServiceError,
+    UnknownModelError,
+    UnsupportedError,
+)
+from modelhost.extensions import nested
+from modelhost.log import Log
+from modelhost.pool import Model, Pool
+from modelhost.pool.model import LacksError
+from modelhost.types import Ability
+
+
+class Router:
+    """Finds the model for a request and runs it there."""
+
+    def __init__(self, pool: Pool, config: Config, extensions: pluggy.PluginManager, log: Log) -> None:
+        self._pool = pool
+        self._routes = config.routes
+        self._timeout = config.server.request_timeout
+        self._extensions = extensions
+        self._extended = bool(extensions.get_plugins())
+        self._log = log
+        self._names: dict[str, Model] = {}
+        for model in pool:
+            for name in (*model.config.aliases, *_hub_names(model)):
+                self._names.setdefault(name, model)
+        # A model's own name goes before anybody's alias.
+        self._names |= {model.name: model for model in pool}
+
+    def find(self, name: str) -> Model:
+        """Give the model of that name, alias or hub id. Raises `UnknownModelError`."""
+        try:
+            return self._names[name]
+        except KeyError:
+            names = ", ".join(sorted(model.name for model in self._pool if model.config.enabled)) or "none"
+            raise UnknownModelError(f"there is no model {name[:200]!r}; there are: {names}", param="model") from None
+
+    def candidates(self, ability: Ability, name: str | None) -> list[Model]:
+        """Give the models to try in order: the one that is named, or the ability's route. Raises `RequestError`."""
+        if name:
+            return [self.find(name)]
+        if route := self._routes.get(ability):
+            return [self._names[target] for target in route]
+        able = [model for model in self._pool if ability in model.abilities and model.config.enabled]
+        if len(able) == 1:
+            return able
+        if not able:
+            raise UnsupportedError(f"no model here can {ability}", param="model")
+        names = ", ".join(model.name for model in able)
+        raise BadInputError(f"say which `model` is to {ability}: {names}", param="model", code="missing_required_parameter")
+
+    def context(self, request_id: str, caller: str = "", traceparent: str = "") -> Context:
+        """Make the context of a request that has just come in."""
+        info = CallInfo(
+            request_id=request_id, caller=caller, traceparent=traceparent, remaining=self._timeout
+        )
+        return Context(info)
+
+    async def call(
+        self, ability: Ability, name: str | None, request: Any, context: Context
+    ) -> AsyncIterator[Any]:
+        """Run a request and yield its events; a model that is not available before its first one has its fallback tried."""
+        candidates = self.candidates(ability, name)
+        for model in candidates[:-1]:
+            started = False
+            try:
+                async with aclosing(cast(Any, self._on(model, ability, request, context))) as events:
+                    async for event in events:
+                        started = True
+                        yield event
+                return
+            except ServiceError as error:
+                if started:
+                    raise
+                self._log.warning("falling back", ability=ability, model=model.name, reason=error.code)
+        async with aclosing(cast(Any, self._on(candidates[-1], ability, request, context))) as events:
+            async for event in events:
+                yield event
+
+    def _on(self, model: Model, ability: Ability, request: Any, outer: Context) -> AsyncIterator[Any]:
+        if model.name in outer.info.chain:
+            raise CallCycleError(f"models call each other in a circle: {' → '.join((*outer.info.chain, model.name))}")
+        info = msgspec.structs.replace(
+            outer.info,
+            model=model.name,
+            revision=model.revision,
+            chain=(*outer.info.chain, model.name),
+            remaining=outer.remaining(),
+        )
+        context = Context(info, input=outer.input)
+        outer.served_by = model.name
+
+        def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            return model.call(ability, request, context)
+
+        if self._extended:
+            call = nested(self._extensions, ability, model.name, call)
+        return self._explaining(call(request, context))
+
+    async def _explaining(self, events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Add to a refusal who could do it."""
+        try:
+            async with aclosing(cast(Any, events)):
+                async for event in events:
+                    yield event
+        except LacksError as error:
+            able = [m.name for m in self._pool if m.config.enabled and m.card and error.need.met_by(m.card)]
+            hint = f"; models that can: {', '.join(able)}" if able else "; no model here is known to"
+            raise UnsupportedError(error.message + hint, param=error.param) from None
+
+
+def _hub_names(model: Model) -> list[str]:
+    """Give a hub model's id and the last part of it."""
+    names = []
+    for found in model.weights.values():
+        for weights in found:
+            if weights.uri.startswith("hf:"):
+                repo = weights.uri.removeprefix("hf:").partition("@")[0].split("/")[:2]
+                names += ["/".join(repo), repo[-1]]
+    return names

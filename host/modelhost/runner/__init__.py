@@ -1,0 +1,45 @@
+"""Where a backend runs: in a process of its own, or inline in the host's."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+from modelhost.card import ModelCard
+from modelhost.context import Context
+from modelhost.mailbox import Mailbox
+from modelhost.types import Ability
+
+
+class Runner(Protocol):
+    """Runs one model. Nothing in here could not cross a network; all of it belongs to the host's event loop."""
+
+    async def start(self) -> ModelCard:
+        """Load the model. Raises `ModelhostError`; after that, or after `stop`, a runner is used up."""
+        ...
+
+    def call(
+        self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None
+    ) -> Mailbox[Any]:
+        """Start a call; its events arrive in the mailbox, and closing that cancels the call.
+
+        `settled` is called once, when the backend has really stopped working on it.
+        """
+        ...
+
+    async def stop(self) -> int:
+        """Unload, and give back how many bytes of memory came free."""
+        ...
+
+    def memory(self) -> int:
+        """Bytes of memory held for this model; 0 where it cannot be told apart from the host's."""
+        ...
+
+    def output(self) -> str:
+        """What the backend last printed, for an administrator's eyes only."""
+        ...
+
+
+OnCrash = Callable[[str], None]
+"""Told why a runner that had started ended without being asked to."""
+
+HostCall = Callable[[Context, Ability, str, Any], AsyncIterator[Any]]
+"""Runs a call that a backend makes of another model: (the calling call's context, ability, model, request) → events."""

@@ -1,0 +1,132 @@
+"""A model in the host's own process, for backends that only talk to another server.
+
+It gets a thread with an event loop of its own, so that a slow hook cannot stop the host's.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from modelhost.card import ModelCard
+from modelhost.context import Context
+from modelhost.errors import BackendCrashedError, BackendFailedError, ModelhostError
+from modelhost.log import Log
+from modelhost.mailbox import Mailbox
+from modelhost.relay import Relay
+from modelhost.runner import HostCall
+from modelhost.types import Ability
+from modelhost.worker.instance import Instance
+from modelhost.worker.plugin import import_backend
+
+STOP_SECONDS = 10.0
+"""What a backend gets to unload before it is left to itself: a thread cannot be killed."""
+
+
+class InlineRunner:
+    """Runs a model on an event loop in a thread of the host."""
+
+    def __init__(
+        self, plugin: str, model: str, options: dict[str, Any], *, threads: int, log: Log, host_call: HostCall
+    ) -> None:
+        self._plugin = plugin
+        self._model = model
+        self._options = options
+        self._threads = threads
+        self._log = log
+        self._host_call = host_call
+        self._instance: Instance | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._host_loop = asyncio.get_running_loop()
+
+    async def start(self) -> ModelCard:
+        """Load the model in its thread."""
+        host_loop = self._host_loop
+        started: asyncio.Future[ModelCard] = host_loop.create_future()
+
+        def answer(card: ModelCard | None, error: BaseException | None) -> None:
+            if not started.done():
+                started.set_exception(error) if error else started.set_result(card)  # type: ignore[arg-type]
+
+        def run() -> None:
+            try:
+                backend = import_backend(self._plugin)
+                instance = Instance(
+                    backend, self._options, model=self._model, threads=self._threads, log=self._log
+                )
+                card = instance.load()
+            except ModelhostError as error:
+                host_loop.call_soon_threadsafe(answer, None, error)
+                return
+            except BaseException as error:
+                failure = BackendFailedError(f"loading failed ({type(error).__name__})")
+                host_loop.call_soon_threadsafe(answer, None, failure)
+                return
+            self._instance = instance
+            with asyncio.Runner(loop_factory=_new_loop) as runner:
+                self._loop = runner.get_loop()
+                host_loop.call_soon_threadsafe(answer, card, None)
+                runner.run(self._serve())
+            instance.unload()
+            with contextlib.suppress(RuntimeError):
+                host_loop.call_soon_threadsafe(self._gone.set)
+
+        self._gone = asyncio.Event()
+        threading.Thread(target=run, name=f"modelhost-{self._model}", daemon=True).start()
+        return await started
+
+    async def _serve(self) -> None:
+        self._over = asyncio.Event()
+        await self._over.wait()
+
+    def call(
+        self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None
+    ) -> Mailbox[Any]:
+        """Start a call on the model's loop."""
+        loop, instance = self._loop, self._instance
+        if loop is None or instance is None or loop.is_closed():
+            raise BackendCrashedError("the model has been unloaded")
+        host_loop = self._host_loop
+        log = self._log.bind(request_id=context.request_id)
+        inner = Context(context.info, call=self._call_host, log=log, input=context.input)
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the host's loop has closed: nobody counts any more
+                host_loop.call_soon_threadsafe(settled)  # type: ignore[arg-type]  # only used when there is one
+
+        return Relay(
+            loop,
+            lambda: instance.call(ability, request, inner),
+            on_cancel=inner.cancel,
+            settled=tell if settled else None,
+        ).begin()
+
+    def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
+        reply = Relay(self._host_loop, lambda: self._host_call(context, ability, model, request)).begin()
+        context.on_cancel(reply.close)
+        return reply
+
+    async def stop(self) -> int:
+        """Unload; gives 0, because what comes free cannot be told apart from the host's own memory."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(lambda: self._over.set())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), STOP_SECONDS)
+        return 0
+
+    def memory(self) -> int:
+        """Give 0: see `stop`."""
+        return 0
+
+    def output(self) -> str:
+        """Give nothing: what an inline backend prints is printed by the host."""
+        return ""
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

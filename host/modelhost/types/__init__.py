@@ -1,0 +1,95 @@
+"""Requests and events of the five abilities: the values that cross between the host and a backend."""
+
+from typing import Any, Literal, get_args
+
+from modelhost.structs import Wire
+from modelhost.types.embed import EmbedEvent, EmbedRequest, Vectors
+from modelhost.types.events import Detected, Done, Event, FinishReason, Progress, Usage
+from modelhost.types.generate import (
+    AudioPart,
+    ChoiceDone,
+    Delta,
+    GenerateEvent,
+    GenerateRequest,
+    ImagePart,
+    Message,
+    Part,
+    ResponseFormat,
+    Role,
+    TextPart,
+    TokenLogprob,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolDelta,
+)
+from modelhost.types.media import Blob
+from modelhost.types.summarize import SummarizeEvent, SummarizeRequest
+from modelhost.types.synthesize import AudioChunk, AudioFormat, SynthesizeEvent, SynthesizeRequest, VoiceSample
+from modelhost.types.transcribe import Partial, Segment, TranscribeEvent, TranscribeRequest, Word
+
+Ability = Literal["transcribe", "generate", "synthesize", "embed", "summarize"]
+ABILITIES: tuple[Ability, ...] = get_args(Ability)
+
+REQUESTS: dict[Ability, type[Wire]] = {
+    "transcribe": TranscribeRequest,
+    "generate": GenerateRequest,
+    "synthesize": SynthesizeRequest,
+    "embed": EmbedRequest,
+    "summarize": SummarizeRequest,
+}
+"""The type of request each ability takes."""
+
+EVENTS: dict[Ability, Any] = {
+    "transcribe": TranscribeEvent,
+    "generate": GenerateEvent,
+    "synthesize": SynthesizeEvent,
+    "embed": EmbedEvent,
+    "summarize": SummarizeEvent,
+}
+"""The union of events each ability yields."""
+
+__all__ = [
+    "ABILITIES",
+    "EVENTS",
+    "REQUESTS",
+    "Ability",
+    "AudioChunk",
+    "AudioFormat",
+    "AudioPart",
+    "Blob",
+    "ChoiceDone",
+    "Delta",
+    "Detected",
+    "Done",
+    "EmbedEvent",
+    "EmbedRequest",
+    "Event",
+    "FinishReason",
+    "GenerateEvent",
+    "GenerateRequest",
+    "ImagePart",
+    "Message",
+    "Part",
+    "Partial",
+    "Progress",
+    "ResponseFormat",
+    "Role",
+    "Segment",
+    "SummarizeEvent",
+    "SummarizeRequest",
+    "SynthesizeEvent",
+    "SynthesizeRequest",
+    "TextPart",
+    "TokenLogprob",
+    "Tool",
+    "ToolCall",
+    "ToolChoice",
+    "ToolDelta",
+    "TranscribeEvent",
+    "TranscribeRequest",
+    "Usage",
+    "Vectors",
+    "VoiceSample",
+    "Word",
+]

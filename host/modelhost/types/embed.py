@@ -1,0 +1,34 @@
+"""Texts to vectors."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from modelhost.structs import Wire
+from modelhost.types.events import Done, Event
+
+
+class EmbedRequest(Wire):
+    """Texts, or texts already cut into token ids. None leaves a choice to the model's configuration."""
+
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    prompt_name: str | None = None
+    """What the vectors are for: `query`, `document`, `clustering`, or another name the model has."""
+    title: str | None = None
+    """Of the document, for models that make use of it."""
+    overlong: Literal["refuse", "truncate"] = "refuse"
+    """What to do with an input of more tokens than the model takes."""
+
+
+class Vectors(Event):
+    """Vectors of the inputs from number `first` on: rows of `dimensions` little-endian float32, one after another."""
+
+    first: int
+    dimensions: int
+    data: bytes
+    truncated: tuple[int, ...] = ()
+    """Numbers of the inputs that were cut."""
+
+
+EmbedEvent = Vectors | Done

@@ -1,0 +1,50 @@
+"""Text to speech."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from modelhost.structs import Wire
+from modelhost.types.events import Done, Event, Progress
+from modelhost.types.media import Blob
+
+AudioFormat = Literal["pcm", "wav", "mp3", "opus", "aac", "flac"]
+
+
+class VoiceSample(Wire):
+    """A recording of a voice to imitate, with the words it says."""
+
+    audio: Blob
+    text: str = ""
+
+
+class SynthesizeRequest(Wire):
+    """What to say, and how. None leaves a choice to the model's configuration."""
+
+    text: str
+    voice: str | None = None
+    samples: tuple[VoiceSample, ...] = ()
+    instructions: str | None = None
+    """How to say it, in words, for models that understand that."""
+    speed: Annotated[float, Meta(ge=0.25, le=4)] = 1.0
+    format: AudioFormat = "pcm"
+    """What the chunks carry together; `pcm` is 16-bit little-endian mono."""
+    sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] | None = None
+    """Hz; None means the voice's own."""
+    normalize: bool | None = None
+    seed: int | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=0.5, le=2)] | None = None
+    chunk_length: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+
+
+class AudioChunk(Event):
+    """The next bytes of the sound. `sample_rate` (Hz) is that of the whole stream and never changes within it."""
+
+    data: bytes
+    sample_rate: int
+
+
+SynthesizeEvent = AudioChunk | Progress | Done

@@ -1,0 +1,1 @@
+"""How the host and a worker talk: frames over a socket, and calls multiplexed over frames."""

@@ -1,0 +1,342 @@
+"""Many calls at once over one socket, the same on both ends: the host calls a worker, and a worker calls back.
+
+Each call's events are bounded by credit: the side that reads grants bytes, the side that works stops when they are used up,
+so a slow reader stalls its own call only. Everything that became ready in one turn of the event loop leaves in one frame.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from modelhost.context import CallInfo, Context
+from modelhost.errors import BackendCrashedError, BackendFailedError, ModelhostError
+from modelhost.mailbox import Mailbox
+from modelhost.types import ABILITIES, EVENTS, REQUESTS, Ability
+from modelhost.wire import frames
+from modelhost.wire.frames import WINDOW
+
+Handler = Callable[[Ability, str, Any, Context], AsyncIterator[Any]]
+"""Runs a call that came in: (ability, model, request, context) → events."""
+
+_event_encoder = msgspec.msgpack.Encoder(enc_hook=frames.to_wire)
+_event_decoders: dict[Ability, msgspec.msgpack.Decoder[list[Any]]] = {
+    ability: msgspec.msgpack.Decoder(list[EVENTS[ability]], dec_hook=frames.from_wire)  # type: ignore[misc]
+    for ability in ABILITIES
+}
+_request_decoders: dict[Ability, msgspec.msgpack.Decoder[Any]] = {
+    ability: msgspec.msgpack.Decoder(REQUESTS[ability], dec_hook=frames.from_wire) for ability in ABILITIES
+}
+
+
+class _Outgoing:
+    """A call we made: its events arrive in `mailbox`; `settled` is called when the other end has really stopped."""
+
+    __slots__ = ("abandoned", "decode", "feeding", "input_credit", "mailbox", "settled", "spooled")
+
+    def __init__(
+        self, decode: Callable[[Any], list[Any]], mailbox: Mailbox[Any], settled: Callable[[], None] | None
+    ) -> None:
+        self.decode = decode
+        self.mailbox = mailbox
+        self.settled = settled
+        self.spooled: list[Path] = []
+        self.input_credit = _Budget()
+        self.feeding: asyncio.Task[None] | None = None
+        self.abandoned: float | None = None
+
+    def end(self, error: ModelhostError | None = None) -> None:
+        self.mailbox.finish(error)
+        if self.feeding:
+            self.feeding.cancel()
+        for path in self.spooled:
+            path.unlink(missing_ok=True)
+        if self.settled:
+            self.settled()
+
+
+class _Budget:
+    """Bytes that may still be sent; may go below zero by the last piece."""
+
+    __slots__ = ("_left", "_waiter")
+
+    def __init__(self) -> None:
+        self._left = WINDOW
+        self._waiter: asyncio.Future[None] | None = None
+
+    def grant(self, amount: int) -> None:
+        self._left += amount
+        if self._left > 0 and self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def spend(self, amount: int) -> None:
+        """Take `amount`; when that used everything up, wait until there is some again."""
+        self._left -= amount
+        while self._left <= 0:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+
+class _Incoming:
+    """A call made to us: a task that works on it."""
+
+    __slots__ = ("budget", "context", "input", "task")
+
+    def __init__(self, context: Context, live_input: Mailbox[bytes] | None) -> None:
+        self.context = context
+        self.input = live_input
+        self.budget = _Budget()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Channel(asyncio.Protocol):
+    """One end of the line. Frames that are not about calls go to `on_frame`; `on_lost` says that the other end is gone."""
+
+    def __init__(
+        self,
+        *,
+        first_id: int,
+        handler: Handler,
+        on_frame: Callable[[frames.AnyFrame], None],
+        on_lost: Callable[[], None],
+        context_for: Callable[..., Context] = Context,
+        spool: Path | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._next_id = first_id
+        self._handler = handler
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._context_for = context_for
+        self._spool = spool
+        self._reader = frames.FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._outgoing: dict[int, _Outgoing] = {}
+        self._incoming: dict[int, _Incoming] = {}
+        self._ready: dict[int, list[msgspec.Raw]] = {}
+        self._flush_planned = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Act on every frame that is whole; what is no frame cuts the line."""
+        try:
+            for frame in self._reader.feed(data):
+                self._act_on(frame)
+        except (ValueError, msgspec.MsgspecError):
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail every call at once."""
+        self._transport = None
+        outgoing, self._outgoing = self._outgoing, {}
+        for call in outgoing.values():
+            call.end(BackendCrashedError("the model's worker process ended while it served this request"))
+        for incoming in self._incoming.values():
+            incoming.context.cancel()
+            if incoming.task:
+                incoming.task.cancel()
+        self._on_lost()
+
+    # Both sides
+
+    @property
+    def alive(self) -> bool:
+        """Whether the other end is there."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def serving(self) -> int:
+        """How many calls are being worked on at this end."""
+        return len(self._incoming)
+
+    def send(self, frame: frames.Frame) -> None:
+        """Send one frame; nothing happens when the other end is gone. On the loop's thread only."""
+        if self._transport is not None:
+            self._transport.write(frames.encode(frame))
+
+    def close(self) -> None:
+        """Cut the line."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _act_on(self, frame: frames.AnyFrame) -> None:
+        match frame:
+            case frames.Events():
+                for id_, raw in frame.calls:
+                    if call := self._outgoing.get(id_):
+                        self._take_events(id_, call, raw)
+            case frames.End():
+                if call := self._outgoing.pop(frame.id, None):
+                    call.end()
+            case frames.Error() if frame.id is not None:
+                if call := self._outgoing.pop(frame.id, None):
+                    call.end(ModelhostError.from_facts(frame.facts))
+            case frames.Credit():
+                if frame.input and (call := self._outgoing.get(frame.id)):
+                    call.input_credit.grant(frame.bytes)
+                elif not frame.input and (incoming := self._incoming.get(frame.id)):
+                    incoming.budget.grant(frame.bytes)
+            case frames.Call():
+                self._begin(frame)
+            case frames.Input():
+                if (incoming := self._incoming.get(frame.id)) and incoming.input is not None:
+                    incoming.input.put(frame.data, len(frame.data))
+                    if frame.end:
+                        incoming.input.finish()
+            case frames.Cancel():
+                if incoming := self._incoming.get(frame.id):
+                    incoming.context.cancel()
+                    if incoming.task:
+                        incoming.task.cancel()
+            case _:
+                self._on_frame(frame)
+
+    # Calls we make
+
+    def call(
+        self,
+        ability: Ability,
+        model: str,
+        request: Any,
+        info: CallInfo,
+        *,
+        live: AsyncIterator[bytes] | None = None,
+        settled: Callable[[], None] | None = None,
+    ) -> Mailbox[Any]:
+        """Ask the other end; the events arrive in the mailbox. On the loop's thread only.
+
+        `settled` is called once, when the other end has stopped working on it: after the last event, or some time after
+        the mailbox was closed early.
+        """
+        id_ = self._next_id
+        self._next_id += 2
+        taken = 0
+
+        def grant(amount: int) -> None:
+            nonlocal taken
+            taken += amount
+            if taken >= WINDOW // 2:
+                self._from_any_thread(self.send, frames.Credit(id=id_, bytes=taken))
+                taken = 0
+
+        mailbox: Mailbox[Any] = Mailbox(
+            on_taken=grant, on_close=lambda: self._from_any_thread(self._abandon, id_)
+        )
+        call = _Outgoing(_event_decoders[ability].decode, mailbox, settled)
+        if not self.alive:
+            call.end(BackendCrashedError("the model's worker process has ended"))
+            return mailbox
+        raw = msgspec.Raw(self._encode(request, call.spooled))
+        self._outgoing[id_] = call
+        self.send(frames.Call(id=id_, ability=ability, model=model, request=raw, info=info))
+        if live is not None:
+            call.feeding = self._loop.create_task(self._feed(id_, live))
+        return mailbox
+
+    def overdue(self, grace: float) -> bool:
+        """Whether every call in flight was given up by its reader over `grace` seconds ago: the other end is stuck."""
+        now = self._loop.time()
+        calls = self._outgoing.values()
+        return bool(calls) and all(call.abandoned is not None and now - call.abandoned > grace for call in calls)
+
+    def _encode(self, request: Any, spooled: list[Path]) -> bytes:
+        def hook(value: Any) -> Any:
+            wired = value.to_wire(self._spool)
+            if "path" in wired and self._spool is not None and Path(wired["path"]).parent == self._spool:
+                spooled.append(Path(wired["path"]))
+            return wired
+
+        return msgspec.msgpack.Encoder(enc_hook=hook).encode(request)
+
+    def _take_events(self, id_: int, call: _Outgoing, raw: msgspec.Raw) -> None:
+        data = memoryview(raw)
+        try:
+            events = call.decode(data)
+        except msgspec.MsgspecError:
+            call.mailbox.finish(BackendFailedError("the worker sent an event that this host does not know"))
+            self._abandon(id_)
+            return
+        call.mailbox.put_all(events, data.nbytes)
+
+    def _abandon(self, id_: int) -> None:
+        """Tell the other end to stop; what still comes of the call is dropped."""
+        if (call := self._outgoing.get(id_)) and call.abandoned is None:
+            call.abandoned = self._loop.time()
+            self.send(frames.Cancel(id=id_))
+
+    async def _feed(self, id_: int, live: AsyncIterator[bytes]) -> None:
+        async for data in live:
+            if (call := self._outgoing.get(id_)) is None:
+                return
+            self.send(frames.Input(id=id_, data=data))
+            await call.input_credit.spend(len(data))
+        self.send(frames.Input(id=id_, end=True))
+
+    def _from_any_thread(self, act: Callable[[Any], None], argument: Any) -> None:
+        if asyncio._get_running_loop() is self._loop:
+            act(argument)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop has closed, and the line with it
+                self._loop.call_soon_threadsafe(act, argument)
+
+    # Calls made to us
+
+    def _begin(self, frame: frames.Call) -> None:
+        live: Mailbox[bytes] | None = None
+        if frame.info.live:
+            live = Mailbox(
+                on_taken=lambda amount: self._from_any_thread(
+                    self.send, frames.Credit(id=frame.id, bytes=amount, input=True)
+                )
+            )
+        context = self._context_for(frame.info, input=live)
+        incoming = self._incoming[frame.id] = _Incoming(context, live)
+        incoming.task = self._loop.create_task(self._work(frame, incoming))
+
+    async def _work(self, frame: frames.Call, call: _Incoming) -> None:
+        """Run one call and send what it yields; it ends with `End` or `Error`, always."""
+        last: frames.Frame = frames.End(id=frame.id)
+        try:
+            request = _request_decoders[frame.ability].decode(frame.request)
+            events = self._handler(frame.ability, frame.model, request, call.context)
+            async with contextlib.aclosing(cast(Any, events)):
+                async for event in events:
+                    raw = _event_encoder.encode(event)
+                    self._post(frame.id, msgspec.Raw(raw))
+                    await call.budget.spend(len(raw))
+        except asyncio.CancelledError:
+            pass
+        except ModelhostError as error:
+            last = frames.Error(id=frame.id, facts=error.facts())
+        except Exception as error:
+            failure = BackendFailedError(f"the call failed inside the worker ({type(error).__name__})")
+            last = frames.Error(id=frame.id, facts=failure.facts())
+        finally:
+            call.context.cancel()
+            if call.input is not None:
+                call.input.close()
+            self._incoming.pop(frame.id, None)
+            self._flush()
+            self.send(last)
+
+    def _post(self, id_: int, event: msgspec.Raw) -> None:
+        """Queue an event for the frame that leaves at the end of this turn of the loop."""
+        self._ready.setdefault(id_, []).append(event)
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_planned = False
+        if self._ready:
+            ready, self._ready = self._ready, {}
+            calls = [(id_, msgspec.Raw(_event_encoder.encode(events))) for id_, events in ready.items()]
+            self.send(frames.Events(calls=calls))

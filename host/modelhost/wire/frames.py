@@ -1,0 +1,190 @@
+"""The frames: what the host and a worker say to each other, and how it looks in bytes.
+
+A frame is four bytes of length (big-endian) and that many bytes of MessagePack: an array that starts with the frame's name.
+Unknown fields at the end are ignored, so either side may be newer; what is not compatible raises `PROTOCOL`.
+"""
+
+from typing import Any
+
+import msgspec
+
+from modelhost.card import ModelCard
+from modelhost.context import CallInfo
+from modelhost.errors import BackendFailedError
+from modelhost.log import Level
+from modelhost.structs import Struct
+from modelhost.types import Ability, Blob
+
+PROTOCOL = 1
+"""Grows when an old worker and a new host would misunderstand each other."""
+
+MAX_FRAME = 64 * 1024 * 1024
+"""A longer frame is a fault or an attack: the line is cut."""
+
+WINDOW = 256 * 1024
+"""Bytes of events (or of live input) a call may be ahead of its reader, each way, before the reader grants more."""
+
+
+class Frame(Struct, array_like=True, tag=str.lower):
+    """One thing said."""
+
+
+class Hello(Frame):
+    """Worker → host, first: who is there, and which fields of each ability's request it knows."""
+
+    protocol: int
+    version: str
+    python: str
+    pid: int
+    fields: dict[str, list[str]]
+
+
+class Load(Frame):
+    """Host → worker, once: which backend to make, for which model."""
+
+    plugin: str
+    model: str
+    options: dict[str, Any]
+    threads: int
+
+
+class Ready(Frame):
+    """Worker → host: the model is loaded."""
+
+    card: ModelCard
+
+
+class Call(Frame):
+    """Either way: ask for an ability. The host's ids are even, a worker's are odd."""
+
+    id: int
+    ability: Ability
+    model: str
+    request: msgspec.Raw
+    info: CallInfo
+
+
+class Input(Frame):
+    """After a `Call` with `info.live`: more of the live input; `end` with the last."""
+
+    id: int
+    data: bytes = b""
+    end: bool = False
+
+
+class Cancel(Frame):
+    """From who called: stop working on it. The answer is still an `End` or an `Error`."""
+
+    id: int
+
+
+class Credit(Frame):
+    """From who reads: that many more bytes may be sent, of events or (`input`) of live input."""
+
+    id: int
+    bytes: int
+    input: bool = False
+
+
+class Events(Frame):
+    """Everything one step brought: for each call its id and an array of its events."""
+
+    calls: list[tuple[int, msgspec.Raw]]
+
+
+class End(Frame):
+    """The call's last event has been sent."""
+
+    id: int
+
+
+class Error(Frame):
+    """A call failed, or (no id) loading did; `facts` rebuild the error."""
+
+    facts: dict[str, Any]
+    id: int | None = None
+
+
+class LogLine(Frame):
+    """Worker → host: a log line of a backend."""
+
+    level: Level
+    event: str
+    facts: dict[str, Any]
+
+
+class Ping(Frame):
+    """Host → worker: are you there?"""
+
+    seq: int
+
+
+class Stats(Frame):
+    """Worker → host, the answer to a ping: memory in bytes, and how many calls it works on."""
+
+    seq: int
+    rss: int
+    calls: int
+
+
+class Drain(Frame):
+    """Host → worker: finish nothing more, unload and exit."""
+
+
+AnyFrame = (
+    Hello | Load | Ready | Call | Input | Cancel | Credit | Events | End | Error | LogLine | Ping | Stats | Drain
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(AnyFrame)
+
+
+def encode(frame: Frame) -> bytes:
+    """Give a frame's bytes, length first."""
+    buffer = bytearray(4)
+    _encoder.encode_into(frame, buffer, 4)
+    size = len(buffer) - 4
+    if size > MAX_FRAME:
+        raise BackendFailedError(f"a frame of {size} bytes is over the limit of {MAX_FRAME}; send it in pieces")
+    buffer[:4] = size.to_bytes(4, "big")
+    return bytes(buffer)
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames, however the bytes arrive."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[AnyFrame]:
+        """Take more bytes, give the frames that are now whole. Raises ValueError for what is no frame."""
+        buffer = self._buffer
+        buffer += data
+        frames = []
+        start = 0
+        while len(buffer) - start >= 4:
+            size = int.from_bytes(buffer[start : start + 4], "big")
+            if size > MAX_FRAME:
+                raise ValueError(f"a frame claims {size} bytes")
+            if len(buffer) - start - 4 < size:
+                break
+            # A copy: the raw parts of a frame live on after the buffer has moved.
+            frames.append(_decoder.decode(bytes(buffer[start + 4 : start + 4 + size])))
+            start += 4 + size
+        if start:
+            del buffer[:start]
+        return frames
+
+
+def to_wire(value: Any) -> Any:
+    """Encode what msgspec does not know: for `msgspec.msgpack.Encoder(enc_hook=...)`."""
+    if isinstance(value, Blob):
+        return value.to_wire(None)
+    raise NotImplementedError(f"{type(value).__name__} does not cross to a worker")
+
+
+def from_wire(kind: type, value: Any) -> Any:
+    """Decode what msgspec does not know: for `msgspec.msgpack.Decoder(dec_hook=...)`."""
+    if kind is Blob:
+        return Blob.from_wire(value)
+    raise NotImplementedError(f"{kind.__name__} does not cross to a worker")

@@ -1,0 +1,1 @@
+"""What runs beside the model: in a worker process, or (the instance alone) inline in the host."""

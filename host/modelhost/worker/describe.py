@@ -1,0 +1,168 @@
+"""Says what a plugin is without loading a model: its hooks, its options and what is wrong with those that are set.
+
+Runs in a process of its own, because importing a stranger's module may hang, exit or crash.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+
+from modelhost.backend import Backend, Options, Run, options_type, read_options
+from modelhost.errors import PluginError
+from modelhost.source import Source
+from modelhost.structs import Struct
+from modelhost.types import Ability
+from modelhost.worker.instance import hooks_of
+from modelhost.worker.plugin import find_plugin, import_backend
+
+
+class FoundSource(Struct):
+    """A source that an option names: `package:` ones are looked up here, where they are installed."""
+
+    option: str
+    uri: str
+    sha256: str | None = None
+    path: str | None = None
+    """Where a `package:` source lies; None for other kinds, and for a package that is not installed."""
+
+
+class OptionsReport(Struct):
+    """What the plugin makes of one model's options."""
+
+    problem: str | None = None
+    key: str | None = None
+    sources: tuple[FoundSource, ...] = ()
+    leaves_machine: bool = False
+
+
+class Description(Struct):
+    """What the host knows of a plugin; it never imports one whose models run in a process."""
+
+    name: str
+    distribution: str
+    version: str
+    summary: str
+    hooks: tuple[Ability, ...]
+    run: Run
+    options_schema: dict[str, Any]
+    models: dict[str, OptionsReport] = {}
+
+
+def answer(name: str) -> int:
+    """Describe plugin `name` as JSON on standard output; each model's options come as JSON on standard input."""
+    models: dict[str, dict[str, Any]] = json.load(sys.stdin)
+    # Whatever the plugin prints while it is imported must not mix with the answer.
+    out = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        reply: Any = describe(name, models)
+    except PluginError as error:
+        reply = {"error": error.message}
+    with os.fdopen(out, "wb") as file:
+        file.write(msgspec.json.encode(reply))
+    return 0
+
+
+def describe(name: str, models: dict[str, dict[str, Any]]) -> Description:
+    """Import a plugin and describe it. Raises `PluginError`."""
+    entry = find_plugin(name)
+    backend = import_backend(name)
+    kind = options_type(backend)
+    if backend.run not in get_args(Run):
+        raise PluginError(f"{backend.__name__}.run is {backend.run!r}; it must be one of {', '.join(get_args(Run))}")
+    assert entry.dist is not None
+    return Description(
+        name=name,
+        distribution=entry.dist.name,
+        version=entry.dist.version,
+        summary=(backend.__doc__ or "").strip().partition("\n")[0],
+        hooks=hooks_of(backend),
+        run=backend.run,
+        options_schema=_schema(kind),
+        models={model: _report(backend, kind, options) for model, options in models.items()},
+    )
+
+
+def _schema(kind: type[Options]) -> dict[str, Any]:
+    def hook(custom: type) -> dict[str, Any]:
+        if custom is Source:
+            table = {
+                "type": "object",
+                "properties": {"uri": {"type": "string"}, "sha256": {"type": "string"}},
+                "required": ["uri"],
+                "additionalProperties": False,
+            }
+            return {"anyOf": [{"type": "string"}, table], "description": "hf:org/repo[/file][@rev], package:module/file or a path"}
+        raise PluginError(f"options of type {custom.__name__} are not supported; use what msgspec knows, or Source")
+
+    (schema,), components = msgspec.json.schema_components([kind], schema_hook=hook, ref_template="#/$defs/{name}")
+    own = components.pop(schema["$ref"].rpartition("/")[2])
+    for name, text in field_docs(kind).items():
+        own["properties"].get(name, {}).setdefault("description", text)
+    return {**own, **({"$defs": components} if components else {})}
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """Read the docstrings that stand under a class's fields, its bases' included."""
+    import ast
+    import inspect
+    import textwrap
+
+    docs: dict[str, str] = {}
+    for cls in reversed(kind.__mro__):
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+        except (OSError, TypeError, SyntaxError):
+            continue
+        body = tree.body[0].body if tree.body and isinstance(tree.body[0], ast.ClassDef) else []
+        for field, text in zip(body, body[1:], strict=False):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
+                    docs[name] = " ".join(doc.split())
+    return docs
+
+
+def _report(backend: type[Backend[Any]], kind: type[Options], values: dict[str, Any]) -> OptionsReport:
+    try:
+        options = read_options(kind, values)
+    except msgspec.ValidationError as error:
+        problem, _, at = str(error).partition(" - at `$")
+        names = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "none"
+        if "unknown field" in problem:
+            return OptionsReport(problem=f"{problem}; the options of {backend.__name__} are: {names}", key=at.strip("`."))
+        return OptionsReport(problem=problem, key=at.strip("`.") or None)
+    except ValueError as error:
+        return OptionsReport(problem=str(error))
+    return OptionsReport(sources=tuple(_sources(options, kind)), leaves_machine=backend.leaves_machine(options))
+
+
+def _sources(options: Options, kind: type[Options]) -> list[FoundSource]:
+    found = []
+    for field in get_type_hints(kind):
+        value = getattr(options, field)
+        for source in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(source, Source):
+                path = locate(source.uri) if source.uri.startswith("package:") else None
+                found.append(
+                    FoundSource(option=field, uri=source.uri, sha256=source.sha256, path=path and str(path))
+                )
+    return found
+
+
+def locate(uri: str) -> Path | None:
+    """Find `package:module/file` in this interpreter without importing the module; None where it is not installed."""
+    module, _, inside = uri.removeprefix("package:").partition("/")
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder, inside)
+        if path.exists() and path.resolve().is_relative_to(Path(folder).resolve()):
+            return path
+    return None

@@ -1,0 +1,132 @@
+"""One loaded backend: checks that it keeps the contract, runs its hooks, sorts what it raises."""
+
+import inspect
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import msgspec
+import pluggy
+
+from modelhost import hookspecs
+from modelhost.backend import Backend, options_type, read_options
+from modelhost.card import ModelCard
+from modelhost.context import Context
+from modelhost.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError
+from modelhost.log import Log
+from modelhost.types import ABILITIES, EVENTS, Ability, Done
+from modelhost.worker.pump import pumped
+
+_EVENT_TYPES: dict[Ability, tuple[type, ...]] = {ability: get_args(EVENTS[ability]) for ability in ABILITIES}
+
+
+def hooks_of(backend: type[Backend[Any]]) -> tuple[Ability, ...]:
+    """Name the hooks a backend implements. Raises `PluginError` for a misspelt hook or one without `@hookimpl`."""
+    found: list[Ability] = []
+    for name in dir(backend):
+        member = inspect.getattr_static(backend, name)
+        marked = hasattr(member, "modelhost_impl")
+        if name in ABILITIES and not marked:
+            raise PluginError(f"{backend.__name__}.{name} is named like a hook but lacks @hookimpl")
+        if marked and name not in ABILITIES:
+            raise PluginError(f"{backend.__name__}.{name} is marked with @hookimpl, but the hooks are {_named(ABILITIES)}")
+        if marked:
+            found.append(cast(Ability, name))
+    if not found:
+        raise PluginError(f"{backend.__name__} implements no hook; the hooks are {_named(ABILITIES)}")
+    return tuple(sorted(found, key=ABILITIES.index))
+
+
+def _named(names: tuple[str, ...]) -> str:
+    return ", ".join(names)
+
+
+class Instance:
+    """A backend for one model. `load` blocks; `call` belongs to one event loop."""
+
+    def __init__(
+        self, backend: type[Backend[Any]], options: dict[str, Any], *, model: str, threads: int, log: Log
+    ) -> None:
+        self._log = log
+        self._hooks = hooks_of(backend)
+        try:
+            read = read_options(options_type(backend), options)
+        except msgspec.ValidationError as error:
+            raise PluginError(f"options of {model!r}: {error}") from None
+        self._backend = backend(read, model=model, threads=threads, log=log)
+        self._plugins = pluggy.PluginManager("modelhost")
+        self._plugins.add_hookspecs(hookspecs)
+        try:
+            self._plugins.register(self._backend)
+        except pluggy.PluginValidationError as error:
+            raise PluginError(str(error).replace("\n", " ")) from None
+
+    def load(self) -> ModelCard:
+        """Load the model and complete its card. Raises `ModelhostError` only; anything else becomes one and is logged."""
+        try:
+            card = self._backend.load()
+        except ModelhostError:
+            raise
+        except Exception as error:
+            raise self._failed(error, "load failed", f"loading failed ({type(error).__name__}); the log says where") from None
+        if not isinstance(card, ModelCard):
+            raise PluginError("load must return a ModelCard")
+        abilities = self._hooks if card.abilities is None else card.abilities
+        if beyond := set(abilities) - set(self._hooks):
+            raise PluginError(f"the card claims {_named(tuple(beyond))}, for which there is no hook")
+        return msgspec.structs.replace(card, abilities=tuple(abilities))
+
+    def unload(self) -> None:
+        """Let the backend go; what it raises is logged and done with."""
+        try:
+            self._backend.unload()
+        except Exception as error:
+            self._failed(error, "unload failed", "")
+
+    async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
+        """Run a hook and yield its events, `Done` last. Raises `ModelhostError` only."""
+        if ability not in self._hooks:
+            raise UnsupportedError(f"this backend cannot {ability}")
+        done = False
+        allowed = _EVENT_TYPES[ability]
+        try:
+            stream = self._stream(getattr(self._plugins.hook, ability)(request=request, context=context), context)
+            async with aclosing(cast(Any, stream)):
+                async for event in stream:
+                    if done or not isinstance(event, allowed):
+                        raise PluginError(
+                            f"{ability} yielded {'an event after Done' if done else 'a ' + type(event).__name__}"
+                        )
+                    done = isinstance(event, Done)
+                    yield event
+        except ModelhostError:
+            raise
+        except Exception as error:
+            raise self._failed(error, "backend failed", "the backend failed; the server's log says where") from None
+        finally:
+            context.cancel()
+        if not done and not context.cancelled:
+            raise PluginError(f"{ability} ended without Done")
+
+    def _stream(self, returned: Any, context: Context) -> AsyncIterator[Any]:
+        if isinstance(returned, AsyncIterator):
+            return returned
+        if isinstance(returned, Iterator):
+            return pumped(returned, context)
+        if inspect.iscoroutine(returned):
+            returned.close()
+        raise PluginError(f"a hook must return an iterator or an async iterator, not {type(returned).__name__}")
+
+    def _failed(self, error: Exception, event: str, message: str) -> BackendFailedError:
+        """Log an error's type and place, never its message: that may hold what the caller said."""
+        place = next(
+            (f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in _innermost_first(error)), "?"
+        )
+        self._log.error(event, error=type(error).__name__, place=place)
+        return BackendFailedError(message)
+
+
+def _innermost_first(error: Exception) -> list[traceback.FrameSummary]:
+    return traceback.extract_tb(error.__traceback__)[::-1]

@@ -1,0 +1,139 @@
+"""A worker process: one model, served over the socket it was started with, until the host says stop or is gone."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from modelhost.context import CallInfo, Context
+from modelhost.errors import BackendFailedError, ModelhostError
+from modelhost.log import Log
+from modelhost.mailbox import Mailbox
+from modelhost.relay import Relay
+from modelhost.types import ABILITIES, REQUESTS, Ability
+from modelhost.wire import frames
+from modelhost.wire.channel import Channel
+from modelhost.worker.daemons import Daemons
+from modelhost.worker.instance import Instance
+from modelhost.worker.plugin import import_backend
+
+REQUEST_FIELDS = {ability: [field.name for field in msgspec.structs.fields(REQUESTS[ability])] for ability in ABILITIES}
+
+
+def serve(fd: int) -> int:
+    """Talk to the host over the socket `fd`; returns the exit status."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the host, which then tells us
+    asyncio.run(_Worker(socket.socket(fileno=fd)).run())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A backend's own threads may hang; they must not keep its memory.
+    os._exit(0)
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end us with the thread that started us; elsewhere the end of the socket has to do."""
+    if sys.platform != "linux" or os.environ.get("MODELHOST_PARENT") is None:
+        return
+    parent = int(os.environ["MODELHOST_PARENT"])
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(0)
+
+
+class _Worker:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._over = asyncio.Event()
+        self._instance: Instance | None = None
+        self._daemons = Daemons("modelhost-load")
+
+    async def run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._channel = Channel(
+            first_id=1,
+            handler=self._handle,
+            on_frame=self._on_frame,
+            on_lost=self._over.set,
+            context_for=self._context,
+        )
+        await self._loop.create_unix_connection(lambda: self._channel, sock=self._socket)
+        self._channel.send(
+            frames.Hello(
+                protocol=frames.PROTOCOL,
+                version=version("modelhost"),
+                python=sys.version.split()[0],
+                pid=os.getpid(),
+                fields={str(ability): fields for ability, fields in REQUEST_FIELDS.items()},
+            )
+        )
+        await self._over.wait()
+
+    def _on_frame(self, frame: frames.AnyFrame) -> None:
+        match frame:
+            case frames.Load():
+                self._daemons.run(lambda: self._load(frame))
+            case frames.Ping():
+                self._channel.send(frames.Stats(seq=frame.seq, rss=resident_bytes(), calls=self._channel.serving))
+            case frames.Drain():
+                self._daemons.run(self._unload)
+
+    def _load(self, frame: frames.Load) -> None:
+        """Load the model; in a thread, so that pings are answered meanwhile."""
+        answer: frames.Frame
+        try:
+            backend = import_backend(frame.plugin)
+            instance = Instance(backend, frame.options, model=frame.model, threads=frame.threads, log=Log(self._log))
+            answer = frames.Ready(card=instance.load())
+            self._instance = instance
+        except ModelhostError as error:
+            answer = frames.Error(facts=error.facts())
+        except BaseException as error:
+            failure = BackendFailedError(f"loading failed ({type(error).__name__})")
+            answer = frames.Error(facts=failure.facts())
+        self._loop.call_soon_threadsafe(self._channel.send, answer)
+
+    def _unload(self) -> None:
+        if self._instance:
+            self._instance.unload()
+        self._loop.call_soon_threadsafe(self._over.set)
+
+    def _handle(self, ability: Ability, model: str, request: Any, context: Context) -> Any:
+        assert self._instance is not None
+        return self._instance.call(ability, request, context)
+
+    def _context(self, info: CallInfo, *, input: Mailbox[bytes] | None) -> Context:  # noqa: A002
+        return Context(info, call=self._call_host, log=Log(self._log, request_id=info.request_id), input=input)
+
+    def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
+        """Send a backend's call of another model to the host, from whatever thread it runs in."""
+        def events() -> Mailbox[Any]:
+            info = msgspec.structs.replace(context.info, remaining=context.remaining())
+            return self._channel.call(ability, model, request, info)
+
+        reply = Relay(self._loop, events).begin()
+        context.on_cancel(reply.close)
+        return reply
+
+    def _log(self, level: Any, event: str, facts: dict[str, Any]) -> None:
+        plain = {key: value if isinstance(value, (int, float, bool)) else str(value) for key, value in facts.items()}
+        frame = frames.LogLine(level=level, event=event, facts=plain)
+        if asyncio._get_running_loop() is self._loop:
+            self._channel.send(frame)
+        else:
+            self._loop.call_soon_threadsafe(self._channel.send, frame)
+
+
+def resident_bytes() -> int:
+    """Give this process's resident memory; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:  # noqa: PTH123  # every ping: a Path costs more than the read
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        return 0

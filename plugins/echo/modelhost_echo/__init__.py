@@ -1,0 +1,162 @@
+"""Gives back what it is given: for trying the host out, for tests, and to copy."""
+
+from array import array
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from math import sin, sqrt, tau
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from modelhost import (
+    AudioChunk,
+    Backend,
+    Context,
+    Delta,
+    Done,
+    EmbedEvent,
+    EmbedRequest,
+    GenerateEvent,
+    GenerateRequest,
+    ModelCard,
+    Partial,
+    Segment,
+    SummarizeEvent,
+    SummarizeRequest,
+    SynthesizeEvent,
+    SynthesizeRequest,
+    ToolDelta,
+    TranscribeEvent,
+    TranscribeRequest,
+    Usage,
+    Vectors,
+    hookimpl,
+)
+from modelhost_echo.script import Script, ScriptOptions
+
+SAMPLE_RATE = 16_000
+"""Hz, of the beeps that stand for speech."""
+
+
+class EchoOptions(ScriptOptions):
+    """What the echo sounds like; by default it plainly repeats."""
+
+    prefix: str = ""
+    """Said before everything that is repeated."""
+    reasoning: str = ""
+    """Thought aloud before the answer."""
+    tool: str | None = None
+    """Name of a tool to call, with what was said as its `text`, whenever the request offers it."""
+    ask: str | None = None
+    """Name of another model whose answer is repeated in place of the request."""
+    dimensions: Annotated[int, Meta(ge=1)] = 8
+    """Length of the vectors."""
+    concurrency: Annotated[int, Meta(ge=1)] = 64
+    """How many calls it takes at once."""
+    context_length: Annotated[int, Meta(ge=1)] = 4096
+    """What the card says; nothing is counted."""
+
+
+class EchoBackend(Backend[EchoOptions]):
+    """Repeats what it is given, word by word."""
+
+    def load(self) -> ModelCard:
+        """Take as long as the options say."""
+        self.script = Script(self.options)
+        self.script.load()
+        return ModelCard(
+            inputs=("text", "audio", "image"),
+            features=(
+                "streaming",
+                "tools",
+                "reasoning",
+                "completion",
+                "top_k",
+                "live",
+                "translate",
+                "speed",
+                "token_input",
+            ),
+            context_length=self.options.context_length,
+            dimensions=(self.options.dimensions,),
+            voices=("beep",),
+            sample_rate=SAMPLE_RATE,
+            concurrency=self.options.concurrency,
+        )
+
+    @hookimpl
+    async def generate(self, request: GenerateRequest, context: Context) -> AsyncIterator[GenerateEvent]:
+        """Say the last message again."""
+        said = request.messages[-1].text if request.messages else str(request.prompt)
+        if self.options.ask:
+            said = await self._answer_of(self.options.ask, request, context)
+        if self.options.tool and any(tool.name == self.options.tool for tool in request.tools):
+            arguments = f'{{"text": "{said}"}}'
+            yield ToolDelta(id="call_1", name=self.options.tool, arguments=arguments)
+            yield Done(reason="tool_calls", usage=Usage(input_tokens=len(said.split()), output_tokens=1))
+            return
+        words = (self.options.prefix + said).split()
+        kept = words if request.max_tokens is None else words[: request.max_tokens]
+        if self.options.reasoning:
+            yield Delta(reasoning=self.options.reasoning)
+        async for word in self.script.play(kept):
+            yield Delta(text=f"{word} ")
+        usage = Usage(input_tokens=len(said.split()), output_tokens=len(kept))
+        yield Done(reason="stop" if len(kept) == len(words) else "length", usage=usage)
+
+    async def _answer_of(self, model: str, request: GenerateRequest, context: Context) -> str:
+        async with aclosing(context.host.call("generate", model, request)) as events:
+            return "".join([event.text async for event in events if isinstance(event, Delta)])
+
+    @hookimpl
+    async def transcribe(self, request: TranscribeRequest, context: Context) -> AsyncIterator[TranscribeEvent]:
+        """Say how many bytes were heard; live, after every piece."""
+        heard = request.audio.size if request.audio else 0
+        if context.input is not None:
+            async for piece in context.input:
+                heard += len(piece)
+                yield Partial(text=f"{heard} bytes")
+        words = f"{self.options.prefix}heard {heard} bytes".split()
+        at = 0.0
+        async for word in self.script.play(words):
+            yield Segment(start=at, end=at + 1, text=f"{word} ")
+            at += 1
+        yield Done(usage=Usage(audio_seconds=at))
+
+    @hookimpl
+    async def synthesize(self, request: SynthesizeRequest, context: Context) -> AsyncIterator[SynthesizeEvent]:
+        """Beep for a tenth of a second a word."""
+        samples = array("h", (int(8000 * sin(tau * 440 * n / SAMPLE_RATE)) for n in range(SAMPLE_RATE // 10)))
+        words = request.text.split()
+        async for _ in self.script.play(words):
+            yield AudioChunk(data=samples.tobytes(), sample_rate=SAMPLE_RATE)
+        yield Done(usage=Usage(audio_seconds=len(words) / 10))
+
+    @hookimpl
+    async def embed(self, request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
+        """Give unit vectors that depend on the bytes of each input only."""
+        size = request.dimensions or self.options.dimensions
+        async for number in self.script.play(range(len(request.inputs))):
+            yield Vectors(first=number, dimensions=size, data=_direction(request.inputs[number], size))
+        yield Done(usage=Usage(input_tokens=sum(len(_bytes(text)) for text in request.inputs)))
+
+    @hookimpl
+    async def summarize(self, request: SummarizeRequest, context: Context) -> AsyncIterator[SummarizeEvent]:
+        """Give the first words."""
+        words = (self.options.prefix + request.text.read().decode(errors="replace")).split()
+        async for word in self.script.play(words[: request.max_tokens or 10]):
+            yield Delta(text=f"{word} ")
+        yield Done()
+
+
+def _bytes(value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else repr(value).encode()
+
+
+def _direction(value: Any, size: int) -> bytes:
+    """Spread the bytes of a value over `size` numbers and scale them to length 1: little-endian float32."""
+    raw = [1.0] + [0.0] * (size - 1)
+    for position, byte in enumerate(_bytes(value)):
+        raw[position % size] += byte
+    length = sqrt(sum(number * number for number in raw))
+    return array("f", (number / length for number in raw)).tobytes()
