@@ -7,69 +7,178 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
-    from modelhost.backend import Backend as Backend, Device as Device, Options as Options
+    from modelhost.backend import Backend as Backend
+    from modelhost.backend import Device as Device
+    from modelhost.backend import Options as Options
     from modelhost.card import ModelCard as ModelCard
     from modelhost.context import Context as Context
     from modelhost.errors import (
         BackendCrashedError as BackendCrashedError,
+    )
+    from modelhost.errors import (
         BackendFailedError as BackendFailedError,
+    )
+    from modelhost.errors import (
         BadInputError as BadInputError,
+    )
+    from modelhost.errors import (
         CallCycleError as CallCycleError,
+    )
+    from modelhost.errors import (
         ConfigError as ConfigError,
+    )
+    from modelhost.errors import (
         DeadlineError as DeadlineError,
+    )
+    from modelhost.errors import (
         ModelhostError as ModelhostError,
+    )
+    from modelhost.errors import (
         NotReadyError as NotReadyError,
+    )
+    from modelhost.errors import (
         OverloadedError as OverloadedError,
+    )
+    from modelhost.errors import (
         OverQuotaError as OverQuotaError,
+    )
+    from modelhost.errors import (
         PluginError as PluginError,
+    )
+    from modelhost.errors import (
         RequestError as RequestError,
+    )
+    from modelhost.errors import (
         ServiceError as ServiceError,
+    )
+    from modelhost.errors import (
         UnknownModelError as UnknownModelError,
+    )
+    from modelhost.errors import (
         UnsupportedError as UnsupportedError,
     )
     from modelhost.extensions import Call as Call
-    from modelhost.hookspecs import Events as Events, hookimpl as hookimpl
+    from modelhost.hookspecs import Events as Events
+    from modelhost.hookspecs import hookimpl as hookimpl
     from modelhost.source import Source as Source
     from modelhost.types import (
         ABILITIES as ABILITIES,
+    )
+    from modelhost.types import (
         Ability as Ability,
+    )
+    from modelhost.types import (
         AudioChunk as AudioChunk,
+    )
+    from modelhost.types import (
         AudioFormat as AudioFormat,
+    )
+    from modelhost.types import (
         AudioPart as AudioPart,
+    )
+    from modelhost.types import (
         Blob as Blob,
+    )
+    from modelhost.types import (
         ChoiceDone as ChoiceDone,
+    )
+    from modelhost.types import (
         Delta as Delta,
+    )
+    from modelhost.types import (
         Detected as Detected,
+    )
+    from modelhost.types import (
         Done as Done,
+    )
+    from modelhost.types import (
         EmbedEvent as EmbedEvent,
+    )
+    from modelhost.types import (
         EmbedRequest as EmbedRequest,
+    )
+    from modelhost.types import (
         Event as Event,
+    )
+    from modelhost.types import (
         FinishReason as FinishReason,
+    )
+    from modelhost.types import (
         GenerateEvent as GenerateEvent,
+    )
+    from modelhost.types import (
         GenerateRequest as GenerateRequest,
+    )
+    from modelhost.types import (
         ImagePart as ImagePart,
+    )
+    from modelhost.types import (
         Message as Message,
+    )
+    from modelhost.types import (
         Part as Part,
+    )
+    from modelhost.types import (
         Partial as Partial,
+    )
+    from modelhost.types import (
         Progress as Progress,
+    )
+    from modelhost.types import (
         ResponseFormat as ResponseFormat,
+    )
+    from modelhost.types import (
         Role as Role,
+    )
+    from modelhost.types import (
         Segment as Segment,
+    )
+    from modelhost.types import (
         SummarizeEvent as SummarizeEvent,
+    )
+    from modelhost.types import (
         SummarizeRequest as SummarizeRequest,
+    )
+    from modelhost.types import (
         SynthesizeEvent as SynthesizeEvent,
+    )
+    from modelhost.types import (
         SynthesizeRequest as SynthesizeRequest,
+    )
+    from modelhost.types import (
         TextPart as TextPart,
+    )
+    from modelhost.types import (
         TokenLogprob as TokenLogprob,
+    )
+    from modelhost.types import (
         Tool as Tool,
+    )
+    from modelhost.types import (
         ToolCall as ToolCall,
+    )
+    from modelhost.types import (
         ToolChoice as ToolChoice,
+    )
+    from modelhost.types import (
         ToolDelta as ToolDelta,
+    )
+    from modelhost.types import (
         TranscribeEvent as TranscribeEvent,
+    )
+    from modelhost.types import (
         TranscribeRequest as TranscribeRequest,
+    )
+    from modelhost.types import (
         Usage as Usage,
+    )
+    from modelhost.types import (
         Vectors as Vectors,
+    )
+    from modelhost.types import (
         VoiceSample as VoiceSample,
+    )
+    from modelhost.types import (
         Word as Word,
     )
 _HOMES = {

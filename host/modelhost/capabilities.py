@@ -24,9 +24,7 @@ class Need(Struct):
 
     def met_by(self, card: ModelCard) -> bool:
         """Whether a model can do it."""
-        return (self.feature is None or self.feature in card.features) and (
-            self.input is None or self.input in card.inputs
-        )
+        return (self.feature is None or self.feature in card.features) and (self.input is None or self.input in card.inputs)
 
     @property
     def what(self) -> str:

@@ -56,13 +56,9 @@ class Host:
     @overload
     def call(self, ability: Literal["generate"], model: str, request: GenerateRequest) -> Mailbox[GenerateEvent]: ...
     @overload
-    def call(
-        self, ability: Literal["transcribe"], model: str, request: TranscribeRequest
-    ) -> Mailbox[TranscribeEvent]: ...
+    def call(self, ability: Literal["transcribe"], model: str, request: TranscribeRequest) -> Mailbox[TranscribeEvent]: ...
     @overload
-    def call(
-        self, ability: Literal["synthesize"], model: str, request: SynthesizeRequest
-    ) -> Mailbox[SynthesizeEvent]: ...
+    def call(self, ability: Literal["synthesize"], model: str, request: SynthesizeRequest) -> Mailbox[SynthesizeEvent]: ...
     @overload
     def call(self, ability: Literal["embed"], model: str, request: EmbedRequest) -> Mailbox[EmbedEvent]: ...
     @overload
@@ -79,10 +75,24 @@ def _no_host(context: "Context", ability: Ability, model: str, request: Any) -> 
     raise RuntimeError("this backend runs outside a host: there are no other models to call")
 
 
+_SILENT = Log(silent)
+
+
 class Context:
     """One call: who asks, until when, whether it still matters, and ways to log and to ask other models."""
 
-    __slots__ = ("_callbacks", "_cancelled", "_lock", "_waiting", "deadline", "host", "info", "input", "log", "served_by")
+    __slots__ = (
+        "_call",
+        "_callbacks",
+        "_cancelled",
+        "_lock",
+        "_waiting",
+        "deadline",
+        "info",
+        "input",
+        "log",
+        "served_by",
+    )
 
     def __init__(
         self,
@@ -95,8 +105,8 @@ class Context:
         self.info = info or CallInfo()
         self.deadline = None if self.info.remaining is None else time.monotonic() + self.info.remaining
         """When the answer must be there, in `time.monotonic()` seconds; None for never."""
-        self.host = Host(self, call)
-        self.log = log or Log(silent)
+        self._call = call
+        self.log = log or _SILENT
         self.input = input
         """Live audio, as it comes; None where the request holds everything."""
         self.served_by = ""
@@ -105,6 +115,11 @@ class Context:
         self._lock = threading.Lock()
         self._waiting: threading.Event | None = None
         self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def host(self) -> Host:
+        """The way to other models."""
+        return Host(self, self._call)
 
     @property
     def request_id(self) -> str:

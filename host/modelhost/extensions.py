@@ -27,7 +27,7 @@ class Call(Protocol):
 
 
 @hookspec
-def around(ability: Ability, model: str, call: Call) -> Call | None:  # type: ignore[empty-body]
+def around(ability: Ability, model: str, call: Call) -> Call | None:
     """Give a call that goes around `call`, or None to leave it alone.
 
     It may change the request, see every event and every error, answer without calling, or call more than once.
@@ -35,7 +35,7 @@ def around(ability: Ability, model: str, call: Call) -> Call | None:  # type: ig
 
 
 @hookspec
-def app() -> ASGIApp | None:  # type: ignore[empty-body]
+def app() -> ASGIApp | None:
     """Give an ASGI application to be mounted at `/x/<name of the entry point>`, behind the host's own checks."""
 
 
@@ -43,6 +43,6 @@ def nested(hooks: pluggy.PluginManager, ability: Ability, model: str, call: Call
     """Put every extension around a call, the one that was registered first outermost."""
     for implementation in hooks.hook.around.get_hookimpls():
         arguments = {"ability": ability, "model": model, "call": call}
-        wrapped = implementation.function(*(arguments[name] for name in implementation.argnames))
+        wrapped: Any = implementation.function(*(arguments[name] for name in implementation.argnames))
         call = wrapped or call
     return call

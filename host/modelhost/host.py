@@ -122,9 +122,7 @@ class ModelHost:
         assert description is not None
         log = self._log.bind(model=model.name)
         if (model.config.run or description.run) == "inline":
-            return InlineRunner(
-                model.plugin.name, model.name, options, threads=1, log=log, host_call=self._call_from_backend
-            )
+            return InlineRunner(model.plugin.name, model.name, options, threads=1, log=log, host_call=self._call_from_backend)
         devices = ",".join(model.config.devices)
         visible = {"CUDA_VISIBLE_DEVICES": devices, "HIP_VISIBLE_DEVICES": devices} if devices else {}
         spec = WorkerSpec(
@@ -139,9 +137,7 @@ class ModelHost:
         )
         return ProcessRunner(spec, log=log, on_crash=on_crash, host_call=self._call_from_backend)
 
-    def _call_from_backend(
-        self, context: Context, ability: Ability, model: str, request: Any
-    ) -> AsyncIterator[Any]:
+    def _call_from_backend(self, context: Context, ability: Ability, model: str, request: Any) -> AsyncIterator[Any]:
         return self.router.call(ability, model, request, context)
 
 

@@ -8,6 +8,9 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
+_Waiter = threading.Event | tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+"""Who waits: a thread, or a coroutine on a loop."""
+
 
 class Mailbox(Generic[T]):
     """An unbounded queue with an end, read by `for` in a thread or by `async for` on any event loop.
@@ -16,12 +19,10 @@ class Mailbox(Generic[T]):
     called in the reader's thread for each value with a weight, `on_close()` once when the reader stops early.
     """
 
-    def __init__(
-        self, *, on_taken: Callable[[int], None] | None = None, on_close: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, *, on_taken: Callable[[int], None] | None = None, on_close: Callable[[], None] | None = None) -> None:
         self._items: deque[tuple[T, int]] = deque()
-        self._changed = threading.Condition(threading.Lock())
-        self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
+        self._changed = threading.Lock()
+        self._waiter: _Waiter | None = None
         self._finished = False
         self._error: BaseException | None = None
         self._on_taken = on_taken
@@ -81,9 +82,8 @@ class Mailbox(Generic[T]):
         """Stop reading; there so that `contextlib.aclosing` works."""
         self.close()
 
-    def _wake(self) -> tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None:
+    def _wake(self) -> "_Waiter | None":
         waiter, self._waiter = self._waiter, None
-        self._changed.notify()
         return waiter
 
     def take_all(self) -> list[T]:
@@ -130,8 +130,13 @@ class Mailbox(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        with self._changed:
-            self._changed.wait_for(lambda: self._items or self._finished)
+        while not self._items and not self._finished:
+            woken = threading.Event()
+            with self._changed:
+                if self._items or self._finished:
+                    break
+                self._waiter = woken
+            woken.wait()
         if self._items:
             return self._take()
         if self._error:
@@ -145,8 +150,11 @@ class Mailbox(Generic[T]):
         self.close()
 
 
-def _resolve(waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None) -> None:
+def _resolve(waiter: _Waiter | None) -> None:
     if waiter is None:
+        return
+    if isinstance(waiter, threading.Event):
+        waiter.set()
         return
     loop, future = waiter
     if asyncio._get_running_loop() is loop:  # its own thread: no need for the self-pipe, which costs a system call
@@ -158,6 +166,6 @@ def _resolve(waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | No
             return
 
 
-def _set(future: asyncio.Future[None]) -> None:
+def _set(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)

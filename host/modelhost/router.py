@@ -1,8 +1,7 @@
 """From a name to a model: aliases, defaults, fallbacks, and the extensions around every call."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pluggy
@@ -64,31 +63,29 @@ class Router:
 
     def context(self, request_id: str, caller: str = "", traceparent: str = "") -> Context:
         """Make the context of a request that has just come in."""
-        info = CallInfo(
-            request_id=request_id, caller=caller, traceparent=traceparent, remaining=self._timeout
-        )
+        info = CallInfo(request_id=request_id, caller=caller, traceparent=traceparent, remaining=self._timeout)
         return Context(info)
 
-    async def call(
-        self, ability: Ability, name: str | None, request: Any, context: Context
-    ) -> AsyncIterator[Any]:
+    async def call(self, ability: Ability, name: str | None, request: Any, context: Context) -> AsyncIterator[Any]:
         """Run a request and yield its events; a model that is not available before its first one has its fallback tried."""
         candidates = self.candidates(ability, name)
-        for model in candidates[:-1]:
+        for model in candidates:
             started = False
+            events: Any = self._on(model, ability, request, context)
             try:
-                async with aclosing(cast(Any, self._on(model, ability, request, context))) as events:
-                    async for event in events:
-                        started = True
-                        yield event
-                return
+                async for event in events:
+                    started = True
+                    yield event
+            except LacksError as error:
+                raise self._explained(error) from None
             except ServiceError as error:
-                if started:
+                if started or model is candidates[-1]:
                     raise
                 self._log.warning("falling back", ability=ability, model=model.name, reason=error.code)
-        async with aclosing(cast(Any, self._on(candidates[-1], ability, request, context))) as events:
-            async for event in events:
-                yield event
+            else:
+                return
+            finally:
+                await events.aclose()
 
     def _on(self, model: Model, ability: Ability, request: Any, outer: Context) -> AsyncIterator[Any]:
         if model.name in outer.info.chain:
@@ -108,18 +105,13 @@ class Router:
 
         if self._extended:
             call = nested(self._extensions, ability, model.name, call)
-        return self._explaining(call(request, context))
+        return call(request, context)
 
-    async def _explaining(self, events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    def _explained(self, error: LacksError) -> UnsupportedError:
         """Add to a refusal who could do it."""
-        try:
-            async with aclosing(cast(Any, events)):
-                async for event in events:
-                    yield event
-        except LacksError as error:
-            able = [m.name for m in self._pool if m.config.enabled and m.card and error.need.met_by(m.card)]
-            hint = f"; models that can: {', '.join(able)}" if able else "; no model here is known to"
-            raise UnsupportedError(error.message + hint, param=error.param) from None
+        able = [m.name for m in self._pool if m.config.enabled and m.card and error.need.met_by(m.card)]
+        hint = f"; models that can: {', '.join(able)}" if able else "; no model here is known to"
+        return UnsupportedError(error.message + hint, param=error.param)
 
 
 def _hub_names(model: Model) -> list[str]:

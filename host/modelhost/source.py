@@ -48,7 +48,11 @@ class Source:
         return self._path
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Source) and (self.uri, self.sha256, self._path) == (other.uri, other.sha256, other._path)
+        return isinstance(other, Source) and (self.uri, self.sha256, self._path) == (
+            other.uri,
+            other.sha256,
+            other._path,
+        )
 
     def __hash__(self) -> int:
         return hash((self.uri, self.sha256, self._path))

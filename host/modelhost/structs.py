@@ -6,7 +6,7 @@ import msgspec
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
-class FrozenMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's metaclass has no public name
+class FrozenMeta(msgspec.StructMeta):
     """Makes `frozen` and `kw_only` hold for subclasses too, which msgspec alone does not inherit."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> type:

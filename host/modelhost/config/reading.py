@@ -18,7 +18,7 @@ from modelhost.errors import ConfigError
 from modelhost.structs import Struct
 
 FILE_NAME = "modelhost.toml"
-NOT_KEYS = ("MODELHOST_CONFIG", "MODELHOST_PARENT")
+NOT_KEYS = ("MODELHOST_CONFIG", "MODELHOST_PARENT", "MODELHOST_URL")
 """Variables with our prefix that are no keys of the file."""
 
 STARTER = "the starter configuration"
@@ -136,9 +136,7 @@ def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
             continue
         keys = variable.removeprefix("MODELHOST_").lower().split("__")
         if len(keys) < 2 or keys[0] not in known:
-            warnings.append(
-                f"{variable} names no key; write MODELHOST_SERVER__PORT for server.port, for example"
-            )
+            warnings.append(f"{variable} names no key; write MODELHOST_SERVER__PORT for server.port, for example")
             continue
         try:
             value = tomllib.loads(f"value = {text}")["value"]
@@ -269,7 +267,7 @@ def _choices(key: str) -> str:
 
 def _check_names(config: Config, name: str) -> None:
     """Refuse two models under one name, and routes to models that are not there."""
-    owner: dict[str, str] = dict.fromkeys(config.models)  # type: ignore[arg-type]
+    owner: dict[str, str | None] = dict.fromkeys(config.models)
     for model, settings in config.models.items():
         for alias in settings.aliases:
             if alias in owner:

@@ -118,7 +118,11 @@ def _from_hub(source: HubSource, *, fetch: bool, report: Report | None) -> Path 
         raise NotReadyError(f"{endpoint} cannot be reached to fetch {source.repo}; is this machine online?") from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no"
-        hint = {401: "set HF_TOKEN", 403: "accept the model's terms on its page, and set HF_TOKEN", 404: "check its name"}
+        hint = {
+            401: "set HF_TOKEN",
+            403: "accept the model's terms on its page, and set HF_TOKEN",
+            404: "check its name",
+        }
         raise NotReadyError(
             f"{endpoint} answered {status} for {source.repo}"
             f"{': ' + hint[status] if isinstance(status, int) and status in hint else ''}",
@@ -132,7 +136,7 @@ def _progress(report: Report) -> type:
     lock = threading.Lock()
     totals = {"done": 0, "all": 0}
 
-    class Progress(tqdm):  # type: ignore[type-arg]  # the hub's client counts through this
+    class Progress(tqdm):  # type: ignore[misc]  # the hub's client counts through this
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs["disable"] = False
             kwargs["file"] = open(os.devnull, "w")  # noqa: SIM115, PTH123  # lives as long as the bar
@@ -147,7 +151,8 @@ def _progress(report: Report) -> type:
                 with lock:
                     totals["done"] += int(n or 0)
                     report(totals["done"], max(totals["all"], totals["done"]))
-            return super().update(n)
+            shown: bool | None = super().update(n)
+            return shown
 
     return Progress
 
@@ -169,7 +174,8 @@ def _verify(path: Path, wanted: str, uri: str) -> None:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != wanted:
         raise NotReadyError(
-            f"{uri}: its sha256 is {actual}, not {wanted}; the file is damaged or not the one that was meant", retry=False
+            f"{uri}: its sha256 is {actual}, not {wanted}; the file is damaged or not the one that was meant",
+            retry=False,
         )
     known.parent.mkdir(parents=True, exist_ok=True)
     known.write_text(json.dumps({**marks, str(path): mark}))

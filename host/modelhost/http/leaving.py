@@ -35,9 +35,7 @@ class CancelledWhenGone:
         assert self._task is not None
         self._task.cancel()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._timer.cancel()
         if self._watching:
             self._watching.cancel()

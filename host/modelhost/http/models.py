@@ -1,6 +1,7 @@
 """The models: what there is, what each can do, loading and unloading; and the plugins and workers behind them."""
 
 import asyncio
+import sys
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ from litestar import Request, Response, delete, get, post
 
 from modelhost.errors import BadInputError
 from modelhost.http.reading import JsonBody, host_of
-from modelhost.plugins import Plugin, describe_all, installed
+from modelhost.plugins import Plugin, Wanted, describe_all, installed
 from modelhost.pool import Model
 from modelhost.structs import Struct
 
@@ -88,9 +89,7 @@ async def unload_model(request: Request[Any, Any, Any], name: str) -> Response[b
     """Take a model out of memory; its files stay. Running requests may finish first."""
     model = _named(request, name)
     freed = await model.unload(host_of(request).config.server.drain_seconds)
-    return answer(
-        {"id": model.name, "object": "model", "deleted": True, "state": model.status.state, "freed_bytes": freed}
-    )
+    return answer({"id": model.name, "object": "model", "deleted": True, "state": model.status.state, "freed_bytes": freed})
 
 
 def _named(request: Request[Any, Any, Any], name: str) -> Model:
@@ -103,21 +102,13 @@ async def list_plugins(request: Request[Any, Any, Any]) -> Response[bytes]:
     host = host_of(request)
     used = {plugin.name: plugin for plugin in host.plugins.values()}
     names = {name: [m.name for m in host.pool if m.plugin.name == name] for name in {*used, *installed()}}
-    unused = {(name, _own_python()): {} for name in names if name not in used}
+    unused: Wanted = {(name, sys.executable): {} for name in names if name not in used}
     found = await asyncio.to_thread(describe_all, unused)
     used |= {name: plugin for (name, _), plugin in found.items()}
     data = [describe_plugin(used[name], models) for name, models in sorted(names.items())]
     extensions = [{"name": name, "state": "active"} for name, _ in host.extensions.list_name_plugin()]
-    extensions += [
-        {"name": name, "state": "quarantined", "reason": why} for name, why in host.broken_extensions.items()
-    ]
+    extensions += [{"name": name, "state": "quarantined", "reason": why} for name, why in host.broken_extensions.items()]
     return answer({"object": "list", "data": data, "extensions": extensions})
-
-
-def _own_python() -> str:
-    import sys
-
-    return sys.executable
 
 
 def describe_plugin(plugin: Plugin, models: list[str]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class JsonBody(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self._decoder = msgspec.json.Decoder(kind)
-        self._known = frozenset(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[type-var]
+        self._known = frozenset(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
 
     def read(self, request: Request[Any, Any, Any], body: bytes) -> tuple[T, dict[str, str]]:
         """Give the struct, and headers for the answer. Raises what `http.errors` turns into a 400 or 415."""

@@ -55,14 +55,15 @@ class HostServer(uvicorn.Server):
     def __init__(self, host: ModelHost, on_ready: Callable[[], None]) -> None:
         self._host = host
         self._on_ready = on_ready
-        self.gate = Gate(make_app(host), host)  # type: ignore[arg-type]  # Litestar is an ASGI application
+        self.gate = Gate(make_app(host), host)
         super().__init__(
             uvicorn.Config(
-                self.gate,  # type: ignore[arg-type]
+                self.gate,
                 loop="uvloop",
                 http="httptools",
                 lifespan="on",
                 access_log=False,
+                proxy_headers=False,
                 log_config=None,
                 server_header=False,
                 date_header=False,

@@ -154,7 +154,9 @@ class Model:
             if isinstance(error, NotReadyError) and error.retry is False:
                 raise
             raise NotReadyError(
-                f"model {self.name!r} cannot be loaded: {error.message}", code=error.code, retry_after=states.LOAD_BACKOFF[0]
+                f"model {self.name!r} cannot be loaded: {error.message}",
+                code=error.code,
+                retry_after=states.LOAD_BACKOFF[0],
             ) from None
         except BaseException:
             self.status = states.change(self.status, state="cold")
@@ -222,9 +224,9 @@ class Model:
         if runner is None:
             return 0
         self.status = states.change(self.status, state="draining")
-        try:
-            await asyncio.wait_for(self._idle.wait(), patience)
-        except TimeoutError:
+        if self._in_flight and patience:
+            await asyncio.wait({asyncio.ensure_future(self._idle.wait())}, timeout=patience)
+        if self._in_flight:
             self._log.warning("unloading with requests in flight", model=self.name, in_flight=len(self._in_flight))
         self._runner = None
         freed = await runner.stop()
@@ -238,7 +240,9 @@ class Model:
         """Run a request: wait for the model and for a free place, then yield its events. Raises `ModelhostError`."""
         if self._suspects.refuses(request):
             raise BackendCrashedError(
-                "this request has ended the model's worker twice; it is not tried again", retry=False, code="request_refused"
+                "this request has ended the model's worker twice; it is not tried again",
+                retry=False,
+                code="request_refused",
             )
         loop = asyncio.get_running_loop()
         number = self._calls = self._calls + 1
@@ -324,5 +328,3 @@ def _consume(task: "asyncio.Task[Any]") -> None:
     """Look at a background task's outcome: the model's status already tells it."""
     if not task.cancelled():
         task.exception()
-
-

@@ -31,13 +31,13 @@ class Status(Struct):
 
 
 def _doubled(times: int, bounds: tuple[float, float]) -> float:
-    return min(bounds[0] * 2 ** min(times, 32), bounds[1])
+    return min(bounds[0] * 2.0 ** min(times, 32), bounds[1])
 
 
 def change(status: Status, **changes: object) -> Status:
     """Give the status with some fields changed."""
     fields = {name: getattr(status, name) for name in status.__struct_fields__}
-    return Status(**{**fields, **changes})  # type: ignore[arg-type]
+    return Status(**{**fields, **changes})
 
 
 def on_load(status: Status) -> Status:

@@ -16,9 +16,7 @@ class Runner(Protocol):
         """Load the model. Raises `ModelhostError`; after that, or after `stop`, a runner is used up."""
         ...
 
-    def call(
-        self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None
-    ) -> Mailbox[Any]:
+    def call(self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None) -> Mailbox[Any]:
         """Start a call; its events arrive in the mailbox, and closing that cancels the call.
 
         `settled` is called once, when the backend has really stopped working on it.

@@ -27,9 +27,7 @@ STOP_SECONDS = 10.0
 class InlineRunner:
     """Runs a model on an event loop in a thread of the host."""
 
-    def __init__(
-        self, plugin: str, model: str, options: dict[str, Any], *, threads: int, log: Log, host_call: HostCall
-    ) -> None:
+    def __init__(self, plugin: str, model: str, options: dict[str, Any], *, threads: int, log: Log, host_call: HostCall) -> None:
         self._plugin = plugin
         self._model = model
         self._options = options
@@ -52,9 +50,7 @@ class InlineRunner:
         def run() -> None:
             try:
                 backend = import_backend(self._plugin)
-                instance = Instance(
-                    backend, self._options, model=self._model, threads=self._threads, log=self._log
-                )
+                instance = Instance(backend, self._options, model=self._model, threads=self._threads, log=self._log)
                 card = instance.load()
             except ModelhostError as error:
                 host_loop.call_soon_threadsafe(answer, None, error)
@@ -80,9 +76,7 @@ class InlineRunner:
         self._over = asyncio.Event()
         await self._over.wait()
 
-    def call(
-        self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None
-    ) -> Mailbox[Any]:
+    def call(self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None) -> Mailbox[Any]:
         """Start a call on the model's loop."""
         loop, instance = self._loop, self._instance
         if loop is None or instance is None or loop.is_closed():

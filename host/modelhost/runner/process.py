@@ -45,7 +45,7 @@ STOP_SECONDS = 10.0
 OUTPUT_BYTES = 64 * 1024
 """How much of a worker's raw output is kept."""
 
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|^MODELHOST_", re.IGNORECASE)
+_SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)|^MODELHOST_", re.IGNORECASE)
 
 _daemons = Daemons("modelhost-reaper")
 
@@ -99,10 +99,8 @@ class ProcessRunner:
             self._watching = self._loop.create_task(self._watch())
             await self._until(self._hello, HELLO_SECONDS)
             spec = self._spec
-            self._channel.send(
-                frames.Load(plugin=spec.plugin, model=spec.model, options=spec.options, threads=spec.threads)
-            )
-            card = await self._until(self._ready, None)
+            self._channel.send(frames.Load(plugin=spec.plugin, model=spec.model, options=spec.options, threads=spec.threads))
+            card: ModelCard = await self._until(self._ready, None)
         except BaseException:
             await self._end(signal.SIGKILL)
             raise
@@ -244,9 +242,7 @@ class ProcessRunner:
                 return f"it was ended by {signal.Signals(-status).name}"
         return f"it exited with status {status}"
 
-    def call(
-        self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None
-    ) -> Mailbox[Any]:
+    def call(self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None) -> Mailbox[Any]:
         """Send a call to the worker."""
         if missing := self._missing.get(ability):
             for field in msgspec.structs.fields(type(request)):

@@ -24,7 +24,7 @@ Handler = Callable[[Ability, str, Any, Context], AsyncIterator[Any]]
 
 _event_encoder = msgspec.msgpack.Encoder(enc_hook=frames.to_wire)
 _event_decoders: dict[Ability, msgspec.msgpack.Decoder[list[Any]]] = {
-    ability: msgspec.msgpack.Decoder(list[EVENTS[ability]], dec_hook=frames.from_wire)  # type: ignore[misc]
+    ability: msgspec.msgpack.Decoder(list[EVENTS[ability]], dec_hook=frames.from_wire)  # type: ignore[valid-type]
     for ability in ABILITIES
 }
 _request_decoders: dict[Ability, msgspec.msgpack.Decoder[Any]] = {
@@ -37,9 +37,7 @@ class _Outgoing:
 
     __slots__ = ("abandoned", "decode", "feeding", "input_credit", "mailbox", "settled", "spooled")
 
-    def __init__(
-        self, decode: Callable[[Any], list[Any]], mailbox: Mailbox[Any], settled: Callable[[], None] | None
-    ) -> None:
+    def __init__(self, decode: Callable[[Any], list[Any]], mailbox: Mailbox[Any], settled: Callable[[], None] | None) -> None:
         self.decode = decode
         self.mailbox = mailbox
         self.settled = settled
@@ -227,9 +225,7 @@ class Channel(asyncio.Protocol):
                 self._from_any_thread(self.send, frames.Credit(id=id_, bytes=taken))
                 taken = 0
 
-        mailbox: Mailbox[Any] = Mailbox(
-            on_taken=grant, on_close=lambda: self._from_any_thread(self._abandon, id_)
-        )
+        mailbox: Mailbox[Any] = Mailbox(on_taken=grant, on_close=lambda: self._from_any_thread(self._abandon, id_))
         call = _Outgoing(_event_decoders[ability].decode, mailbox, settled)
         if not self.alive:
             call.end(BackendCrashedError("the model's worker process has ended"))
@@ -293,9 +289,7 @@ class Channel(asyncio.Protocol):
         live: Mailbox[bytes] | None = None
         if frame.info.live:
             live = Mailbox(
-                on_taken=lambda amount: self._from_any_thread(
-                    self.send, frames.Credit(id=frame.id, bytes=amount, input=True)
-                )
+                on_taken=lambda amount: self._from_any_thread(self.send, frames.Credit(id=frame.id, bytes=amount, input=True))
             )
         context = self._context_for(frame.info, input=live)
         incoming = self._incoming[frame.id] = _Incoming(context, live)

@@ -131,9 +131,7 @@ class Drain(Frame):
     """Host → worker: finish nothing more, unload and exit."""
 
 
-AnyFrame = (
-    Hello | Load | Ready | Call | Input | Cancel | Credit | Events | End | Error | LogLine | Ping | Stats | Drain
-)
+AnyFrame = Hello | Load | Ready | Call | Input | Cancel | Credit | Events | End | Error | LogLine | Ping | Stats | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyFrame)

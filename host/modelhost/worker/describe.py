@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -97,7 +98,10 @@ def _schema(kind: type[Options]) -> dict[str, Any]:
                 "required": ["uri"],
                 "additionalProperties": False,
             }
-            return {"anyOf": [{"type": "string"}, table], "description": "hf:org/repo[/file][@rev], package:module/file or a path"}
+            return {
+                "anyOf": [{"type": "string"}, table],
+                "description": "hf:org/repo[/file][@rev], package:module/file or a path",
+            }
         raise PluginError(f"options of type {custom.__name__} are not supported; use what msgspec knows, or Source")
 
     (schema,), components = msgspec.json.schema_components([kind], schema_hook=hook, ref_template="#/$defs/{name}")
@@ -120,7 +124,7 @@ def field_docs(kind: type) -> dict[str, str]:
         except (OSError, TypeError, SyntaxError):
             continue
         body = tree.body[0].body if tree.body and isinstance(tree.body[0], ast.ClassDef) else []
-        for field, text in zip(body, body[1:], strict=False):
+        for field, text in pairwise(body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
                     docs[name] = " ".join(doc.split())
@@ -147,10 +151,9 @@ def _sources(options: Options, kind: type[Options]) -> list[FoundSource]:
         value = getattr(options, field)
         for source in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(source, Source):
-                path = locate(source.uri) if source.uri.startswith("package:") else None
-                found.append(
-                    FoundSource(option=field, uri=source.uri, sha256=source.sha256, path=path and str(path))
-                )
+                found_at = locate(source.uri) if source.uri.startswith("package:") else None
+                path = None if found_at is None else str(found_at)
+                found.append(FoundSource(option=field, uri=source.uri, sha256=source.sha256, path=path))
     return found
 
 

@@ -46,9 +46,7 @@ def _named(names: tuple[str, ...]) -> str:
 class Instance:
     """A backend for one model. `load` blocks; `call` belongs to one event loop."""
 
-    def __init__(
-        self, backend: type[Backend[Any]], options: dict[str, Any], *, model: str, threads: int, log: Log
-    ) -> None:
+    def __init__(self, backend: type[Backend[Any]], options: dict[str, Any], *, model: str, threads: int, log: Log) -> None:
         self._log = log
         self._hooks = hooks_of(backend)
         try:
@@ -96,9 +94,7 @@ class Instance:
             async with aclosing(cast(Any, stream)):
                 async for event in stream:
                     if done or not isinstance(event, allowed):
-                        raise PluginError(
-                            f"{ability} yielded {'an event after Done' if done else 'a ' + type(event).__name__}"
-                        )
+                        raise PluginError(f"{ability} yielded {'an event after Done' if done else 'a ' + type(event).__name__}")
                     done = isinstance(event, Done)
                     yield event
         except ModelhostError:
@@ -121,9 +117,7 @@ class Instance:
 
     def _failed(self, error: Exception, event: str, message: str) -> BackendFailedError:
         """Log an error's type and place, never its message: that may hold what the caller said."""
-        place = next(
-            (f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in _innermost_first(error)), "?"
-        )
+        place = next((f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in _innermost_first(error)), "?")
         self._log.error(event, error=type(error).__name__, place=place)
         return BackendFailedError(message)
 

@@ -113,6 +113,7 @@ class _Worker:
 
     def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
         """Send a backend's call of another model to the host, from whatever thread it runs in."""
+
         def events() -> Mailbox[Any]:
             info = msgspec.structs.replace(context.info, remaining=context.remaining())
             return self._channel.call(ability, model, request, info)

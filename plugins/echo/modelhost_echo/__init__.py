@@ -6,8 +6,6 @@ from contextlib import aclosing
 from math import sin, sqrt, tau
 from typing import Annotated, Any
 
-from msgspec import Meta
-
 from modelhost import (
     AudioChunk,
     Backend,
@@ -32,6 +30,8 @@ from modelhost import (
     Vectors,
     hookimpl,
 )
+from msgspec import Meta
+
 from modelhost_echo.script import Script, ScriptOptions
 
 SAMPLE_RATE = 16_000

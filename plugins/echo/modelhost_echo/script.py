@@ -8,8 +8,6 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Literal, TypeVar
 
-from msgspec import Meta
-
 from modelhost import (
     BadInputError,
     DeadlineError,
@@ -19,6 +17,7 @@ from modelhost import (
     OverQuotaError,
     UnsupportedError,
 )
+from msgspec import Meta
 
 Fault = Literal[
     "bad_input", "unsupported", "over_quota", "not_ready", "overloaded", "deadline", "raise", "hang", "exit", "segfault"

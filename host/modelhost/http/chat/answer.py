@@ -52,7 +52,11 @@ class _Choice:
 
     def answer(self, index: int, reason: str, thinking: bool) -> dict[str, Any]:
         text, reasoning = "".join(self.text), "".join(self.reasoning)
-        message: dict[str, Any] = {"role": "assistant", "content": text if text or not self.calls else None, "refusal": None}
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": text if text or not self.calls else None,
+            "refusal": None,
+        }
         if reasoning:
             message["reasoning_content"] = reasoning
             if thinking:

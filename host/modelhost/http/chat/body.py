@@ -9,7 +9,7 @@ import binascii
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from modelhost.errors import BadInputError, UnsupportedError
 from modelhost.structs import Struct
@@ -228,7 +228,7 @@ class ChatBody(Struct):
     ignore_eos: bool | None = None
     include_thinking: bool | None = None
     enable_safety: bool | None = None
-    language: str | None | UnsetType = UNSET
+    language: str | None = None
 
     def to_request(self) -> GenerateRequest:
         """Give what a backend is asked. Raises `RequestError` for what cannot be honoured."""
@@ -258,7 +258,7 @@ class ChatBody(Struct):
             parallel_tool_calls=self.parallel_tool_calls is not False,
             response_format=_format(self.response_format),
             reasoning_effort=self.reasoning_effort,
-            language=self.language or None,
+            language=self.language,
             enable_safety=bool(self.enable_safety),
         )
 
@@ -291,7 +291,7 @@ class ChatBody(Struct):
             case None:
                 return None
             case str(mode):
-                return ToolChoice(mode=mode)  # type: ignore[arg-type]  # the decoder has checked it
+                return ToolChoice(mode=mode)
             case NamedTool(function=function):
                 choice = ToolChoice(mode="required", names=(function.name,))
             case AllowedTools(allowed_tools=allowed):
@@ -315,8 +315,7 @@ def _message(message: ChatMessage, at: int) -> Message:
     if message.refusal and not content:
         content = (TextPart(text=message.refusal),)
     calls = tuple(
-        ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
-        for call in message.tool_calls or ()
+        ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments) for call in message.tool_calls or ()
     )
     return Message(
         role=message.role,
@@ -387,7 +386,5 @@ def _format(form: TextFormat | JsonObjectFormat | JsonSchemaFormat | None) -> Re
         case JsonObjectFormat():
             return ResponseFormat(kind="json_object")
         case JsonSchemaFormat(json_schema=asked):
-            return ResponseFormat(
-                kind="json_schema", name=asked.name, schema=asked.schema, strict=bool(asked.strict)
-            )
+            return ResponseFormat(kind="json_schema", name=asked.name, schema=asked.schema, strict=bool(asked.strict))
     return None

@@ -1,0 +1,70 @@
+"""`modelhost config`."""
+
+import json
+import re
+import sys
+from typing import Any
+
+import click
+import msgspec
+
+from modelhost.cli.options import config_option
+from modelhost.config import load_config
+from modelhost.config.checking import option_problems, other_problems
+from modelhost.config.json_schema import schema_of
+from modelhost.errors import ConfigError
+from modelhost.host import ModelHost, wanted_plugins
+from modelhost.log import Log, silent
+from modelhost.plugins import describe_all, installed
+
+_SECRET = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
+
+
+@click.group("config")
+def config_command() -> None:
+    """Check, show or describe the configuration."""
+
+
+@config_command.command("check")
+@config_option
+@click.option("--strict", is_flag=True, help="Also verify plugins, weights and devices.")
+def check(config_path: str | None, strict: bool) -> None:
+    """Say whether the configuration is right; exit status 2 when it is not."""
+    loaded = load_config(config_path)
+    for warning in loaded.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    plugins = describe_all(wanted_plugins(loaded))
+    if problems := option_problems(loaded, plugins):
+        raise ConfigError("\n       ".join(problems))
+    host = ModelHost(loaded, plugins, Log(silent))
+    problems = other_problems(host)
+    if problems and strict:
+        raise ConfigError("\n       ".join(problems))
+    for problem in problems:
+        click.echo(f"Warning: {problem}", err=True)
+    models = [model.name for model in host.pool if model.config.enabled]
+    click.echo(f"{loaded.name} is right: {', '.join(models) or 'no models'}")
+
+
+@config_command.command("show")
+@config_option
+def show(config_path: str | None) -> None:
+    """Print what the host would use, as JSON: includes, defaults and environment applied, secrets hidden."""
+    loaded = load_config(config_path)
+    click.echo(f"# {loaded.name}", err=True)
+    click.echo(json.dumps(_hidden(msgspec.to_builtins(loaded.config)), indent=2))
+
+
+def _hidden(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _hidden(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_hidden(inner, key) for inner in value]
+    return "…" if isinstance(value, str) and _SECRET.search(key) else value
+
+
+@config_command.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of the file, with the options of every installed plugin."""
+    described = describe_all({(name, sys.executable): {} for name in installed()})
+    click.echo(json.dumps(schema_of(list(described.values())), indent=2))

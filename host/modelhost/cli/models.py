@@ -1,0 +1,100 @@
+"""`modelhost models`, `ps`, `load`, `stop` and `plugins`: what a running host has, and what is installed."""
+
+import sys
+from typing import Any
+from urllib.parse import quote
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from modelhost.cli.client import ask, connected
+from modelhost.cli.options import config_option, url_option
+from modelhost.plugins import describe_all, installed
+
+
+def show(columns: list[str], rows: list[list[Any]]) -> None:
+    """Print a table; nothing in it is taken for markup."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(markup=False, highlight=False).print(table)
+
+
+@click.command("models")
+@config_option
+@url_option
+def models_command(config_path: str | None, url: str | None) -> None:
+    """List the models of a running host: what each can do, and its state."""
+    with connected(url, config_path) as client:
+        models = ask(client, "GET", "/v1/models")["data"]
+    show(
+        ["MODEL", "ALIASES", "PLUGIN", "ABILITIES", "STATE", "GB"],
+        [[m["id"], ", ".join(m["aliases"]), m["plugin"], ", ".join(m["abilities"]), m["state"], m["size_gb"]] for m in models],
+    )
+
+
+@click.command("ps")
+@config_option
+@url_option
+@click.option("--output", "name", metavar="MODEL", help="Show what this model's worker last printed.")
+def ps_command(config_path: str | None, url: str | None, name: str | None) -> None:
+    """List the models that run, with their memory."""
+    with connected(url, config_path) as client:
+        if name:
+            click.echo(ask(client, "GET", f"/v1/workers/{quote(name, safe='')}")["output"])
+            return
+        workers = ask(client, "GET", "/v1/workers")["data"]
+    show(
+        ["MODEL", "STATE", "DEVICE", "MEMORY", "REQUESTS", "RESTARTS", "REASON"],
+        [
+            [
+                w["id"],
+                w["state"],
+                w["device"],
+                f"{w['memory_bytes'] / 2**20:.0f} MB" if w["memory_bytes"] else "",
+                w["in_flight"],
+                w["restarts"],
+                w["reason"],
+            ]
+            for w in workers
+        ],
+    )
+
+
+@click.command("load")
+@click.argument("model")
+@config_option
+@url_option
+def load_command(model: str, config_path: str | None, url: str | None) -> None:
+    """Load MODEL now, rather than on first use."""
+    with connected(url, config_path) as client:
+        loaded = ask(client, "POST", "/v1/models/load", json={"model": model})
+    click.echo(f"{loaded['id']} is {loaded['state']}")
+
+
+@click.command("stop")
+@click.argument("model")
+@config_option
+@url_option
+def stop_command(model: str, config_path: str | None, url: str | None) -> None:
+    """Take MODEL out of memory; its files stay."""
+    with connected(url, config_path) as client:
+        stopped = ask(client, "DELETE", f"/v1/models/{quote(model, safe='')}")
+    click.echo(f"{stopped['id']} is {stopped['state']}; {stopped['freed_bytes'] / 2**20:.0f} MB came free")
+
+
+@click.command("plugins")
+def plugins_command() -> None:
+    """List the plugins that are installed, with the reason for those that cannot be used."""
+    described = describe_all({(name, sys.executable): {} for name in installed()})
+    rows = []
+    for plugin in described.values():
+        about = plugin.description
+        if about is None:
+            rows.append([plugin.name, None, None, f"quarantined: {plugin.problem}"])
+        else:
+            rows.append([about.name, about.version, ", ".join(about.hooks), about.summary])
+    show(["PLUGIN", "VERSION", "ABILITIES", ""], rows)

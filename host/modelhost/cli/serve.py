@@ -1,0 +1,97 @@
+"""`modelhost serve`."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+import msgspec
+
+from modelhost.cli.options import config_option
+from modelhost.config import Loaded, load_config
+from modelhost.config.checking import option_problems, other_problems
+from modelhost.errors import ConfigError
+from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
+from modelhost.plugins import describe_all, installed
+
+
+@click.command("serve")
+@config_option
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What is logged.")
+@click.option("--strict", is_flag=True, help="Do not start unless every model can be served.")
+@click.option("--reload", is_flag=True, help="Start again whenever the configuration or a plugin's code changes.")
+def serve_command(
+    config_path: str | None, host: str | None, port: int | None, log_level: str | None, strict: bool, reload: bool
+) -> None:
+    """Run the host until Ctrl-C or SIGTERM."""
+    if reload:
+        _serve_again_and_again(load_config(config_path))
+        return
+    loaded = _with(load_config(config_path), host=host, port=port, log_level=log_level)
+    # Imported here: half of the time a start takes, and other commands do without.
+    from modelhost.http.server import address_of, bind, run
+    from modelhost.logs import host_log, set_up
+
+    server = loaded.config.server
+    set_up(server.log_level, server.log_format)
+    log = host_log()
+    for warning in loaded.warnings:
+        log.warning(warning)
+    sock = bind(server)
+    plugins = describe_all(wanted_plugins(loaded))
+    if problems := option_problems(loaded, plugins):
+        raise ConfigError("\n       ".join(problems))
+
+    def make_host() -> ModelHost:
+        made = ModelHost(loaded, plugins, log)
+        if strict and (problems := other_problems(made)):
+            raise ConfigError("\n       ".join(problems))
+        return made
+
+    def say_ready() -> None:
+        click.echo(f"modelhost is serving {loaded.name} on {address_of(sock)}", err=True)
+        for name, why in left_out(loaded).items():
+            click.echo(f"  without {name}: {why}", err=True)
+
+    def left_out(loaded: Loaded) -> dict[str, str]:
+        if loaded.path is not None:
+            return {}
+        by_name = {key[0]: plugin for key, plugin in plugins.items()}
+        found = {name: missing_from_starter(by_name[m.plugin], name) for name, m in loaded.config.models.items()}
+        return {name: why for name, why in found.items() if why}
+
+    run(make_host, sock, say_ready)
+
+
+def _with(loaded: Loaded, **changes: object) -> Loaded:
+    """Put what was typed over what the file says."""
+    typed = {key: value for key, value in changes.items() if value is not None}
+    server = msgspec.structs.replace(loaded.config.server, **typed)
+    return msgspec.structs.replace(loaded, config=msgspec.structs.replace(loaded.config, server=server))
+
+
+def _serve_again_and_again(loaded: Loaded) -> None:
+    from watchfiles import PythonFilter, watch
+
+    watched = {Path(__file__).parents[1]}
+    watched |= {path.parent for path in (loaded.path, *loaded.origins.values()) if path}
+    for entries in installed().values():
+        spec = find_spec(entries[0].module.partition(".")[0])
+        watched |= {Path(folder) for folder in (spec.submodule_search_locations or () if spec else ())}
+    command = [sys.executable, "-m", "modelhost", *(word for word in sys.argv[1:] if word != "--reload")]
+    changes = watch(*watched, watch_filter=PythonFilter(extra_extensions=(".toml", ".env")))
+    while True:
+        with subprocess.Popen(command, env=os.environ.copy()) as server:
+            try:
+                if next(changes, None) is None:
+                    break
+            except KeyboardInterrupt:
+                break
+            finally:
+                server.terminate()
+                server.wait()
+        click.echo("something changed: starting again", err=True)

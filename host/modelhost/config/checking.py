@@ -1,0 +1,51 @@
+"""What is wrong with a configuration beyond its spelling: options, plugins, weights, devices."""
+
+import shutil
+import subprocess
+
+from modelhost.config.reading import Loaded
+from modelhost.host import ModelHost
+from modelhost.plugins import Plugin
+
+
+def option_problems(loaded: Loaded, plugins: dict[tuple[str, str], Plugin]) -> list[str]:
+    """Name every option a plugin does not take as it stands: these are the operator's to mend, so a host does not start."""
+    found = []
+    for plugin in plugins.values():
+        if plugin.description is None:
+            continue
+        for model, report in plugin.description.models.items():
+            if report.problem:
+                where = loaded.origins.get(model, loaded.name)
+                found.append(f"{where}: models.{model}.options{report.key or ''}: {report.problem}")
+    return found
+
+
+def other_problems(host: ModelHost) -> list[str]:
+    """Name what will keep models from serving, though others serve: what `--strict` turns into an error."""
+    found = []
+    for model in host.pool:
+        if not model.config.enabled:
+            continue
+        where = f"models.{model.name}"
+        if model.problem:
+            found.append(f"{where}: {model.problem}")
+        for weights in (one for sources in model.weights.values() for one in sources):
+            if model.config.download == "auto" and weights.uri.startswith("hf:"):
+                continue
+            try:
+                weights.resolve("never")
+            except Exception as error:
+                found.append(f"{where}: {error}")
+        present = gpus()
+        found += [f"{where}.devices: there is no GPU {gpu}" for gpu in model.config.devices if gpu not in present]
+    return found
+
+
+def gpus() -> set[str]:
+    """Give the numbers and ids of NVIDIA's GPUs here; empty without their driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return set()
+    asked = subprocess.run([tool, "--query-gpu=index,uuid", "--format=csv,noheader"], capture_output=True, check=False)
+    return {word.strip() for line in asked.stdout.decode().splitlines() for word in line.split(",")}

@@ -1,0 +1,32 @@
+"""The JSON Schema of the whole file, installed plugins' options included: for editors that complete and check TOML."""
+
+from typing import Any
+
+import msgspec
+
+from modelhost.config.schema import Config, DefaultsConfig, ModelConfig, ServerConfig
+from modelhost.plugins import Plugin
+from modelhost.worker.describe import field_docs
+
+
+def schema_of(plugins: list[Plugin]) -> dict[str, Any]:
+    """Give the schema; a model's options follow from its plugin."""
+    schema = msgspec.json.schema(Config)
+    definitions = schema["$defs"]
+    for kind in (Config, ServerConfig, DefaultsConfig, ModelConfig):
+        for field, text in field_docs(kind).items():
+            definitions[kind.__name__]["properties"][field].setdefault("description", text)
+    described = [plugin.description for plugin in plugins if plugin.description]
+    for about in described:
+        definitions |= about.options_schema.get("$defs", {})
+        definitions[f"options of {about.name}"] = {k: v for k, v in about.options_schema.items() if k != "$defs"}
+    definitions["ModelConfig"]["allOf"] = [
+        {
+            "if": {"properties": {"plugin": {"const": about.name}}, "required": ["plugin"]},
+            "then": {"properties": {"options": {"$ref": f"#/$defs/options of {about.name}"}}},
+        }
+        for about in described
+    ]
+    # Keys that [defaults.models] brings need not stand in a model's own table.
+    definitions["ModelConfig"]["properties"]["plugin"]["examples"] = [about.name for about in described]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "modelhost.toml", **schema}
