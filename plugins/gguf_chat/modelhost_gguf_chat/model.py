@@ -1,0 +1,189 @@
+"""A loaded model: where template, tokens, engine and answer meet."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import llama_cpp
+from modelhost import (
+    BadInputError,
+    Context,
+    Delta,
+    Done,
+    GenerateEvent,
+    GenerateRequest,
+    ModelCard,
+    UnsupportedError,
+    Usage,
+)
+from modelhost.log import Log
+
+from modelhost_gguf_chat import gguf
+from modelhost_gguf_chat.answer import Answer
+from modelhost_gguf_chat.engine import Engine, Finished, Job, Prefilled
+from modelhost_gguf_chat.logprobs import token_logprob
+from modelhost_gguf_chat.options import GgufChatOptions
+from modelhost_gguf_chat.sampling import decide
+from modelhost_gguf_chat.template import ChatTemplate
+from modelhost_gguf_chat.tokens import NO_TOKEN
+
+
+class ChatModel:
+    """A GGUF model, ready to answer."""
+
+    def __init__(self, options: GgufChatOptions, *, threads: int, log: Log) -> None:
+        """Load it; raises what `Backend.load` may raise."""
+        self._options = options
+        files = gguf.find(options.source.path)
+        headers = [gguf.check(file) for file in files]
+        if headers[0].architecture == "clip":
+            raise BadInputError(f"{files[0].name} is a projector for images or sound; name its language model", param="source")
+        if headers[0].shards > len(files):
+            raise BadInputError(f"{files[0].name} is one of {headers[0].shards} files and has lost its name", param="source")
+        self._size = sum(file.stat().st_size for file in files)
+        self._engine = Engine(files[0], options, threads=options.threads or threads, log=log)
+        try:
+            self._vocabulary = self._engine.vocabulary
+            if llama_cpp.llama_model_has_encoder(self._engine.model) or not llama_cpp.llama_model_has_decoder(self._engine.model):
+                raise BadInputError(f"{files[0].name} is not a model that continues text", param="source")
+            self._template = self._find_template(log)
+        except BaseException:
+            self._engine.close()
+            raise
+
+    def close(self) -> None:
+        """Cancel what runs and free everything."""
+        self._engine.close()
+
+    def card(self) -> ModelCard:
+        """Say what this model does."""
+        return ModelCard(
+            abilities=("generate",),
+            features=(
+                *("streaming", "logprobs", "completion", "top_k", "min_p", "repeat_penalty"),
+                *("presence_penalty", "frequency_penalty", "logit_bias", "ignore_eos"),
+            ),
+            context_length=self._engine.n_ctx,
+            concurrency=1,
+            size_bytes=self._size,
+            device=_device(self._options),
+        )
+
+    def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
+        """Answer a request; raises `BadInputError` or `UnsupportedError` before the first event."""
+        prompt = self.prompt(request)
+        job = Job(
+            prompt,
+            decide(request, self._options, self._vocabulary),
+            self._room(request, len(prompt)),
+            logits=request.logprobs,
+            exact=request.seed is not None,
+            caller=context.caller,
+        )
+        context.on_cancel(lambda: self._engine.cancel(job))
+        answer = Answer(request.stop)
+        cached = produced = 0
+        finished: Finished | None = None
+        if request.echo and request.prompt:
+            told = request.prompt
+            yield Delta(text=told if isinstance(told, str) else self._vocabulary.text(told))
+        with closing(self._engine.run(job)) as steps:
+            for step in steps:
+                if context.cancelled:
+                    return
+                if isinstance(step, Prefilled):
+                    cached = step.cached
+                elif isinstance(step, Finished):
+                    finished = step
+                    produced += step.ended
+                else:
+                    produced += 1
+                    logprob = (
+                        None
+                        if step.logits is None
+                        else token_logprob(step.logits, step.token, request.top_logprobs, self._vocabulary)
+                    )
+                    if delta := answer.feed(self._vocabulary.piece(step.token), logprob):
+                        yield delta
+                    if answer.stopped:
+                        break
+        if context.cancelled or not (finished or answer.stopped):
+            return
+        if delta := answer.finish():
+            yield delta
+        yield Done(
+            reason="stop" if answer.stopped or (finished and finished.ended) else "length",
+            usage=Usage(input_tokens=len(prompt), output_tokens=produced, cached_tokens=cached),
+        )
+
+    def prompt(self, request: GenerateRequest) -> list[int]:
+        """Give the token ids a request begins with."""
+        vocabulary = self._vocabulary
+        if request.prompt is None:
+            if not request.messages:
+                raise BadInputError("there are no messages; send at least one", param="messages")
+            if self._template is None:
+                raise UnsupportedError(
+                    "this model has no chat template, so it only continues a raw prompt; "
+                    "its operator can set the option `chat_template`",
+                    param="messages",
+                )
+            return vocabulary.with_bos(vocabulary.tokenize_pieces(self._template.render(request.messages)))
+        if request.echo and request.logprobs:
+            raise UnsupportedError("logprobs of an echoed prompt are not computed; leave one of the two out", param="echo")
+        if isinstance(request.prompt, str):
+            tokens = vocabulary.with_bos(vocabulary.tokenize(request.prompt))
+        else:
+            tokens = list(request.prompt)
+            if any(not 0 <= token < vocabulary.size for token in tokens):
+                raise BadInputError(f"prompt: this model's tokens are 0 to {vocabulary.size - 1}", param="prompt")
+        if not tokens and vocabulary.bos != NO_TOKEN:
+            tokens = [vocabulary.bos]
+        if not tokens:
+            raise BadInputError("the prompt is empty, and this model needs a token to continue", param="prompt")
+        return tokens
+
+    def _room(self, request: GenerateRequest, count: int) -> int:
+        """Tokens the answer may take; raises where the context does not hold what is asked for."""
+        n_ctx = self._engine.n_ctx
+        param = "messages" if request.prompt is None else "prompt"
+        limit = f"This model's maximum context length is {n_ctx} tokens"
+        if count >= n_ctx:
+            is_or_are = "messages have" if param == "messages" else "prompt has"
+            raise BadInputError(
+                f"{limit}, but the {is_or_are} {count} tokens; shorten the {param}.",
+                code="context_length_exceeded",
+                param=param,
+            )
+        if request.max_tokens is not None and count + request.max_tokens > n_ctx:
+            raise BadInputError(
+                f"{limit}, but you asked for {count + request.max_tokens} tokens: {count} in the {param}, "
+                f"{request.max_tokens} for the answer; shorten the {param} or lower max_tokens.",
+                code="context_length_exceeded",
+                param=param,
+            )
+        return min(n_ctx - count, request.max_tokens or self._options.max_tokens or n_ctx)
+
+    def _find_template(self, log: Log) -> ChatTemplate | None:
+        """Compile the template of the options or of the file; an error in the file's leaves raw prompts possible."""
+        vocabulary = self._vocabulary
+        bos, eos = vocabulary.name(vocabulary.bos), vocabulary.name(vocabulary.eos)
+        if self._options.chat_template is not None:
+            return ChatTemplate(self._options.chat_template, bos=bos, eos=eos)
+        source = llama_cpp.llama_model_chat_template(self._engine.model, None)
+        if not source:
+            return None
+        try:
+            return ChatTemplate(source.decode("utf-8", "replace"), bos=bos, eos=eos)
+        except BadInputError as error:
+            log.warning("the model's own chat template cannot be used", reason=error.message)
+            return None
+
+
+def _device(options: GgufChatOptions) -> str:
+    if options.n_gpu_layers == 0 or not llama_cpp.llama_supports_gpu_offload():
+        return "cpu"
+    built_for: bytes = llama_cpp.llama_print_system_info()
+    return next(
+        (device for name, device in ((b"CUDA", "cuda"), (b"Metal", "metal"), (b"MTL", "metal")) if name in built_for),
+        "gpu",
+    )

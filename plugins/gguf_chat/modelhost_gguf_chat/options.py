@@ -1,0 +1,60 @@
+"""What may stand under `[models.NAME.options]` of a GGUF model."""
+
+from typing import Annotated, Literal
+
+from modelhost import Options, Source
+from msgspec import Meta
+
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+"""How numbers of the KV cache are kept; fewer bits make room for a longer context."""
+
+
+class GgufChatOptions(Options):
+    """A GGUF file, how llama.cpp runs it, and what holds for requests that leave a choice open."""
+
+    source: Source
+    """The weights: a `.gguf` file, the first file of several (`…-00001-of-00003.gguf`), or a folder with one model."""
+
+    n_ctx: Annotated[int, Meta(ge=0)] = 0
+    """Tokens that prompt and answer may take together. 0 means what the model was trained for, but 8192 at most,
+    because the memory for them is taken at load."""
+    n_batch: Annotated[int, Meta(ge=1, le=16384)] = 512
+    """Prompt tokens computed in one step: more is faster on a GPU and takes more memory."""
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    """CPU threads; without it the share the host gives this model."""
+    n_gpu_layers: Annotated[int, Meta(ge=-1)] = -1
+    """Layers kept on the GPU, -1 for all; without effect where llama.cpp was built for the CPU alone."""
+    main_gpu: Annotated[int, Meta(ge=0)] | None = None
+    """Run on this GPU alone; without it the model is spread over all GPUs. Not together with `tensor_split`."""
+    tensor_split: tuple[Annotated[float, Meta(ge=0)], ...] = ()
+    """How much of the model each GPU takes, in proportion; empty divides it by free memory."""
+    use_mmap: bool = True
+    """Map the file instead of reading it: it loads quicker and is shared between processes."""
+    use_mlock: bool = False
+    """Forbid the system to swap the weights out."""
+    cache_type_k: CacheType = "f16"
+    """Keys of the KV cache."""
+    cache_type_v: CacheType = "f16"
+    """Values of the KV cache; quantised ones need flash attention."""
+    flash_attn: Literal["auto", "on", "off"] = "auto"
+    """Flash attention: `auto` lets llama.cpp use it where model and device can."""
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.7
+    """0 always takes the likeliest token."""
+    top_p: Annotated[float, Meta(ge=0, le=1)] = 0.95
+    """Keep the likeliest tokens that together reach this probability; 1 keeps all."""
+    top_k: Annotated[int, Meta(ge=0)] = 40
+    """Keep this many of the likeliest tokens; 0 keeps all."""
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    """Drop tokens less likely than this part of the likeliest one's probability; 0 drops none."""
+    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] = 1.0
+    """Divides the logits of tokens seen among the last `repeat_last_n`; 1 changes nothing."""
+    repeat_last_n: Annotated[int, Meta(ge=0)] = 64
+    """How many tokens back, prompt included, `repeat_penalty` looks."""
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    """Length of an answer where the request says none; without it an answer ends when the context is full."""
+    seed: int | None = None
+    """Seed where the request says none; without it every answer has a random one."""
+
+    chat_template: str | None = None
+    """A Jinja chat template to use in place of the one in the file."""

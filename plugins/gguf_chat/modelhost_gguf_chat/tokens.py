@@ -1,0 +1,151 @@
+"""Text to token ids and back."""
+
+import codecs
+import ctypes
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import llama_cpp
+
+NO_TOKEN = -1
+WHITESPACE = " \t\n\v\f\r"
+
+
+class Piece(NamedTuple):
+    """A stretch of a prompt."""
+
+    text: str
+    trusted: bool
+    """Whether control tokens spelled out in it are meant: true for the chat template's words, never for a message's."""
+
+
+class Vocabulary:
+    """A model's tokens. Safe to use from any thread while the model lives."""
+
+    def __init__(self, model: Any) -> None:
+        self.pointer = llama_cpp.llama_model_get_vocab(model)
+        self.size: int = llama_cpp.llama_vocab_n_tokens(self.pointer)
+        self.bos: int = llama_cpp.llama_vocab_bos(self.pointer)
+        self.eos: int = llama_cpp.llama_vocab_eos(self.pointer)
+        self._adds_bos: bool = llama_cpp.llama_vocab_get_add_bos(self.pointer)
+        self._buffer_size = 64
+        self._control: dict[str, int] = {}
+        self._strips_left: set[int] = set()
+        self._strips_right: set[int] = set()
+        self._read_control_tokens()
+        longest_first = sorted(self._control, key=len, reverse=True)
+        self._control_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._ends: tuple[int, ...] | None = None
+
+    @property
+    def control_tokens(self) -> frozenset[int]:
+        """Ids that steer the model and never stand for text."""
+        return frozenset(self._control.values())
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Ids that end an answer."""
+        if self._ends is None:
+            self._ends = tuple(token for token in range(self.size) if llama_cpp.llama_vocab_is_eog(self.pointer, token))
+        return self._ends
+
+    def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """Split text into tokens, without BOS; `parse_special` lets control tokens be spelled out in it."""
+        data = text.encode("utf-8", "replace")
+        if not data:
+            return []
+        room = len(data) + 8
+        while True:
+            tokens = (llama_cpp.llama_token * room)()
+            count = llama_cpp.llama_tokenize(self.pointer, data, len(data), tokens, room, False, parse_special)
+            if count >= 0:
+                return tokens[:count]
+            room = -count
+
+    def tokenize_pieces(self, pieces: Iterable[Piece]) -> list[int]:
+        """Split a prompt into tokens: control tokens come from trusted pieces alone.
+
+        Gives the ids that llama.cpp gives for the joined text, except where untrusted text spells a control token
+        out, wholly or together with its neighbours. llama.cpp too cuts at control tokens first and splits what is
+        between as one.
+        """
+        tokens: list[int] = []
+        between: list[str] = []
+
+        def control(token: int) -> None:
+            text(before=token)
+            tokens.append(token)
+
+        def text(before: int = NO_TOKEN) -> None:
+            joined = "".join(between)
+            between.clear()
+            if tokens and tokens[-1] in self._strips_right:
+                joined = joined.lstrip(WHITESPACE)
+            if before in self._strips_left:
+                joined = joined.rstrip(WHITESPACE)
+            tokens.extend(self.tokenize(joined))
+
+        for piece in pieces:
+            at = 0
+            if piece.trusted:
+                for found in self._control_pattern.finditer(piece.text):
+                    between.append(piece.text[at : found.start()])
+                    control(self._control[found.group()])
+                    at = found.end()
+            between.append(piece.text[at:])
+        text()
+        return tokens
+
+    def with_bos(self, tokens: Sequence[int]) -> list[int]:
+        """Put the token in front that a text begins with, where this model wants one and it is not there."""
+        if self._adds_bos and self.bos != NO_TOKEN and (not tokens or tokens[0] != self.bos):
+            return [self.bos, *tokens]
+        return list(tokens)
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """Give a token's bytes, which need not be whole characters; a control token's name only when `special`."""
+        buffer = ctypes.create_string_buffer(self._buffer_size)
+        count = llama_cpp.llama_token_to_piece(self.pointer, token, buffer, self._buffer_size, 0, special)
+        if count < 0:
+            self._buffer_size = -count
+            return self.piece(token, special=special)
+        return buffer.raw[:count]
+
+    def text(self, tokens: Iterable[int]) -> str:
+        """Give what the tokens say, without control tokens; bytes that are no character become U+FFFD."""
+        return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
+
+    def name(self, token: int) -> str:
+        """Give how a token is spelled in a template; empty for none."""
+        return (
+            "" if token == NO_TOKEN else (llama_cpp.llama_vocab_get_text(self.pointer, token) or b"").decode("utf-8", "replace")
+        )
+
+    def _read_control_tokens(self) -> None:
+        meant = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+        attributes = llama_cpp.llama_vocab_get_attr
+        for token in range(self.size):
+            attribute = attributes(self.pointer, token)
+            if not attribute & meant or not (name := self.name(token)):
+                continue
+            self._control[name] = token
+            if attribute & llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP:
+                self._strips_left.add(token)
+            if attribute & llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP:
+                self._strips_right.add(token)
+
+
+class Utf8Decoder:
+    """Bytes to text, in pieces: holds an unfinished character back, and replaces what can be none with U+FFFD."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, data: bytes) -> str:
+        """Add bytes; gives the characters they complete."""
+        return self._decoder.decode(data)
+
+    def flush(self) -> str:
+        """Give U+FFFD for what was left unfinished, when no more bytes come."""
+        return self._decoder.decode(b"", final=True)
