@@ -21,7 +21,7 @@ from modelhost.plugins import Plugin, Wanted, describe_all
 from modelhost.pool import Model, Pool
 from modelhost.pool.cards import kept_card
 from modelhost.router import Router
-from modelhost.runner import OnCrash, Runner
+from modelhost.runner import DeathWatch, Runner
 from modelhost.runner.inline import InlineRunner
 from modelhost.runner.process import ProcessRunner, WorkerSpec
 from modelhost.types import Ability
@@ -117,7 +117,7 @@ class ModelHost:
             return "local_only is set, and this model's requests would leave this machine"
         return None
 
-    def _new_runner(self, model: Model, options: dict[str, Any], on_crash: OnCrash) -> Runner:
+    def _new_runner(self, model: Model, options: dict[str, Any], watch: DeathWatch) -> Runner:
         description = model.plugin.description
         assert description is not None
         log = self._log.bind(model=model.name)
@@ -135,7 +135,7 @@ class ModelHost:
             patience=self.config.server.worker_timeout,
             cancel_grace=self.config.server.cancel_grace,
         )
-        return ProcessRunner(spec, log=log, on_crash=on_crash, host_call=self._call_from_backend)
+        return ProcessRunner(spec, log=log, watch=watch, host_call=self._call_from_backend)
 
     def _call_from_backend(self, context: Context, ability: Ability, model: str, request: Any) -> AsyncIterator[Any]:
         return self.router.call(ability, model, request, context)

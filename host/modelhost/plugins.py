@@ -125,11 +125,9 @@ def _ask(name: str, python: str, asked: str) -> Plugin:
 def _cache_file(entry: EntryPoint, asked: str) -> Path:
     """Name the file that keeps a description: another one as soon as interpreter, version, code or options change."""
     spec = find_spec(entry.module.partition(".")[0])
-    code = [
-        (str(file), file.stat().st_mtime_ns)
-        for folder in (spec.submodule_search_locations or () if spec else ())
-        for file in sorted(Path(folder).rglob("*.py"))
-    ]
+    files = [Path(spec.origin)] if spec and spec.origin else []
+    files += [file for folder in (spec and spec.submodule_search_locations) or () for file in Path(folder).rglob("*.py")]
+    code = [(str(file), file.stat().st_mtime_ns) for file in sorted(files) if file.exists()]
     host = Path(__file__).parent
     own = [(host / name).stat().st_mtime_ns for name in ("backend.py", "source.py", "worker/describe.py")]
     version = entry.dist.version if entry.dist else "?"

@@ -12,6 +12,9 @@ T = TypeVar("T")
 AHEAD = 64
 """Events the iterator may be ahead of the reader before it waits."""
 
+MAX_TURN = 0.005
+"""Seconds an iterator may keep the loop without ever waiting; then other calls get their turn."""
+
 
 class Relay(Generic[T]):
     """Fills `events` from `source`, which is made and read on `loop`. Start it with `begin`, from any thread.
@@ -51,10 +54,14 @@ class Relay(Generic[T]):
     async def _work(self) -> None:
         error: BaseException | None = None
         source: Any = self._source()
+        turn = self._loop.time()
         try:
             async for event in source:
                 self.events.put(event, 1)
                 self._ahead += 1
+                if self._loop.time() - turn > MAX_TURN:
+                    await asyncio.sleep(0)
+                    turn = self._loop.time()
                 if self._ahead >= AHEAD:
                     self._room = self._loop.create_future()
                     await self._room

@@ -4,6 +4,8 @@ import shutil
 import subprocess
 
 from modelhost.config.reading import Loaded
+from modelhost.config.sources import parse_hub
+from modelhost.errors import ConfigError
 from modelhost.host import ModelHost
 from modelhost.plugins import Plugin
 
@@ -15,9 +17,15 @@ def option_problems(loaded: Loaded, plugins: dict[tuple[str, str], Plugin]) -> l
         if plugin.description is None:
             continue
         for model, report in plugin.description.models.items():
+            where = f"{loaded.origins.get(model, loaded.name)}: models.{model}.options"
             if report.problem:
-                where = loaded.origins.get(model, loaded.name)
-                found.append(f"{where}: models.{model}.options{report.key or ''}: {report.problem}")
+                found.append(f"{where}{report.key or ''}: {report.problem}")
+            for source in report.sources:
+                if source.uri.startswith("hf:"):
+                    try:
+                        parse_hub(source.uri)
+                    except ConfigError as error:
+                        found.append(f"{where}.{source.option}: {error.message}")
     return found
 
 

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 from dotenv import dotenv_values
 from platformdirs import user_config_path
 
-from modelhost.config.schema import Config, ModelConfig
+from modelhost.config.schema import Config, ModelConfig, ServerConfig
 from modelhost.errors import ConfigError
 from modelhost.structs import Struct
+from modelhost.types import ABILITIES
 
 FILE_NAME = "modelhost.toml"
 NOT_KEYS = ("MODELHOST_CONFIG", "MODELHOST_PARENT", "MODELHOST_URL")
@@ -69,9 +70,9 @@ def load_config(asked: str | Path | None = None, environ: Mapping[str, str] | No
         seen = environ
     else:
         raw, origins = _read_all(path)
-        seen = {**{k: v or "" for k, v in dotenv_values(path.parent / ".env").items()}, **environ}
+        seen = {**_beside(path), **environ}
     name = STARTER if path is None else str(path)
-    warnings = _override(raw, seen)
+    warnings = _override(raw, seen, name)
     raw = _interpolate(raw, seen, origins, name)
     _check_keys(raw, origins, name)
     _apply_defaults(raw)
@@ -80,15 +81,18 @@ def load_config(asked: str | Path | None = None, environ: Mapping[str, str] | No
     return Loaded(config=config, path=path, origins=origins, warnings=tuple(warnings))
 
 
-def _read_all(path: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+def _read_all(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, Path]]:
     """Read a file and what it includes; the including file wins, and no model may be defined twice."""
+    if path.resolve() in above:
+        raise ConfigError(f"{above[-1]}: include names {path}, which includes this file in turn")
     raw = _read(path)
-    origins = dict.fromkeys(raw.get("models", {}), path)
+    models = raw.get("models")
+    origins = dict.fromkeys(models, path) if isinstance(models, dict) else {}
     merged: dict[str, Any] = {}
-    for included in _included(raw.get("include", ()), path):
-        inner, inner_origins = _read_all(included)
+    for included in _included(raw.get("include", []), path):
+        inner, inner_origins = _read_all(included, (*above, path.resolve()))
         for model in inner_origins.keys() & origins.keys():
-            raise ConfigError(f"{path}: models.{model} is also defined in {inner_origins[model]}; remove one")
+            raise ConfigError(f"{origins[model]}: models.{model} is also defined in {inner_origins[model]}; remove one")
         origins |= inner_origins
         _merge(merged, inner)
     _merge(merged, raw)
@@ -98,25 +102,34 @@ def _read_all(path: Path) -> tuple[dict[str, Any], dict[str, Path]]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text") from None
+    except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: numbers and nesting have limits too
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def _beside(path: Path) -> dict[str, str]:
+    """Read the .env beside a file, if there is one."""
+    try:
+        return {key: value or "" for key, value in dotenv_values(path.parent / ".env").items()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.parent / '.env'}: cannot be read ({type(error).__name__})") from None
+
+
 def _included(patterns: Any, path: Path) -> Iterator[Path]:
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        if patterns != ():
-            raise ConfigError(f"{path}: include must be a list of file names")
-        return
+        raise ConfigError(f"{path}: include must be a list of file names")
     for pattern in patterns:
-        folder, name = (path.parent / pattern).parent, Path(pattern).name
-        found = sorted(folder.glob(name))
+        anchor = Path(pattern).anchor
+        try:
+            found = sorted(Path(anchor or path.parent).glob(pattern.removeprefix(anchor)))
+        except ValueError:
+            raise ConfigError(f"{path}: include names {pattern!r}, which is neither a file name nor a pattern") from None
         if not found and not re.search(r"[*?\[]", pattern):
             raise ConfigError(f"{path}: include names {pattern}, which is not there")
-        yield from (file for file in found if file != path)
+        yield from (file for file in found if file.resolve() != path.resolve())
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -127,7 +140,7 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[key] = value
 
 
-def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
+def _override(raw: dict[str, Any], environ: Mapping[str, str], name: str) -> list[str]:
     """Put MODELHOST_A__B=value at a.b; gives a warning for each variable that names no key."""
     warnings = []
     known = {"server": Config.__annotations__, "defaults": {}, "models": {}, "routes": {}}
@@ -140,12 +153,14 @@ def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
             continue
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text
         table = raw
         for key in keys[:-1]:
-            spelt = next((name for name in table if name.lower().replace("-", "_") == key.replace("-", "_")), key)
+            spelt = next((known for known in table if known.lower().replace("-", "_") == key.replace("-", "_")), key)
             table = table.setdefault(spelt, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{name}: {variable} sets a key of {spelt}, which is not a table there")
         table[keys[-1]] = value
     return warnings
 
@@ -166,7 +181,7 @@ def _interpolate(raw: dict[str, Any], environ: Mapping[str, str], origins: dict[
         if match[1]:
             return f"${{{match[2]}}}"
         if match[2] not in environ:
-            where = origins.get(at[1], name) if at[0] == "models" else name
+            where = origins.get(at[1], name) if at[0] == "models" and len(at) > 1 else name
             raise ConfigError(
                 f"{where}: {'.'.join(at)} needs the environment variable {match[2]}, which is not set; "
                 "set it, or put it into a .env file beside the configuration"
@@ -212,29 +227,35 @@ def _apply_defaults(raw: dict[str, Any]) -> None:
 
 
 def _convert(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Config:
+    # msgspec does not say which entry of a table is meant, so entries whose names are free are read one by one first.
+    defaults = raw.get("defaults")
+    if isinstance(defaults, dict) and isinstance(defaults.get("models"), dict):
+        _read_as(ModelConfig, {**defaults["models"], "plugin": ""}, "defaults.models", name)
+    for table in ("models", "routes"):
+        entries = raw.get(table)
+        for entry, value in entries.items() if isinstance(entries, dict) else ():
+            where = origins.get(entry, name) if table == "models" else name
+            _read_as(Config.__annotations__[table], {entry: value}, f"{table}.{entry}", where)
+    config: Config = _read_as(Config, raw, "", name)
+    return config
+
+
+def _read_as(kind: Any, value: Any, at: str, where: Any) -> Any:
+    """Convert a part of the file that lies at `at`."""
     try:
-        return msgspec.convert(raw, Config)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        problem, _, at = str(error).partition(" - at `$.")
-        key = at.rstrip("`")
-        where: Any = name
-        if key.startswith("models"):
-            # msgspec does not say which entry of a table is meant; find it by trying each.
-            key, problem, where = _blame_model(raw, origins, name) or (key, problem, name)
-        raise ConfigError(f"{where}: {key or 'the file'}: {_plainly(problem)}{_choices(key)}") from None
+        problem, _, inner = str(error).rpartition(" - at `")
+        key = at + inner.rstrip("`").removeprefix("$").removeprefix("[...]")
+        if inner.startswith("key"):
+            key, problem = at, _BAD_NAMES[at.partition(".")[0]]
+        raise ConfigError(f"{where}: {key.lstrip('.') or 'the file'}: {_plainly(problem)}{_choices(key.lstrip('.'))}") from None
 
 
-def _blame_model(raw: dict[str, Any], origins: dict[str, Path], name: str) -> tuple[str, str, Any] | None:
-    for model, table in raw["models"].items():
-        try:
-            msgspec.convert({model: table}, Config.__annotations__["models"])
-        except msgspec.ValidationError as error:
-            problem, _, at = str(error).partition(" - at `$")
-            inner = at.rstrip("`").removeprefix("[...]")
-            if at.startswith("key"):
-                problem = "a name is letters, digits and . _ : / -, and starts with a letter or digit"
-            return f"models.{model}{'' if at.startswith('key') else inner}", problem, origins.get(model, name)
-    return None
+_BAD_NAMES = {
+    "models": "a name is letters, digits and . _ : / -, and starts with a letter or digit",
+    "routes": f"not a known ability; allowed: {', '.join(ABILITIES)}",
+}
 
 
 def _plainly(problem: str) -> str:
@@ -250,19 +271,20 @@ def _plainly(problem: str) -> str:
 
 def _choices(key: str) -> str:
     """Name the allowed values of a key that has a fixed set of them."""
-    parts = key.split(".")
-    if parts[0] == "server":
-        kind: type = Config.__annotations__["server"]
-    elif parts[0] == "models":
-        kind = ModelConfig
+    section, _, rest = key.partition(".")
+    kind = {"server": ServerConfig, "models": ModelConfig, "defaults": ModelConfig}.get(section)
+    last = re.sub(r"\[.*", "", rest.rpartition(".")[2])
+    found = [field for field in msgspec.structs.fields(kind) if field.name == last] if kind else []
+    values = list(_literals(found[0].type)) if found else []
+    return f"; allowed: {', '.join(values)}" if values else ""
+
+
+def _literals(kind: Any) -> Iterator[str]:
+    if get_origin(kind) is Literal:
+        yield from map(str, get_args(kind))
     else:
-        return ""
-    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
-        if field.name == parts[-1]:
-            kinds = getattr(field.type, "types", (field.type,))
-            values = [str(v) for k in kinds if isinstance(k, msgspec.inspect.LiteralType) for v in k.values]
-            return f"; allowed: {', '.join(values)}" if values else ""
-    return ""
+        for part in get_args(kind):
+            yield from _literals(part)
 
 
 def _check_names(config: Config, name: str) -> None:

@@ -7,13 +7,16 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path
 
 from modelhost.errors import ConfigError, NotReadyError
 from modelhost.structs import Struct
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
 
 HUB = "https://huggingface.co"
 """The one host a Hugging Face token is sent to."""
@@ -35,7 +38,8 @@ class HubSource(Struct):
 def parse_hub(uri: str) -> HubSource:
     """Read `hf:org/repo[/file][@revision]`. Raises `ConfigError`."""
     match = _HUB_URI.fullmatch(uri)
-    if not match or ".." in (match["file"] or "").split("/"):
+    parts = [part for text in match.groups() if text for part in text.split("/")] if match else []
+    if not match or any(part in ("", ".", "..") for part in parts):
         raise ConfigError(f"{uri!r} is not of the form hf:org/repo[/file][@revision]")
     return HubSource(repo=match["repo"], file=match["file"], revision=match["revision"])
 
@@ -96,7 +100,7 @@ def hub_token(endpoint: str) -> str | bool | None:
 def _from_hub(source: HubSource, *, fetch: bool, report: Report | None) -> Path | None:
     # Imported here: it takes a tenth of a second, and only hub models need it.
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     endpoint = hub_endpoint()
     shared: dict[str, Any] = {
@@ -112,47 +116,57 @@ def _from_hub(source: HubSource, *, fetch: bool, report: Report | None) -> Path 
         if source.file:
             return Path(hf_hub_download(filename=source.file, **shared))
         return Path(snapshot_download(**shared))
-    except LocalEntryNotFoundError:
+    except HFValidationError:
+        raise ConfigError(f"{source.repo!r} cannot be the name of a repository on the hub") from None
+    except HfHubHTTPError as error:
+        raise _refused(error, endpoint, source) from None
+    except LocalEntryNotFoundError as error:
         if not fetch:
             return None
+        # Its client says "not here" too when the hub did answer, with what it takes for a passing refusal.
+        if isinstance(error.__cause__, HfHubHTTPError):
+            raise _refused(error.__cause__, endpoint, source) from None
         raise NotReadyError(f"{endpoint} cannot be reached to fetch {source.repo}; is this machine online?") from None
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no"
-        hint = {
-            401: "set HF_TOKEN",
-            403: "accept the model's terms on its page, and set HF_TOKEN",
-            404: "check its name",
-        }
-        raise NotReadyError(
-            f"{endpoint} answered {status} for {source.repo}"
-            f"{': ' + hint[status] if isinstance(status, int) and status in hint else ''}",
-            retry=False,
-        ) from None
+    except Exception as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise NotReadyError(f"fetching {source.repo} from {endpoint} failed: {why}") from None
+
+
+def _refused(error: "HfHubHTTPError", endpoint: str, source: HubSource) -> NotReadyError:
+    status = error.response.status_code
+    hint = {
+        401: "set HF_TOKEN",
+        403: "accept the model's terms on its page, and set HF_TOKEN",
+        404: "check its name",
+    }.get(status)
+    return NotReadyError(f"{endpoint} answered {status} for {source.repo}{': ' + hint if hint else ''}", retry=status >= 429)
 
 
 def _progress(report: Report) -> type:
     from tqdm.auto import tqdm
 
     lock = threading.Lock()
-    totals = {"done": 0, "all": 0}
+    bars: list[Any] = []
 
     class Progress(tqdm):  # type: ignore[misc]  # the hub's client counts through this
+        """Counts without drawing: a bar that draws wants a file, a thread and a lock between processes."""
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs["disable"] = False
-            kwargs["file"] = open(os.devnull, "w")  # noqa: SIM115, PTH123  # lives as long as the bar
-            super().__init__(*args, **kwargs)
-            if self.unit == "B":
-                with lock:
-                    totals["all"] += int(self.total or 0)
-                    totals["done"] += int(self.n)
+            self.counts_bytes = kwargs.get("unit") == "B"
+            super().__init__(*args, **{**kwargs, "disable": True})
+            self.n = self.n or 0
+            with lock:
+                bars.append(self)
 
         def update(self, n: float | None = 1) -> bool | None:
-            if self.unit == "B":
+            if self.counts_bytes:
                 with lock:
-                    totals["done"] += int(n or 0)
-                    report(totals["done"], max(totals["all"], totals["done"]))
-            shown: bool | None = super().update(n)
-            return shown
+                    self.n += n or 0
+                    # A repository is counted twice, as it arrives and as it is written: the one that is ahead tells.
+                    done = int(max(bar.n for bar in bars if bar.counts_bytes))
+                    whole = int(max(bar.total or 0 for bar in bars if bar.counts_bytes))
+                    report(done, max(done, whole))
+            return None
 
     return Progress
 

@@ -150,6 +150,7 @@ def describe_worker(model: Model) -> dict[str, Any]:
         "device": model.card.device if model.card else None,
         "memory_bytes": model.memory(),
         "in_flight": model.in_flight,
+        "pid": model.pid,
         "restarts": status.restarts,
         "progress": None if model.progress is None else {"bytes": model.progress[0], "of": model.progress[1]},
     }

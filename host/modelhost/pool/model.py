@@ -26,10 +26,10 @@ from modelhost.pool import status as states
 from modelhost.pool.cards import keep_card
 from modelhost.pool.status import Status
 from modelhost.pool.suspects import Suspects
-from modelhost.runner import OnCrash, Runner
+from modelhost.runner import DeathWatch, Runner
 from modelhost.types import Ability
 
-NewRunner = Callable[["Model", dict[str, Any], OnCrash], Runner]
+NewRunner = Callable[["Model", dict[str, Any], DeathWatch], Runner]
 """Makes a runner for a model with these (resolved) options."""
 
 
@@ -69,6 +69,7 @@ class Model:
         self._runner: Runner | None = None
         self._loading: asyncio.Task[Runner] | None = None
         self._restarting: asyncio.TimerHandle | None = None
+        self._dying: asyncio.Future[None] | None = None
         self._slots = asyncio.Semaphore(1)
         self._in_flight: dict[int, Any] = {}
         self._calls = 0
@@ -94,6 +95,11 @@ class Model:
     def memory(self) -> int:
         """Bytes its worker holds."""
         return self._runner.memory() if self._runner else 0
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of its worker."""
+        return self._runner.pid if self._runner else None
 
     def output(self) -> str:
         """What its worker last printed, for an administrator's eyes only."""
@@ -143,10 +149,11 @@ class Model:
             self._restarting.cancel()
             self._restarting = None
         began = time.monotonic()
-        runner: Runner | None = None
         try:
+            if self._dying:
+                await self._dying
             options = await asyncio.to_thread(self._resolve)
-            runner = self._new_runner(self, options, lambda why: self._crashed(runner, why))
+            runner = self._new_runner(self, options, self)
             card = self._narrowed(await runner.start())
         except ModelhostError as error:
             self.status = states.on_load_failed(self.status, error.message, time.monotonic())
@@ -193,18 +200,25 @@ class Model:
             card = msgspec.structs.replace(card, concurrency=wanted)
         return card
 
-    def _crashed(self, runner: Runner | None, why: str) -> None:
-        """A worker that had been ready is dead: start another, at once or after a back-off."""
-        if runner is not self._runner or self._runner is None:
-            return
+    def lost(self) -> None:
+        """Its worker answers no more: start another when it is gone, at once or after a back-off."""
         self._runner = None
         now = time.monotonic()
         if len(self._in_flight) == 1:
             self._suspects.blame(next(iter(self._in_flight.values())))
-        self.status = states.on_crash(self.status, f"its worker died: {why}", now)
-        self._log.error("worker died", model=self.name, reason=why, in_flight=len(self._in_flight))
+        self.status = states.on_crash(self.status, "its worker died", now)
         loop = asyncio.get_running_loop()
+        self._dying = loop.create_future()
         self._restarting = loop.call_later(max(0.0, (self.status.retry_at or now) - now), self._restart)
+        self._log.error("worker lost", model=self.name, in_flight=len(self._in_flight))
+
+    def died(self, why: str) -> None:
+        """Its worker is gone, and now it is known why."""
+        self.status = states.change(self.status, reason=f"its worker died: {why}")
+        self._log.error("worker died", model=self.name, reason=why)
+        if self._dying:
+            self._dying.set_result(None)
+            self._dying = None
 
     def _restart(self) -> None:
         self._restarting = None

@@ -27,6 +27,11 @@ class Runner(Protocol):
         """Unload, and give back how many bytes of memory came free."""
         ...
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker; None where there is none of its own."""
+        ...
+
     def memory(self) -> int:
         """Bytes of memory held for this model; 0 where it cannot be told apart from the host's."""
         ...
@@ -36,8 +41,17 @@ class Runner(Protocol):
         ...
 
 
-OnCrash = Callable[[str], None]
-"""Told why a runner that had started ended without being asked to."""
+class DeathWatch(Protocol):
+    """Told when a runner that had started ends without being asked to."""
+
+    def lost(self) -> None:
+        """It answers no more; its calls are about to be told. Why is not known yet."""
+        ...
+
+    def died(self, why: str) -> None:
+        """It is gone, and its memory is free."""
+        ...
+
 
 HostCall = Callable[[Context, Ability, str, Any], AsyncIterator[Any]]
 """Runs a call that a backend makes of another model: (the calling call's context, ability, model, request) → events."""

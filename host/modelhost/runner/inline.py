@@ -109,6 +109,11 @@ class InlineRunner:
                 await asyncio.wait_for(self._gone.wait(), STOP_SECONDS)
         return 0
 
+    @property
+    def pid(self) -> int | None:
+        """Give None: it has no process of its own."""
+        return None
+
     def memory(self) -> int:
         """Give 0: see `stop`."""
         return 0

@@ -28,7 +28,7 @@ from modelhost.errors import (
 )
 from modelhost.log import Log
 from modelhost.mailbox import Mailbox
-from modelhost.runner import HostCall, OnCrash
+from modelhost.runner import DeathWatch, HostCall
 from modelhost.structs import Struct
 from modelhost.types import Ability
 from modelhost.wire import frames
@@ -55,7 +55,7 @@ class WorkerSpec(Struct):
 
     plugin: str
     model: str
-    options: dict[str, Any]
+    options: dict[str, Any] = {}
     python: str = sys.executable
     env: dict[str, str] = {}
     threads: int = 1
@@ -68,10 +68,10 @@ class WorkerSpec(Struct):
 class ProcessRunner:
     """Runs a model in `python -m modelhost.worker`, over a socket pair that has neither a port nor a path."""
 
-    def __init__(self, spec: WorkerSpec, *, log: Log, on_crash: OnCrash, host_call: HostCall) -> None:
+    def __init__(self, spec: WorkerSpec, *, log: Log, watch: DeathWatch, host_call: HostCall) -> None:
         self._spec = spec
         self._log = log
-        self._on_crash = on_crash
+        self._watch_over = watch
         self._host_call = host_call
         self._process: subprocess.Popen[bytes] | None = None
         self._exited: asyncio.Future[int] | None = None
@@ -109,8 +109,12 @@ class ProcessRunner:
 
     async def _connect(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = self._spawn(theirs.fileno())
+        try:
+            with theirs:
+                self._process = self._spawn(theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
         process = self._process
         exited = self._exited
         assert exited is not None
@@ -217,11 +221,14 @@ class ProcessRunner:
         assert self._lost is not None
         if not self._lost.done():
             self._lost.set_result(None)
+            if self._started and not self._stopping:
+                self._watch_over.lost()
         # A worker whose line is cut is of no use any more, even if it lives.
         self._kill(signal.SIGKILL)
 
     def _on_exit(self, status: int) -> None:
         assert self._exited is not None
+        self._on_lost()  # the end of the process may be seen before the end of the line
         if not self._exited.done():
             self._exited.set_result(status)
         if self._watching:
@@ -231,7 +238,7 @@ class ProcessRunner:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
         if self._started and not self._stopping:
-            self._on_crash(self._why or self._obituary())
+            self._watch_over.died(self._why or self._obituary())
 
     def _obituary(self) -> str:
         if self._exited is None or not self._exited.done():

@@ -19,6 +19,9 @@ from modelhost.types import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.wire import frames
 from modelhost.wire.frames import WINDOW
 
+MAX_TURN = 0.005
+"""Seconds a backend's async iterator may keep the loop without ever waiting; then cancels and pings get their turn."""
+
 Handler = Callable[[Ability, str, Any, Context], AsyncIterator[Any]]
 """Runs a call that came in: (ability, model, request, context) → events."""
 
@@ -134,6 +137,7 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail every call at once."""
         self._transport = None
+        self._on_lost()
         outgoing, self._outgoing = self._outgoing, {}
         for call in outgoing.values():
             call.end(BackendCrashedError("the model's worker process ended while it served this request"))
@@ -141,7 +145,6 @@ class Channel(asyncio.Protocol):
             incoming.context.cancel()
             if incoming.task:
                 incoming.task.cancel()
-        self._on_lost()
 
     # Both sides
 
@@ -301,11 +304,15 @@ class Channel(asyncio.Protocol):
         try:
             request = _request_decoders[frame.ability].decode(frame.request)
             events = self._handler(frame.ability, frame.model, request, call.context)
+            turn = self._loop.time()
             async with contextlib.aclosing(cast(Any, events)):
                 async for event in events:
                     raw = _event_encoder.encode(event)
                     self._post(frame.id, msgspec.Raw(raw))
                     await call.budget.spend(len(raw))
+                    if self._loop.time() - turn > MAX_TURN:
+                        await asyncio.sleep(0)
+                        turn = self._loop.time()
         except asyncio.CancelledError:
             pass
         except ModelhostError as error:

@@ -37,6 +37,7 @@ class OptionsReport(Struct):
 
     problem: str | None = None
     key: str | None = None
+    """Where in the options the problem is, to be appended to their name: `.prefix`, `.shards[1]`."""
     sources: tuple[FoundSource, ...] = ()
     leaves_machine: bool = False
 
@@ -64,6 +65,8 @@ def answer(name: str) -> int:
         reply: Any = describe(name, models)
     except PluginError as error:
         reply = {"error": error.message}
+    except Exception as error:
+        reply = {"error": f"describing plugin {name!r} failed ({type(error).__name__})"}
     with os.fdopen(out, "wb") as file:
         file.write(msgspec.json.encode(reply))
     return 0
@@ -138,8 +141,8 @@ def _report(backend: type[Backend[Any]], kind: type[Options], values: dict[str, 
         problem, _, at = str(error).partition(" - at `$")
         names = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "none"
         if "unknown field" in problem:
-            return OptionsReport(problem=f"{problem}; the options of {backend.__name__} are: {names}", key=at.strip("`."))
-        return OptionsReport(problem=problem, key=at.strip("`.") or None)
+            return OptionsReport(problem=f"{problem}; the options of {backend.__name__} are: {names}", key=at.rstrip("`") or None)
+        return OptionsReport(problem=problem, key=at.rstrip("`") or None)
     except ValueError as error:
         return OptionsReport(problem=str(error))
     return OptionsReport(sources=tuple(_sources(options, kind)), leaves_machine=backend.leaves_machine(options))
@@ -160,12 +163,14 @@ def _sources(options: Options, kind: type[Options]) -> list[FoundSource]:
 def locate(uri: str) -> Path | None:
     """Find `package:module/file` in this interpreter without importing the module; None where it is not installed."""
     module, _, inside = uri.removeprefix("package:").partition("/")
+    top, *below = module.split(".")  # looking for a module inside a package would import the package
     try:
-        spec = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder, inside)
+    for found in (spec.submodule_search_locations or ()) if spec else ():
+        folder = Path(found, *below)
+        path = folder / inside
         if path.exists() and path.resolve().is_relative_to(Path(folder).resolve()):
             return path
     return None

@@ -1,0 +1,148 @@
+"""What a backend must keep for one ability."""
+
+import io
+import math
+import struct
+import wave
+from typing import Any, ClassVar
+
+from modelhost.testing.backends import BackendTests, Loaded
+from modelhost.types import (
+    Ability,
+    AudioChunk,
+    Blob,
+    ChoiceDone,
+    Delta,
+    EmbedRequest,
+    GenerateRequest,
+    Message,
+    Partial,
+    Segment,
+    SummarizeRequest,
+    SynthesizeRequest,
+    TextPart,
+    ToolDelta,
+    TranscribeRequest,
+    Vectors,
+)
+
+
+def chat(*turns: str, **settings: Any) -> GenerateRequest:
+    """Make a conversation: the turns are the user's and the assistant's by turns."""
+    roles = ("user", "assistant")
+    messages = tuple(Message(role=roles[at % 2], content=(TextPart(text=text),)) for at, text in enumerate(turns))  # type: ignore[arg-type]
+    return GenerateRequest(messages=messages, **settings)
+
+
+def tone(seconds: float = 1.0, rate: int = 16_000) -> bytes:
+    """Make a WAV file with a tone of 440 Hz: 16-bit, mono."""
+    samples = (int(12_000 * math.sin(math.tau * 440 * n / rate)) for n in range(int(seconds * rate)))
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
+    return file.getvalue()
+
+
+class GeneratesText(BackendTests):
+    """Tests of `generate`."""
+
+    ability: ClassVar[Ability] = "generate"
+    request: ClassVar[Any] = chat("Count from one to ten, please.", max_tokens=16)
+
+    def test_the_text_comes_in_pieces(self, loaded: Loaded) -> None:
+        """A model that streams gives more than one piece of a longer answer."""
+        events = loaded.events("generate", self.request)
+        pieces = [event for event in events if isinstance(event, (Delta, ToolDelta))]
+        assert pieces
+        assert len(pieces) > 1 or "streaming" not in loaded.card.features
+
+    def test_no_piece_is_empty(self, loaded: Loaded) -> None:
+        """Empty pieces cost a frame and a chunk each, and say nothing."""
+        for event in loaded.events("generate", self.request):
+            assert not isinstance(event, Delta) or event.text or event.reasoning or event.logprobs
+
+    def test_max_tokens_is_kept(self, loaded: Loaded) -> None:
+        """An answer that is cut says so, and counts no more than was allowed."""
+        done = loaded.events("generate", chat("Tell me a long story about the sea.", max_tokens=3))[-1]
+        assert done.usage.output_tokens <= 3
+        assert done.reason in ("length", "stop")
+
+    def test_choices_stay_apart(self, loaded: Loaded) -> None:
+        """Without `n` there is one choice, number 0."""
+        for event in loaded.events("generate", self.request):
+            if isinstance(event, (Delta, ToolDelta, ChoiceDone)):
+                assert event.index == 0
+
+
+class TranscribesSpeech(BackendTests):
+    """Tests of `transcribe`."""
+
+    ability: ClassVar[Ability] = "transcribe"
+    request: ClassVar[Any] = TranscribeRequest(audio=Blob(tone()), format="wav")
+
+    def test_segments_follow_each_other_in_time(self, loaded: Loaded) -> None:
+        """Starts never go back, and no segment ends before it starts."""
+        segments = [event for event in loaded.events("transcribe", self.request) if isinstance(event, Segment)]
+        assert [segment.start for segment in segments] == sorted(segment.start for segment in segments)
+        assert all(segment.start <= segment.end for segment in segments)
+
+    def test_a_recording_brings_no_partial_results(self, loaded: Loaded) -> None:
+        """Those are for live audio."""
+        assert not any(isinstance(event, Partial) for event in loaded.events("transcribe", self.request))
+
+
+class SynthesizesSpeech(BackendTests):
+    """Tests of `synthesize`."""
+
+    ability: ClassVar[Ability] = "synthesize"
+    request: ClassVar[Any] = SynthesizeRequest(text="This is a test. It has two sentences.")
+
+    def test_the_sound_is_whole_samples_at_one_rate(self, loaded: Loaded) -> None:
+        """PCM of 16 bits: an odd byte would turn the rest into noise."""
+        chunks = [event for event in loaded.events("synthesize", self.request) if isinstance(event, AudioChunk)]
+        assert chunks
+        assert len({chunk.sample_rate for chunk in chunks}) == 1
+        assert all(len(chunk.data) % 2 == 0 and chunk.data for chunk in chunks)
+
+
+class EmbedsTexts(BackendTests):
+    """Tests of `embed`."""
+
+    ability: ClassVar[Ability] = "embed"
+    request: ClassVar[Any] = EmbedRequest(inputs=("a cat", "a dog", "the theory of relativity"))
+
+    def test_there_is_one_unit_vector_for_each_input(self, loaded: Loaded) -> None:
+        """In order, without gaps, little-endian float32, of length 1."""
+        rows: list[tuple[float, ...]] = []
+        for event in loaded.events("embed", self.request):
+            if isinstance(event, Vectors):
+                assert event.first == len(rows)
+                rows += struct.iter_unpack(f"<{event.dimensions}f", event.data)
+        assert len(rows) == len(self.request.inputs)
+        assert all(math.isclose(math.hypot(*row), 1.0, rel_tol=1e-3) for row in rows)
+
+    def test_equal_inputs_give_equal_vectors(self, loaded: Loaded) -> None:
+        """Whatever stands beside them."""
+        data = b""
+        dimensions = 0
+        for event in loaded.events("embed", EmbedRequest(inputs=("same", "other", "same"))):
+            if isinstance(event, Vectors):
+                data += event.data
+                dimensions = event.dimensions
+        first, _, last = struct.iter_unpack(f"<{dimensions}f", data)
+        assert all(math.isclose(a, b, abs_tol=1e-5) for a, b in zip(first, last, strict=True))
+
+
+class SummarizesTexts(BackendTests):
+    """Tests of `summarize`."""
+
+    ability: ClassVar[Ability] = "summarize"
+    request: ClassVar[Any] = SummarizeRequest(text=Blob(b"The cat sat on the mat. Then it slept. " * 20))
+
+    def test_the_summary_says_something(self, loaded: Loaded) -> None:
+        """There is text in it."""
+        events = loaded.events("summarize", self.request)
+        assert "".join(event.text for event in events if isinstance(event, Delta)).strip()

@@ -1,0 +1,390 @@
+"""One contract, two places to run: everything here holds for a worker process and inline alike."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modelhost import errors
+from modelhost.context import CallInfo, Context
+from modelhost.errors import ModelhostError
+from modelhost.log import Log, silent
+from modelhost.mailbox import Mailbox
+from modelhost.runner.inline import InlineRunner
+from modelhost.runner.process import OUTPUT_BYTES, ProcessRunner, WorkerSpec, worker_environment
+from modelhost.testing.abilities import chat
+from modelhost.types import (
+    AudioChunk,
+    Blob,
+    Delta,
+    Done,
+    EmbedRequest,
+    Partial,
+    Segment,
+    SynthesizeRequest,
+    TranscribeRequest,
+    Vectors,
+)
+
+Runner = ProcessRunner | InlineRunner
+
+
+class Watch:
+    """Remembers how a worker ended."""
+
+    def __init__(self, died: Callable[[str], None] = lambda why: None) -> None:
+        self.died = died
+
+    def lost(self) -> None:
+        """Nothing to do."""
+
+
+async def answered_by_the_host(context: Context, ability: str, model: str, request: Any) -> AsyncIterator[Any]:
+    """Stands for the router: says who asked for what."""
+    yield Delta(text=f"{model} asked by {context.info.model} for {context.caller}")
+    yield Done()
+
+
+def make(kind: str, **options: Any) -> Runner:
+    if kind == "inline":
+        return InlineRunner("echo", "m", options, threads=1, log=Log(silent), host_call=answered_by_the_host)
+    spec = WorkerSpec(plugin="echo", model="m", options=options)
+    return ProcessRunner(spec, log=Log(silent), watch=Watch(), host_call=answered_by_the_host)
+
+
+def running(kind: str, use: Callable[[Any], Awaitable[None]], **options: Any) -> None:
+    async def main() -> None:
+        runner = make(kind, **options)
+        await runner.start()
+        try:
+            await asyncio.wait_for(use(runner), 30)
+        finally:
+            await runner.stop()
+
+    asyncio.run(main())
+
+
+async def collect(events: Mailbox[Any]) -> list[Any]:
+    return [event async for event in events]
+
+
+both = pytest.mark.parametrize("kind", ["process", "inline"])
+
+
+@both
+def test_all_five_abilities_stream_and_end_with_done(kind: str) -> None:
+    async def use(runner: Runner) -> None:
+        requests: list[tuple[Any, Any, Any]] = [
+            ("generate", chat("one two three"), Delta),
+            ("transcribe", TranscribeRequest(audio=Blob(b"12345")), Segment),
+            ("synthesize", SynthesizeRequest(text="one two three"), AudioChunk),
+            ("embed", EmbedRequest(inputs=("a", "b", (1, 2))), Vectors),
+        ]
+        for ability, request, event_type in requests:
+            events = await collect(runner.call(ability, request, Context()))
+            assert [type(event) for event in events] == [event_type] * 3 + [Done]
+
+    running(kind, use)
+
+
+@both
+def test_a_large_blob_arrives_whole_and_leaves_no_file(kind: str) -> None:
+    size = 3_000_000
+
+    async def use(runner: Runner) -> None:
+        request = TranscribeRequest(audio=Blob(os.urandom(size)))
+        events = await collect(runner.call("transcribe", request, Context()))
+        assert "".join(event.text for event in events if isinstance(event, Segment)) == f"heard {size} bytes "
+        if isinstance(runner, ProcessRunner):
+            assert runner._folder is not None
+            assert list(runner._folder.iterdir()) == []
+
+    running(kind, use)
+
+
+@both
+def test_live_input_is_answered_while_it_comes(kind: str) -> None:
+    async def use(runner: Runner) -> None:
+        live: Mailbox[bytes] = Mailbox()
+        events = runner.call("transcribe", TranscribeRequest(), Context(CallInfo(), input=live))
+        for total in (4, 8, 12):
+            live.put(b"1234")
+            partial = await anext(events)
+            assert partial == Partial(text=f"{total} bytes")
+        live.finish()
+        assert isinstance((await collect(events))[-1], Done)
+
+    running(kind, use)
+
+
+@both
+def test_megabytes_of_live_input_arrive_whole(kind: str) -> None:
+    async def use(runner: Runner) -> None:
+        live: Mailbox[bytes] = Mailbox()
+        for _ in range(40):
+            live.put(bytes(50_000))
+        live.finish()
+        events = await collect(runner.call("transcribe", TranscribeRequest(), Context(input=live)))
+        assert Partial(text="2000000 bytes") in events
+
+    running(kind, use)
+
+
+@both
+def test_a_backend_can_ask_another_model(kind: str) -> None:
+    async def use(runner: Runner) -> None:
+        context = Context(CallInfo(model="m", caller="alice"))
+        events = await collect(runner.call("generate", chat("anything"), context))
+        assert "".join(e.text for e in events if isinstance(e, Delta)) == "other asked by m for alice "
+
+    running(kind, use, ask="other")
+
+
+@both
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("bad_input", errors.BadInputError),
+        ("unsupported", errors.UnsupportedError),
+        ("over_quota", errors.OverQuotaError),
+        ("not_ready", errors.NotReadyError),
+        ("overloaded", errors.OverloadedError),
+        ("deadline", errors.DeadlineError),
+        ("raise", errors.BackendFailedError),
+    ],
+)
+def test_what_a_backend_raises_arrives_typed_after_what_it_said(kind: str, fault: str, error: type[ModelhostError]) -> None:
+    async def use(runner: Runner) -> None:
+        events = runner.call("generate", chat("one two three"), Context())
+        assert await anext(events) == Delta(text="one ")
+        with pytest.raises(error) as caught:
+            await anext(events)
+        assert type(caught.value) is error
+        assert "reach nobody" not in str(caught.value)
+        # The backend lives on.
+        assert await anext(runner.call("generate", chat("again"), Context())) == Delta(text="again ")
+
+    running(kind, use, fault=fault, fault_after=1)
+
+
+@both
+def test_closing_a_call_settles_it_long_before_it_would_have_ended(kind: str) -> None:
+    async def use(runner: Runner) -> None:
+        settled = asyncio.Event()
+        events = runner.call("generate", chat("word " * 1000), Context(), settled.set)
+        await anext(events)
+        events.close()
+        await asyncio.wait_for(settled.wait(), 5)
+
+    running(kind, use, pace=20)
+
+
+@both
+def test_a_slow_reader_stalls_its_own_call_only(kind: str) -> None:
+    async def use(runner: Runner) -> None:
+        slow = runner.call("synthesize", SynthesizeRequest(text="word " * 2000), Context())  # 6 MB of sound
+        await anext(slow)
+        quick = await collect(runner.call("synthesize", SynthesizeRequest(text="one two"), Context()))
+        assert len(quick) == 3
+        assert len(slow._items) < 300
+        assert len(await collect(slow)) == 2000
+
+    running(kind, use)
+
+
+@both
+def test_sixty_four_calls_at_once_keep_their_answers_apart(kind: str) -> None:
+    async def use(runner: Runner) -> None:
+        calls = [collect(runner.call("generate", chat(f"number {n} " * 20), Context())) for n in range(64)]
+        for n, events in enumerate(await asyncio.gather(*calls)):
+            assert "".join(e.text for e in events if isinstance(e, Delta)) == f"number {n} " * 20
+
+    running(kind, use)
+
+
+@both
+def test_a_load_that_fails_is_told_and_does_not_tell_what_was_raised(kind: str) -> None:
+    async def main() -> None:
+        with pytest.raises(errors.BackendFailedError) as caught:
+            await make(kind, load_fault="raise").start()
+        assert "ValueError" in caught.value.message
+        assert "reach nobody" not in caught.value.message
+
+    asyncio.run(main())
+
+
+@both
+def test_an_option_the_plugin_does_not_know_is_refused_at_load(kind: str) -> None:
+    async def main() -> None:
+        with pytest.raises(errors.PluginError, match="sparkle"):
+            await make(kind, sparkle=1).start()
+
+    asyncio.run(main())
+
+
+# The worker process alone
+
+
+def worker(died: Callable[[str], None] = lambda why: None, **spec: Any) -> ProcessRunner:
+    return ProcessRunner(
+        WorkerSpec(plugin="echo", model="m", **spec), log=Log(silent), watch=Watch(died), host_call=answered_by_the_host
+    )
+
+
+def test_every_call_gets_a_typed_error_when_the_worker_is_killed() -> None:
+    async def main() -> None:
+        reasons: list[str] = []
+        runner = worker(reasons.append, options={"pace": 20})
+        await runner.start()
+        calls = [runner.call("generate", chat("word " * 100), Context()) for _ in range(8)]
+        for call in calls:
+            await anext(call)
+        assert runner.pid
+        os.kill(runner.pid, signal.SIGKILL)
+        for call in calls:
+            with pytest.raises(errors.BackendCrashedError):
+                await collect(call)
+        assert runner._exited is not None
+        await runner._exited
+        assert reasons == ["it was ended by SIGKILL"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("exit", "exited with status 3"), ("segfault", "ended by SIGSEGV"), ("hang", "did not answer")]
+)
+def test_why_a_worker_died_is_known(fault: str, words: str) -> None:
+    async def main() -> None:
+        died = asyncio.get_running_loop().create_future()
+        runner = worker(died.set_result, options={"fault": fault}, patience=1.5)
+        await runner.start()
+        with pytest.raises(errors.BackendCrashedError):
+            await collect(runner.call("generate", chat("one two three"), Context()))
+        assert words in await asyncio.wait_for(died, 10)
+
+    asyncio.run(main())
+
+
+def test_a_stopped_worker_is_ended_when_its_patience_is_over() -> None:
+    async def main() -> None:
+        died = asyncio.get_running_loop().create_future()
+        runner = worker(died.set_result, patience=1.0)
+        await runner.start()
+        assert runner.pid
+        os.kill(runner.pid, signal.SIGSTOP)
+        assert "did not answer" in await asyncio.wait_for(died, 10)
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_exits_while_it_loads_is_told_at_once() -> None:
+    async def main() -> None:
+        with pytest.raises(errors.BackendFailedError, match="exited with status 3"):
+            await worker(options={"load_fault": "exit"}).start()
+
+    asyncio.run(main())
+
+
+def test_a_missing_interpreter_is_named() -> None:
+    async def main() -> None:
+        with pytest.raises(errors.NotReadyError, match="no/such/python"):
+            await worker(python="/no/such/python").start()
+
+    asyncio.run(main())
+
+
+def test_chatter_is_kept_to_its_end_and_stops_nothing() -> None:
+    async def main() -> None:
+        runner = worker(options={"chatter": 100_000})
+        await runner.start()
+        events = await asyncio.wait_for(collect(runner.call("generate", chat("word " * 50), Context())), 20)
+        assert len(events) == 51
+        while len(runner.output()) < OUTPUT_BYTES:  # noqa: ASYNC110  # what another process prints raises no event here
+            await asyncio.sleep(0.01)
+        assert len(runner._output) == OUTPUT_BYTES
+        await runner.stop()
+
+    asyncio.run(main())
+
+
+def test_unloading_ends_the_process_and_says_how_much_memory_came_free() -> None:
+    async def main() -> None:
+        runner = worker()
+        await runner.start()
+        pid = runner.pid
+        assert pid
+        freed = await runner.stop()
+        assert freed > 5_000_000
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+    asyncio.run(main())
+
+
+def test_the_worker_dies_with_a_host_that_is_killed() -> None:
+    """In a host of its own: this process must live on."""
+    import subprocess
+    import sys
+
+    code = (
+        "import asyncio\n"
+        "from modelhost.log import Log, silent\n"
+        "from modelhost.runner.process import ProcessRunner, WorkerSpec\n"
+        "async def main():\n"
+        "    spec = WorkerSpec(plugin='echo', model='m', options={})\n"
+        "    runner = ProcessRunner(spec, log=Log(silent), watch=None, host_call=None)\n"
+        "    await runner.start()\n"
+        "    print(runner.pid, flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        pid = int(host.stdout.readline())
+        host.kill()
+    until = time.monotonic() + 10
+    while True:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":  # dead, and nobody reaps it
+            return
+        assert time.monotonic() < until, "the worker outlived its host"
+        time.sleep(0.01)
+
+
+def test_a_worker_sees_no_secrets_of_the_host() -> None:
+    base = {"PATH": "/bin", "OPENAI_API_KEY": "s", "HF_TOKEN": "s", "MODELHOST_SERVER__PORT": "1", "TOKENIZERS_PARALLELISM": "1"}
+    env = worker_environment(base, WorkerSpec(plugin="echo", model="m", options={}, env={"MY_KEY": "given on purpose"}))
+    assert env["PATH"] == "/bin"
+    assert env["TOKENIZERS_PARALLELISM"] == "1"
+    assert env["MY_KEY"] == "given on purpose"
+    assert not {"OPENAI_API_KEY", "HF_TOKEN", "MODELHOST_SERVER__PORT"} & env.keys()
+
+
+def test_a_request_field_the_worker_does_not_know_is_refused_not_dropped() -> None:
+    async def use(runner: ProcessRunner) -> None:
+        runner._missing["generate"] = frozenset({"min_p"})
+        assert await collect(runner.call("generate", chat("fine"), Context()))
+        with pytest.raises(errors.UnsupportedError, match="min_p"):
+            runner.call("generate", chat("not fine", min_p=0.5), Context())
+
+    running("process", use)
+
+
+def test_a_worker_of_another_protocol_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelhost.wire import frames
+
+    monkeypatch.setattr(frames, "PROTOCOL", 99)
+
+    async def main() -> None:
+        with pytest.raises(errors.PluginError, match="install the same modelhost"):
+            await worker().start()
+
+    asyncio.run(main())
