@@ -86,12 +86,11 @@ class Context:
         "_callbacks",
         "_cancelled",
         "_lock",
+        "_log",
         "_waiting",
         "deadline",
         "info",
         "input",
-        "log",
-        "served_by",
     )
 
     def __init__(
@@ -106,15 +105,18 @@ class Context:
         self.deadline = None if self.info.remaining is None else time.monotonic() + self.info.remaining
         """When the answer must be there, in `time.monotonic()` seconds; None for never."""
         self._call = call
-        self.log = log or _SILENT
+        self._log = log or _SILENT
         self.input = input
         """Live audio, as it comes; None where the request holds everything."""
-        self.served_by = ""
-        """Name of the model that answers: known to the host from the first event on."""
         self._cancelled = False
         self._lock = threading.Lock()
         self._waiting: threading.Event | None = None
         self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def log(self) -> Log:
+        """The backend's log, with the request's id on every line."""
+        return self._log.bind(request_id=self.info.request_id)
 
     @property
     def host(self) -> Host:

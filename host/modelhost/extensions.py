@@ -3,12 +3,15 @@
 An extension is an object behind an entry point of the group `modelhost.extensions`, with `@hookimpl` on what it implements.
 """
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 import pluggy
 
 from modelhost.context import Context
+from modelhost.log import Log
 from modelhost.types import Ability
 
 hookspec = pluggy.HookspecMarker("modelhost")
@@ -39,10 +42,47 @@ def app() -> ASGIApp | None:
     """Give an ASGI application to be mounted at `/x/<name of the entry point>`, behind the host's own checks."""
 
 
-def nested(hooks: pluggy.PluginManager, ability: Ability, model: str, call: Call) -> Call:
-    """Put every extension around a call, the one that was registered first outermost."""
-    for implementation in hooks.hook.around.get_hookimpls():
-        arguments = {"ability": ability, "model": model, "call": call}
-        wrapped: Any = implementation.function(*(arguments[name] for name in implementation.argnames))
-        call = wrapped or call
-    return call
+class Extensions:
+    """The installed extensions, loaded one by one: a broken one is named with its reason and stops nothing."""
+
+    def __init__(self, log: Log) -> None:
+        self._manager = pluggy.PluginManager("modelhost")
+        self._manager.add_hookspecs(sys.modules[__name__])
+        self.broken: dict[str, str] = {}
+        """Name → why it cannot be used."""
+        self.apps: dict[str, ASGIApp] = {}
+        """Name → the application it brings."""
+        # pluggy calls the last registered first; extensions are to go around calls in the order of their names.
+        for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name, reverse=True):
+            try:
+                self._add(entry)
+            except (Exception, SystemExit) as error:
+                reason = str(error) if isinstance(error, pluggy.PluginValidationError) else type(error).__name__
+                self.broken[entry.name] = reason
+                if self._manager.has_plugin(entry.name):
+                    self._manager.unregister(name=entry.name)
+                log.error("extension is broken", extension=entry.name, reason=reason)
+
+    def _add(self, entry: EntryPoint) -> None:
+        extension = entry.load()
+        if isinstance(extension, type):
+            extension = extension()
+        self._manager.register(extension, name=entry.name)
+        self._manager.check_pending()
+        if any(implementation.plugin is extension for implementation in self._manager.hook.app.get_hookimpls()):
+            app: ASGIApp | None = extension.app()
+            if app is not None:
+                self.apps[entry.name] = app
+
+    @property
+    def names(self) -> list[str]:
+        """Those that are in use."""
+        return sorted(name for name, _ in self._manager.list_name_plugin())
+
+    def around(self, ability: Ability, model: str, call: Call) -> Call:
+        """Put every extension around a call, the first by name outermost."""
+        for implementation in self._manager.hook.around.get_hookimpls():
+            arguments = {"ability": ability, "model": model, "call": call}
+            wrapped: Any = implementation.function(*(arguments[name] for name in implementation.argnames))
+            call = wrapped or call
+        return call

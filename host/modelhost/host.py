@@ -6,16 +6,13 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import pluggy
-
-from modelhost import extensions
 from modelhost.config import Loaded, ModelConfig
 from modelhost.config.sources import Weights
 from modelhost.context import Context
+from modelhost.extensions import Extensions
 from modelhost.log import Log
 from modelhost.plugins import Plugin, Wanted, describe_all
 from modelhost.pool import Model, Pool
@@ -53,7 +50,7 @@ class ModelHost:
         self.draining = False
         self._log = log
         self._threads = self.config.server.threads or max(1, (os.cpu_count() or 2) - 1)
-        self.extensions, self.broken_extensions = load_extensions(log)
+        self.extensions = Extensions(log)
         self.pool = Pool(
             self._model(name, model) for name, model in self.config.models.items() if not self._left_out(name, model)
         )
@@ -175,22 +172,3 @@ def revision_of(model: ModelConfig, plugin: Plugin, weights: dict[str, list[Weig
     description = plugin.description
     made_of = [model.plugin, description and description.version, model.options, model.abilities, sources]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def load_extensions(log: Log) -> tuple[pluggy.PluginManager, dict[str, str]]:
-    """Load what is installed, one by one: a broken one is named with its reason and stops nothing."""
-    manager = pluggy.PluginManager("modelhost")
-    manager.add_hookspecs(extensions)
-    broken: dict[str, str] = {}
-    # Hook implementations are called last registered first; ours are to go around calls in the order of their names.
-    for entry in sorted(entry_points(group=extensions.GROUP), key=lambda entry: entry.name, reverse=True):
-        try:
-            extension = entry.load()
-            manager.register(extension() if isinstance(extension, type) else extension, name=entry.name)
-            manager.check_pending()
-        except Exception as error:
-            reason = str(error) if isinstance(error, pluggy.PluginValidationError) else type(error).__name__
-            broken[entry.name] = reason
-            manager.unregister(name=entry.name) if manager.has_plugin(entry.name) else None
-            log.error("extension is broken", extension=entry.name, reason=reason)
-    return manager, broken

@@ -25,6 +25,8 @@ class Mailbox(Generic[T]):
         self._waiter: _Waiter | None = None
         self._finished = False
         self._error: BaseException | None = None
+        self.stopped_early = False
+        """Whether the reader ended it: then the writer may still be at work."""
         self._on_taken = on_taken
         self._on_close = on_close
 
@@ -49,33 +51,39 @@ class Mailbox(Generic[T]):
             waiter = self._wake()
         _resolve(waiter)
 
-    def finish(self, error: BaseException | None = None) -> None:
-        """Mark the end; the reader gets what is there and then the error, if there is one. Only the first call counts."""
+    def finish(self, error: BaseException | None = None) -> bool:
+        """Mark the end; the reader gets what is there and then the error, if there is one.
+
+        False when it had ended before: only the first end counts, and it may have been the reader's.
+        """
         with self._changed:
             if self._finished:
-                return
+                return False
             self._finished = True
             self._error = error
             waiter = self._wake()
         _resolve(waiter)
+        return True
 
     def fail(self, error: BaseException) -> None:
         """End the stream with an error from the reader's side: the writer is told to stop."""
-        with self._changed:
-            told = self._finished
-        self.finish(error)
-        if not told and self._on_close:
-            self._on_close()
+        if self.finish(error):
+            self._stop_early()
 
     def close(self) -> None:
-        """Stop reading: what is left is dropped and the writer is told."""
+        """Stop reading: what is left is dropped, and a writer that has not ended yet is told."""
         with self._changed:
             told = self._finished
             self._finished = True
             self._items.clear()
             waiter = self._wake()
         _resolve(waiter)
-        if not told and self._on_close:
+        if not told:
+            self._stop_early()
+
+    def _stop_early(self) -> None:
+        self.stopped_early = True
+        if self._on_close:
             self._on_close()
 
     async def aclose(self) -> None:

@@ -19,7 +19,8 @@ MAX_TURN = 0.005
 class Relay(Generic[T]):
     """Fills `events` from `source`, which is made and read on `loop`. Start it with `begin`, from any thread.
 
-    Closing the mailbox cancels the reading. `settled` is called on `loop` when the iterator has really ended.
+    Closing the mailbox cancels the reading. After that `settled` is
+    called on `loop` when the iterator has really ended; an end of its own is the end of the mailbox.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class Relay(Generic[T]):
         finally:
             with contextlib.suppress(BaseException):
                 await source.aclose()
-            self.events.finish(error)
-            if self._settled:
+            stopped_by_reader = not self.events.finish(error)
+            if stopped_by_reader and self._settled:
                 self._settled()
 
     def _taken(self, weight: int) -> None:

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-import pluggy
 
 from modelhost.config import Config
 from modelhost.context import CallInfo, Context
@@ -15,7 +14,7 @@ from modelhost.errors import (
     UnknownModelError,
     UnsupportedError,
 )
-from modelhost.extensions import nested
+from modelhost.extensions import Extensions
 from modelhost.log import Log
 from modelhost.pool import Model, Pool
 from modelhost.pool.model import LacksError
@@ -25,12 +24,12 @@ from modelhost.types import Ability
 class Router:
     """Finds the model for a request and runs it there."""
 
-    def __init__(self, pool: Pool, config: Config, extensions: pluggy.PluginManager, log: Log) -> None:
+    def __init__(self, pool: Pool, config: Config, extensions: Extensions, log: Log) -> None:
         self._pool = pool
         self._routes = config.routes
         self._timeout = config.server.request_timeout
         self._extensions = extensions
-        self._extended = bool(extensions.get_plugins())
+        self._extended = bool(extensions.names)
         self._log = log
         self._names: dict[str, Model] = {}
         for model in pool:
@@ -67,11 +66,15 @@ class Router:
         return Context(info)
 
     async def call(self, ability: Ability, name: str | None, request: Any, context: Context) -> AsyncIterator[Any]:
-        """Run a request and yield its events; a model that is not available before its first one has its fallback tried."""
+        """Run a request and yield its events; a model that is not available before its first one has its fallback tried.
+
+        From the first event on `context.info.model` names the model that answers.
+        """
         candidates = self.candidates(ability, name)
+        chain = context.info.chain
         for model in candidates:
             started = False
-            events: Any = self._on(model, ability, request, context)
+            events: Any = self._on(model, ability, request, context, chain)
             try:
                 async for event in events:
                     started = True
@@ -87,24 +90,18 @@ class Router:
             finally:
                 await events.aclose()
 
-    def _on(self, model: Model, ability: Ability, request: Any, outer: Context) -> AsyncIterator[Any]:
-        if model.name in outer.info.chain:
-            raise CallCycleError(f"models call each other in a circle: {' → '.join((*outer.info.chain, model.name))}")
-        info = msgspec.structs.replace(
-            outer.info,
-            model=model.name,
-            revision=model.revision,
-            chain=(*outer.info.chain, model.name),
-            remaining=outer.remaining(),
+    def _on(self, model: Model, ability: Ability, request: Any, context: Context, chain: tuple[str, ...]) -> AsyncIterator[Any]:
+        if model.name in chain:
+            raise CallCycleError(f"models call each other in a circle: {' → '.join((*chain, model.name))}")
+        context.info = msgspec.structs.replace(
+            context.info, model=model.name, revision=model.revision, chain=(*chain, model.name)
         )
-        context = Context(info, input=outer.input)
-        outer.served_by = model.name
 
         def call(request: Any, context: Context) -> AsyncIterator[Any]:
             return model.call(ability, request, context)
 
         if self._extended:
-            call = nested(self._extensions, ability, model.name, call)
+            call = self._extensions.around(ability, model.name, call)
         return call(request, context)
 
     def _explained(self, error: LacksError) -> UnsupportedError:

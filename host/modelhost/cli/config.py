@@ -57,7 +57,9 @@ def show(config_path: str | None) -> None:
 
 def _hidden(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
-        return {name: _hidden(inner, name) for name, inner in value.items()}
+        # A table of secrets by name; a model may be called "monkey" all the same.
+        secrets = bool(_SECRET.search(key)) and all(isinstance(inner, str) for inner in value.values())
+        return {name: _hidden(inner, key if secrets else name) for name, inner in value.items()}
     if isinstance(value, list):
         return [_hidden(inner, key) for inner in value]
     return "…" if isinstance(value, str) and _SECRET.search(key) else value

@@ -12,7 +12,8 @@ from modelhost.cli.options import config_option, url_option
 from modelhost.config import Loaded, load_config
 from modelhost.config.checking import gpus, option_problems, other_problems
 from modelhost.errors import ConfigError
-from modelhost.host import ModelHost, load_extensions, missing_from_starter, wanted_plugins
+from modelhost.extensions import Extensions
+from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
 from modelhost.log import Log, silent
 from modelhost.plugins import Plugin, describe_all, installed
 
@@ -51,10 +52,10 @@ def doctor_command(config_path: str | None, url: str | None, model: str | None) 
             report.good(f"plugin {plugin.name} {plugin.description.version}: {', '.join(plugin.description.hooks)}")
         else:
             report.bad(f"plugin {plugin.name}: {plugin.problem}")
-    extensions, broken = load_extensions(Log(silent))
-    for name, _ in extensions.list_name_plugin():
+    extensions = Extensions(Log(silent))
+    for name in extensions.names:
         report.good(f"extension {name}")
-    for name, why in broken.items():
+    for name, why in extensions.broken.items():
         report.bad(f"extension {name}: {why}")
     try:
         loaded = load_config(config_path)

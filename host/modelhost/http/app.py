@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from litestar import Litestar, asgi
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.types import ControllerRouterHandler
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
+from modelhost.extensions import ASGIApp
 from modelhost.host import ModelHost
 from modelhost.http.chat import chat_completions
 from modelhost.http.errors import answer_error
@@ -62,9 +62,12 @@ def make_app(host: ModelHost) -> Litestar:
 
 def _mounted(host: ModelHost) -> list[ControllerRouterHandler]:
     """Mount the applications that extensions bring at `/x/<name>`."""
-    mounted: list[ControllerRouterHandler] = []
-    for implementation in host.extensions.hook.app.get_hookimpls():
-        app: Any = implementation.function()
-        if app is not None:
-            mounted.append(asgi(f"/x/{implementation.plugin_name}", is_mount=True, copy_scope=True)(app))
+    return [_mount(name, app) for name, app in host.extensions.apps.items()]
+
+
+def _mount(name: str, app: ASGIApp) -> ControllerRouterHandler:
+    @asgi(f"/x/{name}", is_mount=True, copy_scope=True)
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
     return mounted

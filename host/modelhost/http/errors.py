@@ -5,11 +5,12 @@ import re
 from typing import Any
 
 import msgspec
-from litestar import Request, Response
+from litestar import Request
 from litestar.exceptions import HTTPException
 
 from modelhost import errors
 from modelhost.errors import ModelhostError, RequestError
+from modelhost.http.answering import JsonAnswer
 from modelhost.logs import host_log
 
 _log = host_log()
@@ -83,7 +84,7 @@ def _invalid(error: msgspec.ValidationError) -> ModelhostError:
     return errors.BadInputError(problem, param=param, code=code)
 
 
-def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonAnswer:
     """Answer any exception that a route raised."""
     if isinstance(error, HTTPException):
         return _answer_http(request, error)
@@ -97,7 +98,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     headers = {"x-should-retry": "true" if told.retry else "false"}
     if told.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(told.retry_after)))
-    return _answer(status, envelope(told), headers)
+    return JsonAnswer(envelope(told), status=status, headers=headers)
 
 
 _REASONS = {
@@ -108,7 +109,7 @@ _REASONS = {
 }
 
 
-def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> JsonAnswer:
     """Answer what the framework refused by itself."""
     status = error.status_code
     if status >= 500:
@@ -119,11 +120,7 @@ def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() in ("allow", "retry-after")}
-    return _answer(status, body, {"x-should-retry": "false", **headers})
-
-
-def _answer(status: int, body: Any, headers: dict[str, str]) -> Response[bytes]:
-    return Response(msgspec.json.encode(body), status_code=status, media_type="application/json", headers=headers)
+    return JsonAnswer(body, status=status, headers={"x-should-retry": "false", **headers})
 
 
 def _place(error: Exception) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Request, Response, get
 
-from modelhost.http.models import answer
+from modelhost.http.answering import JsonAnswer
 from modelhost.http.reading import host_of
 from modelhost.pool import Model
 
@@ -25,12 +25,12 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 @get("/health", summary="How are the models")
-async def health(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def health(request: Request[Any, Any, Any]) -> JsonAnswer:
     """`degraded` when a model is failed or in back-off; then one of them explains why."""
     models = [model for model in host_of(request).pool if model.config.enabled]
     sick = any(model.status.state in ("failed", "backoff") for model in models)
     status = "degraded" if sick else "healthy"
-    return answer({"status": status, "models": {model.name: describe_health(model) for model in models}})
+    return JsonAnswer({"status": status, "models": {model.name: describe_health(model) for model in models}})
 
 
 def describe_health(model: Model) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import Any
 
 from litestar import Request
 
+from modelhost.alarms import alarms
 from modelhost.http.errors import ClientGoneError
 
 AFTER = 0.005
-"""Seconds before the watch begins: most answers are there by then, and a watcher for each would cost more than they do."""
+"""Seconds before a watch may begin: answers that are there by then need none, and it would cost more than they do."""
 
 
 class CancelledWhenGone:
@@ -21,12 +22,11 @@ class CancelledWhenGone:
         self._watching: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._timer = loop.call_later(AFTER, self._begin, loop)
+        self._alarm = alarms().set(AFTER, self._begin)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._watching = loop.create_task(self._watch())
+    def _begin(self) -> None:
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -36,7 +36,7 @@ class CancelledWhenGone:
         self._task.cancel()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._timer.cancel()
+        alarms().clear(self._alarm)
         if self._watching:
             self._watching.cancel()
         if self._gone and isinstance(error, asyncio.CancelledError):

@@ -4,10 +4,10 @@ import asyncio
 import sys
 from typing import Any
 
-import msgspec
-from litestar import Request, Response, delete, get, post
+from litestar import Request, delete, get, post
 
 from modelhost.errors import BadInputError
+from modelhost.http.answering import JsonAnswer
 from modelhost.http.reading import JsonBody, host_of
 from modelhost.plugins import Plugin, Wanted, describe_all, installed
 from modelhost.pool import Model
@@ -22,11 +22,6 @@ class LoadBody(Struct):
 
 
 _load_body = JsonBody(LoadBody)
-
-
-def answer(value: Any, headers: dict[str, str] | None = None) -> Response[bytes]:
-    """Give a JSON answer."""
-    return Response(msgspec.json.encode(value), media_type="application/json", headers=headers)
 
 
 def describe_model(model: Model) -> dict[str, Any]:
@@ -60,20 +55,20 @@ def describe_model(model: Model) -> dict[str, Any]:
 
 
 @get("/v1/models", summary="List the models")
-async def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def list_models(request: Request[Any, Any, Any]) -> JsonAnswer:
     """OpenAI's list of models; those that are not enabled are left out."""
     models = [model for model in host_of(request).pool if model.config.enabled]
-    return answer({"object": "list", "data": [describe_model(model) for model in models]})
+    return JsonAnswer({"object": "list", "data": [describe_model(model) for model in models]})
 
 
 @get("/v1/models/{name:path}", summary="Show a model")
-async def show_model(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+async def show_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
     """One model, by name, alias or hub id; slashes may be sent as `%2F`."""
-    return answer(describe_model(_named(request, name)))
+    return JsonAnswer(describe_model(_named(request, name)))
 
 
 @post("/v1/models/load", status_code=200, summary="Load a model")
-async def load_model(request: Request[Any, Any, Any], body: bytes) -> Response[bytes]:
+async def load_model(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
     """Load a model now rather than on first use; answers when it is ready. Goes on when the client leaves."""
     asked, headers = _load_body.read(request, body)
     name = asked.model or asked.model_name
@@ -81,15 +76,15 @@ async def load_model(request: Request[Any, Any, Any], body: bytes) -> Response[b
         raise BadInputError("say which model", param="model", code="missing_required_parameter")
     model = _named(request, name)
     await model.load()
-    return answer(describe_model(model), headers)
+    return JsonAnswer(describe_model(model), headers=headers)
 
 
 @delete("/v1/models/{name:path}", status_code=200, summary="Unload a model")
-async def unload_model(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+async def unload_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
     """Take a model out of memory; its files stay. Running requests may finish first."""
     model = _named(request, name)
     freed = await model.unload(host_of(request).config.server.drain_seconds)
-    return answer({"id": model.name, "object": "model", "deleted": True, "state": model.status.state, "freed_bytes": freed})
+    return JsonAnswer({"id": model.name, "object": "model", "deleted": True, "state": model.status.state, "freed_bytes": freed})
 
 
 def _named(request: Request[Any, Any, Any], name: str) -> Model:
@@ -97,7 +92,7 @@ def _named(request: Request[Any, Any, Any], name: str) -> Model:
 
 
 @get("/v1/plugins", summary="List the plugins")
-async def list_plugins(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def list_plugins(request: Request[Any, Any, Any]) -> JsonAnswer:
     """Every installed plugin and extension, with the reason for those that cannot be used."""
     host = host_of(request)
     used = {plugin.name: plugin for plugin in host.plugins.values()}
@@ -106,9 +101,9 @@ async def list_plugins(request: Request[Any, Any, Any]) -> Response[bytes]:
     found = await asyncio.to_thread(describe_all, unused)
     used |= {name: plugin for (name, _), plugin in found.items()}
     data = [describe_plugin(used[name], models) for name, models in sorted(names.items())]
-    extensions = [{"name": name, "state": "active"} for name, _ in host.extensions.list_name_plugin()]
-    extensions += [{"name": name, "state": "quarantined", "reason": why} for name, why in host.broken_extensions.items()]
-    return answer({"object": "list", "data": data, "extensions": extensions})
+    extensions = [{"name": name, "state": "active"} for name in host.extensions.names]
+    extensions += [{"name": name, "state": "quarantined", "reason": why} for name, why in host.extensions.broken.items()]
+    return JsonAnswer({"object": "list", "data": data, "extensions": extensions})
 
 
 def describe_plugin(plugin: Plugin, models: list[str]) -> dict[str, Any]:
@@ -127,17 +122,17 @@ def describe_plugin(plugin: Plugin, models: list[str]) -> dict[str, Any]:
 
 
 @get("/v1/workers", summary="List what runs")
-async def list_workers(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def list_workers(request: Request[Any, Any, Any]) -> JsonAnswer:
     """The models that hold memory or are about to, with what they cost."""
     running = [model for model in host_of(request).pool if model.status.state not in ("cold", "disabled")]
-    return answer({"object": "list", "data": [describe_worker(model) for model in running]})
+    return JsonAnswer({"object": "list", "data": [describe_worker(model) for model in running]})
 
 
 @get("/v1/workers/{name:path}", summary="Show what a worker printed")
-async def show_worker(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+async def show_worker(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
     """One running model, with the last 64 KiB its worker printed."""
     model = _named(request, name)
-    return answer({**describe_worker(model), "output": model.output()})
+    return JsonAnswer({**describe_worker(model), "output": model.output()})
 
 
 def describe_worker(model: Model) -> dict[str, Any]:

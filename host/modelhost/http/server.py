@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -14,15 +15,13 @@ from modelhost.host import ModelHost
 from modelhost.http.app import make_app
 from modelhost.http.gate import Gate
 
-LOOPBACK = ("127.", "::1", "localhost")
-
 CUT_SECONDS = 1.0
 """What connections get to close once their requests have been cut."""
 
 
 def bind(config: ServerConfig) -> socket.socket:
     """Take the port. Raises `ConfigError` when that cannot be, or must not be."""
-    if not config.host.startswith(LOOPBACK) and not config.allow_unauthenticated:
+    if not is_loopback(config.host) and not config.allow_unauthenticated:
         raise ConfigError(
             f"server.host = {config.host!r} lets others use the models without a key; "
             "set allow_unauthenticated = true if that is meant, or listen on 127.0.0.1"
@@ -41,6 +40,14 @@ def bind(config: ServerConfig) -> socket.socket:
             "another host may be running there, or choose another with --port"
         ) from None
     return sock
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only; a name other than `localhost` may lead anywhere."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def address_of(sock: socket.socket) -> str:

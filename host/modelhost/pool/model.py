@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from modelhost.alarms import alarms
 from modelhost.capabilities import needs
 from modelhost.card import ModelCard
 from modelhost.config import ModelConfig
@@ -31,6 +32,8 @@ from modelhost.types import Ability
 
 NewRunner = Callable[["Model", dict[str, Any], DeathWatch], Runner]
 """Makes a runner for a model with these (resolved) options."""
+
+TIME_IS_UP = "the request's time is up before the answer is complete"
 
 
 class Model:
@@ -258,7 +261,6 @@ class Model:
                 retry=False,
                 code="request_refused",
             )
-        loop = asyncio.get_running_loop()
         number = self._calls = self._calls + 1
         held: list[asyncio.Semaphore] = []
 
@@ -286,18 +288,19 @@ class Model:
             settled()
             raise
         remaining = context.remaining()
-        timer = None
+        alarm = None
         if remaining is not None:
-            late = DeadlineError("the request's time is up before the answer is complete")
-            timer = loop.call_later(remaining, events.fail, late)
+            alarm = alarms().set(remaining, lambda: events.fail(DeadlineError(TIME_IS_UP)))
         try:
             async for event in events:
                 yield event
             self.status = states.on_finished(self.status)
         finally:
-            if timer:
-                timer.cancel()
+            if alarm:
+                alarms().clear(alarm)
             events.close()
+            if not events.stopped_early:
+                settled()
 
     async def _free_place(self, held: list[asyncio.Semaphore]) -> Runner:
         """Wait until the model is loaded and has room; a model that died or was unloaded meanwhile is loaded again."""

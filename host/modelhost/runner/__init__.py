@@ -19,7 +19,8 @@ class Runner(Protocol):
     def call(self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None) -> Mailbox[Any]:
         """Start a call; its events arrive in the mailbox, and closing that cancels the call.
 
-        `settled` is called once, when the backend has really stopped working on it.
+        Where the reader stopped early, `settled` is called when the backend has really stopped working on it; otherwise that is
+        when the mailbox ends, and it need not be.
         """
         ...
 

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from modelhost.card import ModelCard
 from modelhost.context import Context
 from modelhost.errors import BackendCrashedError, BackendFailedError, ModelhostError
@@ -82,8 +84,7 @@ class InlineRunner:
         if loop is None or instance is None or loop.is_closed():
             raise BackendCrashedError("the model has been unloaded")
         host_loop = self._host_loop
-        log = self._log.bind(request_id=context.request_id)
-        inner = Context(context.info, call=self._call_host, log=log, input=context.input)
+        inner = Context(context.info, call=self._call_host, log=self._log, input=context.input)
 
         def tell() -> None:
             with contextlib.suppress(RuntimeError):  # the host's loop has closed: nobody counts any more
@@ -97,7 +98,9 @@ class InlineRunner:
         ).begin()
 
     def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
-        reply = Relay(self._host_loop, lambda: self._host_call(context, ability, model, request)).begin()
+        # The router writes into the context it is given, so the call gets one of its own.
+        asked = Context(msgspec.structs.replace(context.info, remaining=context.remaining()))
+        reply = Relay(self._host_loop, lambda: self._host_call(asked, ability, model, request)).begin()
         context.on_cancel(reply.close)
         return reply
 

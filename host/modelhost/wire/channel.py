@@ -119,6 +119,7 @@ class Channel(asyncio.Protocol):
         self._incoming: dict[int, _Incoming] = {}
         self._ready: dict[int, list[msgspec.Raw]] = {}
         self._flush_planned = False
+        self._unsent: list[bytes] = []
 
     # asyncio.Protocol
 
@@ -159,9 +160,18 @@ class Channel(asyncio.Protocol):
         return len(self._incoming)
 
     def send(self, frame: frames.Frame) -> None:
-        """Send one frame; nothing happens when the other end is gone. On the loop's thread only."""
+        """Send one frame; nothing happens when the other end is gone. On the loop's thread only.
+
+        What one turn of the loop sends leaves in one write, at its end: each write wakes the other process.
+        """
+        if not self._unsent:
+            self._loop.call_soon(self._write)
+        self._unsent.append(frames.encode(frame))
+
+    def _write(self) -> None:
+        unsent, self._unsent = self._unsent, []
         if self._transport is not None:
-            self._transport.write(frames.encode(frame))
+            self._transport.write(b"".join(unsent))
 
     def close(self) -> None:
         """Cut the line."""

@@ -109,7 +109,7 @@ class _Worker:
         return self._instance.call(ability, request, context)
 
     def _context(self, info: CallInfo, *, input: Mailbox[bytes] | None) -> Context:  # noqa: A002
-        return Context(info, call=self._call_host, log=Log(self._log, request_id=info.request_id), input=input)
+        return Context(info, call=self._call_host, log=Log(self._log), input=input)
 
     def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
         """Send a backend's call of another model to the host, from whatever thread it runs in."""

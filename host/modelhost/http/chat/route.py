@@ -3,10 +3,10 @@
 from contextlib import aclosing
 from typing import Any, cast
 
-import msgspec
-from litestar import Request, Response, post
+from litestar import Request, post
 from litestar.response import Stream
 
+from modelhost.http.answering import JsonAnswer
 from modelhost.http.chat.answer import Completion
 from modelhost.http.chat.body import ChatBody
 from modelhost.http.leaving import CancelledWhenGone
@@ -17,7 +17,7 @@ _body = JsonBody(ChatBody)
 
 
 @post("/v1/chat/completions", status_code=200, summary="Continue a conversation")
-async def chat_completions(request: Request[Any, Any, Any], body: bytes) -> Response[bytes] | Stream:
+async def chat_completions(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer | Stream:
     """OpenAI's chat: whole or as a stream, with tools and reasoning where the model has them."""
     asked, headers = _body.read(request, body)
     router = host_of(request).router
@@ -31,9 +31,9 @@ async def chat_completions(request: Request[Any, Any, Any], body: bytes) -> Resp
     )
     events = router.call("generate", asked.model, wanted, context)
     if asked.stream:
-        return await event_stream(request, completion.chunks(events, lambda: context.served_by), headers)
+        return await event_stream(request, completion.chunks(events, lambda: context.info.model), headers)
     with CancelledWhenGone(request):
         async with aclosing(cast(Any, events)):
             answer = await completion.whole(events)
-    answer["model"] = context.served_by
-    return Response(msgspec.json.encode(answer), media_type="application/json", headers=headers)
+    answer["model"] = context.info.model
+    return JsonAnswer(answer, headers=headers)

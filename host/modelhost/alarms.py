@@ -1,0 +1,58 @@
+"""Alarms for what almost never happens: cheap to set and to clear, and up to a twentieth of a second late.
+
+A timer of the event loop costs microseconds to make and to cancel, twice for every request. An alarm costs a dictionary entry.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+TICK = 0.05
+"""Seconds between two looks at the alarms that are set."""
+
+
+class Alarms:
+    """The alarms of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._set: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._next = 0
+        self._ticking = False
+
+    def set(self, seconds: float, ring: Callable[[], None]) -> int:
+        """Have `ring` called in `seconds` or a little later; gives the key to clear it with."""
+        self._next += 1
+        self._set[self._next] = (self.loop.time() + seconds, ring)
+        if not self._ticking:
+            self._ticking = True
+            self.loop.call_later(TICK, self._tick)
+        return self._next
+
+    def clear(self, key: int) -> None:
+        """Forget an alarm; one that has rung is forgotten already."""
+        self._set.pop(key, None)
+
+    def _tick(self) -> None:
+        now = self.loop.time()
+        due = [key for key, (at, _) in self._set.items() if at <= now]
+        for key in due:
+            alarm = self._set.pop(key, None)
+            if alarm:
+                alarm[1]()
+        if self._set:
+            self.loop.call_later(TICK, self._tick)
+        else:
+            self._ticking = False
+
+
+_of_thread = threading.local()
+
+
+def alarms() -> Alarms:
+    """Give the alarms of the running loop."""
+    loop = asyncio.get_running_loop()
+    found: Alarms | None = getattr(_of_thread, "alarms", None)
+    if found is None or found.loop is not loop:
+        found = _of_thread.alarms = Alarms(loop)
+    return found
