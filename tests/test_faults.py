@@ -12,7 +12,7 @@ from serving import Serve, Served, eventually
 
 CONFIG = """
 [server]
-worker_timeout = 1.5
+worker_timeout = 3.0
 cancel_grace = 0.5
 
 [models.victim]

@@ -17,7 +17,6 @@ from modelhost.errors import (
 from modelhost.extensions import Extensions
 from modelhost.log import Log
 from modelhost.pool import Model, Pool
-from modelhost.pool.model import LacksError
 from modelhost.types import Ability
 
 
@@ -65,13 +64,21 @@ class Router:
         info = CallInfo(request_id=request_id, caller=caller, traceparent=traceparent, remaining=self._timeout)
         return Context(info)
 
-    async def call(self, ability: Ability, name: str | None, request: Any, context: Context) -> AsyncIterator[Any]:
-        """Run a request and yield its events; a model that is not available before its first one has its fallback tried.
+    def call(self, ability: Ability, name: str | None, request: Any, context: Context) -> AsyncIterator[Any]:
+        """Run a request: gives its events, as an async generator to be closed. Raises `RequestError` for the name.
 
         From the first event on `context.info.model` names the model that answers.
         """
         candidates = self.candidates(ability, name)
         chain = context.info.chain
+        if len(candidates) == 1:
+            return self._on(candidates[0], ability, request, context, chain)
+        return self._on_first_available(candidates, ability, request, context, chain)
+
+    async def _on_first_available(
+        self, candidates: list[Model], ability: Ability, request: Any, context: Context, chain: tuple[str, ...]
+    ) -> AsyncIterator[Any]:
+        """Try one model after another until one gives an event; bad input is bad for all of them."""
         for model in candidates:
             started = False
             events: Any = self._on(model, ability, request, context, chain)
@@ -79,8 +86,6 @@ class Router:
                 async for event in events:
                     started = True
                     yield event
-            except LacksError as error:
-                raise self._explained(error) from None
             except ServiceError as error:
                 if started or model is candidates[-1]:
                     raise
@@ -103,12 +108,6 @@ class Router:
         if self._extended:
             call = self._extensions.around(ability, model.name, call)
         return call(request, context)
-
-    def _explained(self, error: LacksError) -> UnsupportedError:
-        """Add to a refusal who could do it."""
-        able = [m.name for m in self._pool if m.config.enabled and m.card and error.need.met_by(m.card)]
-        hint = f"; models that can: {', '.join(able)}" if able else "; no model here is known to"
-        return UnsupportedError(error.message + hint, param=error.param)
 
 
 def _hub_names(model: Model) -> list[str]:

@@ -272,7 +272,8 @@ def _plainly(problem: str) -> str:
 def _choices(key: str) -> str:
     """Name the allowed values of a key that has a fixed set of them."""
     section, _, rest = key.partition(".")
-    kind = {"server": ServerConfig, "models": ModelConfig, "defaults": ModelConfig}.get(section)
+    sections: dict[str, type[Struct]] = {"server": ServerConfig, "models": ModelConfig, "defaults": ModelConfig}
+    kind = sections.get(section)
     last = re.sub(r"\[.*", "", rest.rpartition(".")[2])
     found = [field for field in msgspec.structs.fields(kind) if field.name == last] if kind else []
     values = list(_literals(found[0].type)) if found else []

@@ -67,8 +67,10 @@ class Weights(Struct):
     def resolve(self, download: Literal["auto", "pull", "never"], report: Report | None = None) -> Path:
         """Give the verified file or folder, fetching it where that is allowed. Blocks. Raises `NotReadyError`."""
         path = self.find()
-        if path is None and self.uri.startswith("hf:") and download == "auto":
-            path = _from_hub(parse_hub(self.uri), fetch=True, report=report)
+        if self.uri.startswith("hf:") and download == "auto":
+            hub = parse_hub(self.uri)
+            if path is None or not (hub.file or _is_whole(path)):
+                path = _from_hub(hub, fetch=True, report=report)
         if path is None:
             raise NotReadyError.missing(self.uri, self._remedy(download))
         if self.sha256:
@@ -132,6 +134,15 @@ def _from_hub(source: HubSource, *, fetch: bool, report: Report | None) -> Path 
         raise NotReadyError(f"fetching {source.repo} from {endpoint} failed: {why}") from None
 
 
+def _is_whole(snapshot: Path) -> bool:
+    """Whether the hub's client could tell that all of a repository is there.
+
+    It keeps the list of a repository's files once it has fetched all of them. Without the list it takes a folder with one
+    file, which another model wanted, for the repository.
+    """
+    return (snapshot.parents[1] / "trees" / f"{snapshot.name}.json").is_file()
+
+
 def _refused(error: "HfHubHTTPError", endpoint: str, source: HubSource) -> NotReadyError:
     status = error.response.status_code
     hint = {
@@ -151,10 +162,12 @@ def _progress(report: Report) -> type:
     class Progress(tqdm):  # type: ignore[misc]  # the hub's client counts through this
         """Counts without drawing: a bar that draws wants a file, a thread and a lock between processes."""
 
+        monitor_interval = 0
+        n: float
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.counts_bytes = kwargs.get("unit") == "B"
             super().__init__(*args, **{**kwargs, "disable": True})
-            self.n = self.n or 0
             with lock:
                 bars.append(self)
 
@@ -179,8 +192,8 @@ def _verify(path: Path, wanted: str, uri: str) -> None:
     stat = path.resolve().stat()
     mark = [stat.st_size, stat.st_mtime_ns, wanted]
     try:
-        marks: dict[str, Any] = json.loads(known.read_text())
-    except (OSError, ValueError):
+        marks: dict[str, Any] = dict(json.loads(known.read_text()))
+    except (OSError, ValueError, TypeError):
         marks = {}
     if marks.get(str(path)) == mark:
         return

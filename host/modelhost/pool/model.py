@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from modelhost.alarms import alarms
-from modelhost.capabilities import needs
+from modelhost.capabilities import Need, needs
 from modelhost.card import ModelCard
 from modelhost.config import ModelConfig
 from modelhost.config.sources import Weights, size_of
@@ -67,6 +67,8 @@ class Model:
         """Of the last time it was loaded, also by an earlier run of the host."""
         self.progress: tuple[int, int] | None = None
         """Bytes fetched and bytes in all, while weights are fetched."""
+        self.who_can: Callable[[Need], list[str]] = lambda need: []
+        """Names the models that can do something this one cannot; the pool knows."""
         self._new_runner = new_runner
         self._log = log
         self._runner: Runner | None = None
@@ -320,15 +322,9 @@ class Model:
             raise UnsupportedError(f"model {self.name!r} cannot {ability}", param="model")
         for need in needs(request):
             if not need.met_by(self.card):
-                raise LacksError(need, self.name)
-
-
-class LacksError(UnsupportedError):
-    """A model cannot do something a request needs; the router adds who can."""
-
-    def __init__(self, need: Any, model: str) -> None:
-        super().__init__(f"model {model!r} does not support {need.what}", param=need.param)
-        self.need = need
+                able = self.who_can(need)
+                hint = f"; models that can: {', '.join(able)}" if able else "; no model here is known to"
+                raise UnsupportedError(f"model {self.name!r} does not support {need.what}{hint}", param=need.param)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 
+from modelhost.capabilities import Need
 from modelhost.errors import UnknownModelError
 from modelhost.pool.model import Model
 
@@ -12,6 +13,8 @@ class Pool:
 
     def __init__(self, models: Iterable[Model]) -> None:
         self._models = {model.name: model for model in models}
+        for model in self:
+            model.who_can = self.who_can
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
@@ -24,6 +27,10 @@ class Pool:
             return self._models[name]
         except KeyError:
             raise UnknownModelError(f"there is no model {name!r}", param="model") from None
+
+    def who_can(self, need: Need) -> list[str]:
+        """Name the models that are known to be able to do something: those that have been loaded once."""
+        return [model.name for model in self if model.config.enabled and model.card and need.met_by(model.card)]
 
     async def preload(self) -> None:
         """Load the models that are to be there from the start; one that fails stops nothing, its state says why."""
