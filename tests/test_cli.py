@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 from click.testing import CliRunner
@@ -398,3 +399,23 @@ class TestServe:
     @pytest.mark.parametrize("host", ["127.evil.example", "localhost.evil.example", "::1234"])
     def test_an_address_that_only_looks_like_this_machine_needs_to_be_allowed(self, run: Run, host: str) -> None:
         assert "lets others use the models" in refusal(run("serve", "--host", host, config=ECHO), 2)
+
+
+def test_serve_reload_starts_again_when_the_file_changes_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    file = tmp_path / "modelhost.toml"
+    file.write_text(ECHO)
+    port = free_port()
+    command = [sys.executable, "-m", "modelhost", "serve", "--reload", "--port", str(port)]
+    with subprocess.Popen(command, cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.PIPE, text=True) as reloading:
+        assert reloading.stderr is not None
+        until = iter(reloading.stderr.readline, "")
+        assert any("is serving" in line for line in until)
+        file.write_text(ECHO.replace("echo]", "other]"))
+        assert any("starting again" in line for line in until)
+        assert any("is serving" in line for line in until)
+        models = httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).json()["data"]
+        assert [model["id"] for model in models] == ["other"]
+        reloading.terminate()
+        assert reloading.wait(30) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))

@@ -4,10 +4,12 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fake_plugins import fake_plugin
 from serving import Serve, Served, eventually
 
 CONFIG = """
@@ -211,3 +213,28 @@ def test_a_client_that_reads_nothing_stalls_only_itself(host: Served) -> None:
         eventually(lambda: host.worker("plain")["in_flight"] == 1)
         assert host.chat("plain", "quick").status_code == 200
     eventually(lambda: host.worker("plain")["in_flight"] == 0)
+
+
+IMPORTS = {
+    "raises": ("raise RuntimeError('secret')", "RuntimeError"),
+    "exits": ("import os; os._exit(5)", "status 5"),
+    "segfaults": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+    "hangs": ("import time; time.sleep(600)", "longer than"),
+}
+
+
+def test_plugins_that_break_when_imported_are_set_aside_and_the_host_serves(serve: Serve, tmp_path: Path) -> None:
+    config = '[models.good]\nplugin = "echo"\n'
+    for name, (code, _) in IMPORTS.items():
+        fake_plugin(tmp_path, name, code)
+        config += f'[models.bad-{name}]\nplugin = "{name}"\n'
+    host = serve(config, env={"PYTHONPATH": str(tmp_path)})
+    plugins = {entry["name"]: entry for entry in host.client.get("/v1/plugins").json()["data"]}
+    for name, (_, reason) in IMPORTS.items():
+        answer = host.chat(f"bad-{name}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_ready")
+        assert reason in answer.json()["error"]["message"]
+        assert plugins[name]["state"] == "quarantined"
+        assert "secret" not in answer.text + "".join(host.log)
+    assert host.chat("good").status_code == 200
+    assert host.client.get("/health").json()["status"] == "degraded"

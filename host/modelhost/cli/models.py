@@ -57,11 +57,18 @@ def ps_command(config_path: str | None, url: str | None, name: str | None) -> No
                 f"{w['memory_bytes'] / 2**20:.0f} MB" if w["memory_bytes"] else "",
                 w["in_flight"],
                 w["restarts"],
-                w["reason"],
+                _progress(w) or w["reason"],
             ]
             for w in workers
         ],
     )
+
+
+def _progress(worker: dict[str, Any]) -> str | None:
+    progress = worker["progress"]
+    if not progress or not progress["of"]:
+        return None
+    return f"fetching: {100 * progress['bytes'] // progress['of']} % of {progress['of'] / 1e9:.1f} GB"
 
 
 @click.command("load")

@@ -1,6 +1,7 @@
 """`modelhost serve`."""
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -83,6 +84,7 @@ def _serve_again_and_again(loaded: Loaded) -> None:
         spec = find_spec(entries[0].module.partition(".")[0])
         watched |= {Path(folder) for folder in (spec.submodule_search_locations or () if spec else ())}
     command = [sys.executable, "-m", "modelhost", *(word for word in sys.argv[1:] if word != "--reload")]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # on the way out the server below is stopped as well
     changes = watch(*watched, watch_filter=PythonFilter(extra_extensions=(".toml", ".env")))
     while True:
         with subprocess.Popen(command, env=os.environ.copy()) as server:
