@@ -208,3 +208,28 @@ def test_stopping_cuts_what_takes_longer_than_the_drain(serve: Serve) -> None:
         next(lines)
         host.process.send_signal(signal.SIGTERM)
         assert host.process.wait(10) == 0
+
+
+def test_unloading_a_model_that_is_loading_tells_who_waits(serve: Serve) -> None:
+    import threading
+
+    host = serve('[models.echo]\nplugin = "echo"\noptions = { load_seconds = 3 }\n')
+    answers: list[Any] = []
+    waiting = threading.Thread(target=lambda: answers.append(host.chat("echo")))
+    waiting.start()
+    eventually(lambda: model(host, "echo")["state"] == "loading")
+    host.client.delete("/v1/models/echo")
+    waiting.join()
+    assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (503, "model_not_ready")
+    assert model(host, "echo")["state"] == "cold"
+
+
+def test_an_inline_model_unloaded_at_work_tells_its_callers(serve: Serve) -> None:
+    host = serve('[server]\ndrain_seconds = 0.2\n[models.echo]\nplugin = "echo"\nrun = "inline"\noptions = { pace = 5 }\n')
+    body = {"model": "echo", "messages": [{"role": "user", "content": "word " * 100}], "stream": True}
+    with host.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = response.iter_lines()
+        next(lines)
+        host.client.delete("/v1/models/echo")
+        assert '"code":"backend_crashed"' in [line for line in lines if line][-1]
+    assert host.chat("echo", "again").status_code == 200

@@ -388,3 +388,31 @@ def test_a_worker_of_another_protocol_is_refused_with_what_to_do(monkeypatch: py
             await worker().start()
 
     asyncio.run(main())
+
+
+def test_live_input_that_breaks_off_fails_the_call_and_not_the_worker() -> None:
+    async def use(runner: ProcessRunner) -> None:
+        live: Mailbox[bytes] = Mailbox()
+        events = runner.call("transcribe", TranscribeRequest(), Context(input=live))
+        live.put(b"1234")
+        assert await anext(events) == Partial(text="4 bytes")
+        live.finish(ConnectionResetError("gone"))
+        with pytest.raises(errors.BackendFailedError, match="broke off"):
+            await collect(events)
+        assert await collect(runner.call("generate", chat("on it goes"), Context()))
+
+    running("process", use)
+
+
+@pytest.mark.parametrize(
+    "said", [b"\xff" * 64, (2**31).to_bytes(4, "big"), b"\x00\x00\x00\x01\xc1"], ids=["noise", "huge", "no msgpack"]
+)
+def test_a_worker_that_talks_nonsense_is_ended(said: bytes) -> None:
+    async def main() -> None:
+        died = asyncio.get_running_loop().create_future()
+        runner = worker(died.set_result)
+        await runner.start()
+        runner._channel.data_received(said)
+        assert "SIGKILL" in await asyncio.wait_for(died, 10)
+
+    asyncio.run(main())

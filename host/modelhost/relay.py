@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
 
+from modelhost.errors import BackendCrashedError
 from modelhost.mailbox import Mailbox
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Relay(Generic[T]):
                     await self._room
         except asyncio.CancelledError:
             # Whoever still reads must not take this for a complete answer.
-            error = RuntimeError("the call was cancelled")
+            error = BackendCrashedError("the model was unloaded while it served this request")
         except BaseException as raised:
             error = raised
         finally:

@@ -1,5 +1,6 @@
 """Is it alive, is it ready, and how are the models."""
 
+import asyncio
 from typing import Any
 
 from litestar import Request, Response, get
@@ -30,7 +31,8 @@ async def health(request: Request[Any, Any, Any]) -> JsonAnswer:
     models = [model for model in host_of(request).pool if model.config.enabled]
     sick = any(model.status.state in ("failed", "backoff") for model in models)
     status = "degraded" if sick else "healthy"
-    return JsonAnswer({"status": status, "models": {model.name: describe_health(model) for model in models}})
+    described = await asyncio.to_thread(lambda: {model.name: describe_health(model) for model in models})
+    return JsonAnswer({"status": status, "models": described})
 
 
 def describe_health(model: Model) -> dict[str, Any]:

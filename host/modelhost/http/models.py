@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from litestar import Request, delete, get, post
@@ -58,13 +59,14 @@ def describe_model(model: Model) -> dict[str, Any]:
 async def list_models(request: Request[Any, Any, Any]) -> JsonAnswer:
     """OpenAI's list of models; those that are not enabled are left out."""
     models = [model for model in host_of(request).pool if model.config.enabled]
-    return JsonAnswer({"object": "list", "data": [describe_model(model) for model in models]})
+    return JsonAnswer({"object": "list", "data": await _described(describe_model, *models)})
 
 
 @get("/v1/models/{name:path}", summary="Show a model")
 async def show_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
     """One model, by name, alias or hub id; slashes may be sent as `%2F`."""
-    return JsonAnswer(describe_model(_named(request, name)))
+    (described,) = await _described(describe_model, _named(request, name))
+    return JsonAnswer(described)
 
 
 @post("/v1/models/load", status_code=200, summary="Load a model")
@@ -76,7 +78,8 @@ async def load_model(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer
         raise BadInputError("say which model", param="model", code="missing_required_parameter")
     model = _named(request, name)
     await model.load()
-    return JsonAnswer(describe_model(model), headers=headers)
+    (described,) = await _described(describe_model, model)
+    return JsonAnswer(described, headers=headers)
 
 
 @delete("/v1/models/{name:path}", status_code=200, summary="Unload a model")
@@ -85,6 +88,11 @@ async def unload_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer
     model = _named(request, name)
     freed = await model.unload(host_of(request).config.server.drain_seconds)
     return JsonAnswer({"id": model.name, "object": "model", "deleted": True, "state": model.status.state, "freed_bytes": freed})
+
+
+async def _described(describe: Callable[[Model], dict[str, Any]], *models: Model) -> list[dict[str, Any]]:
+    """Describe models in a thread: sizes are on disk, and adding up a large worker's memory takes the kernel a while."""
+    return await asyncio.to_thread(lambda: [describe(model) for model in models])
 
 
 def _named(request: Request[Any, Any, Any], name: str) -> Model:
@@ -125,14 +133,15 @@ def describe_plugin(plugin: Plugin, models: list[str]) -> dict[str, Any]:
 async def list_workers(request: Request[Any, Any, Any]) -> JsonAnswer:
     """The models that hold memory or are about to, with what they cost."""
     running = [model for model in host_of(request).pool if model.status.state not in ("cold", "disabled")]
-    return JsonAnswer({"object": "list", "data": [describe_worker(model) for model in running]})
+    return JsonAnswer({"object": "list", "data": await _described(describe_worker, *running)})
 
 
 @get("/v1/workers/{name:path}", summary="Show what a worker printed")
 async def show_worker(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
     """One running model, with the last 64 KiB its worker printed."""
     model = _named(request, name)
-    return JsonAnswer({**describe_worker(model), "output": model.output()})
+    (described,) = await _described(describe_worker, model)
+    return JsonAnswer({**described, "output": model.output()})
 
 
 def describe_worker(model: Model) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The last card of every model, so that what it can do is known before it is loaded."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def kept_card(revision: str) -> ModelCard | None:
 def keep_card(revision: str, card: ModelCard) -> None:
     """Remember a card for the next start, so that a model is known before it is loaded."""
     file = _card_file(revision)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(msgspec.json.encode(card))
-    unfinished.replace(file)
+    with contextlib.suppress(OSError):  # a cache that cannot be written to costs knowledge, not service
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        unfinished.write_bytes(msgspec.json.encode(card))
+        unfinished.replace(file)

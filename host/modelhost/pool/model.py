@@ -1,9 +1,9 @@
 """One model: loaded once however many ask, brought back when it dies, and never given more work than it takes."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -130,11 +130,15 @@ class Model:
         if self._loading is None:
             self._may_load()
             self._loading = asyncio.get_running_loop().create_task(self._load())
-        try:
-            return await asyncio.shield(self._loading)
-        except ModelhostError as error:
+        loading = self._loading
+        await asyncio.wait({loading})  # unlike awaiting it, leaves it alone when this request is cancelled
+        if loading.cancelled():
+            raise NotReadyError(f"model {self.name!r} was unloaded while it was loading; ask again", retry_after=1)
+        error = loading.exception()
+        if isinstance(error, ModelhostError):
             # Everybody who waited gets an error of their own: one object must not collect all their tracebacks.
-            raise ModelhostError.from_facts(error.facts()) from None
+            raise ModelhostError.from_facts(error.facts())
+        return loading.result()
 
     def _may_load(self) -> None:
         """Raise `NotReadyError` while loading must not be tried."""
@@ -149,6 +153,13 @@ class Model:
         raise NotReadyError(f"model {self.name!r} cannot serve now: {reason}", retry_after=max(0.1, retry_at - now))
 
     async def _load(self) -> Runner:
+        try:
+            return await self._load_once()
+        finally:
+            self._loading = None
+            self.progress = None
+
+    async def _load_once(self) -> Runner:
         self.status = states.on_load(self.status)
         if self._restarting:
             self._restarting.cancel()
@@ -173,14 +184,12 @@ class Model:
         except BaseException:
             self.status = states.change(self.status, state="cold")
             raise
-        finally:
-            self._loading = None
-            self.progress = None
+        # Nothing waits from here to the end: the worker may die at any time, and `lost` must find it in its place.
         self.card = card
-        await asyncio.to_thread(keep_card, self.revision, card)
         self._slots = asyncio.Semaphore(card.concurrency)
         self._runner = runner
         self.status = states.on_ready(self.status)
+        asyncio.get_running_loop().run_in_executor(None, keep_card, self.revision, card)
         self._log.info("loaded", model=self.name, seconds=round(time.monotonic() - began, 2), device=card.device)
         return runner
 
@@ -244,7 +253,8 @@ class Model:
             return 0
         self.status = states.change(self.status, state="draining")
         if self._in_flight and patience:
-            await asyncio.wait({asyncio.ensure_future(self._idle.wait())}, timeout=patience)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), patience)
         if self._in_flight:
             self._log.warning("unloading with requests in flight", model=self.name, in_flight=len(self._in_flight))
         self._runner = None
@@ -327,7 +337,7 @@ class Model:
                 raise UnsupportedError(f"model {self.name!r} does not support {need.what}{hint}", param=need.param)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def in_time(context: Context) -> AsyncIterator[None]:
     """Turn waiting beyond the call's deadline into a `DeadlineError`."""
     try:

@@ -104,6 +104,8 @@ class ProcessRunner:
         except BaseException:
             await self._end(signal.SIGKILL)
             raise
+        if self._lost.done():
+            raise BackendFailedError(f"the worker ended as soon as the model was loaded: {self._why or self._obituary()}")
         self._started = True
         return card
 

@@ -132,7 +132,7 @@ class Channel(asyncio.Protocol):
         try:
             for frame in self._reader.feed(data):
                 self._act_on(frame)
-        except (ValueError, msgspec.MsgspecError):
+        except Exception:  # whatever the other end says, it can only harm itself
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -282,12 +282,16 @@ class Channel(asyncio.Protocol):
             self.send(frames.Cancel(id=id_))
 
     async def _feed(self, id_: int, live: AsyncIterator[bytes]) -> None:
-        async for data in live:
-            if (call := self._outgoing.get(id_)) is None:
-                return
-            self.send(frames.Input(id=id_, data=data))
-            await call.input_credit.spend(len(data))
-        self.send(frames.Input(id=id_, end=True))
+        try:
+            async for data in live:
+                if (call := self._outgoing.get(id_)) is None:
+                    return
+                self.send(frames.Input(id=id_, data=data))
+                await call.input_credit.spend(len(data))
+            self.send(frames.Input(id=id_, end=True))
+        except Exception:
+            if call := self._outgoing.get(id_):
+                call.mailbox.fail(BackendFailedError("the live input of this call broke off"))
 
     def _from_any_thread(self, act: Callable[[Any], None], argument: Any) -> None:
         if asyncio._get_running_loop() is self._loop:
