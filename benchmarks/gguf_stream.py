@@ -100,10 +100,10 @@ def plugin_rate(backend: GgufChatBackend, prompt: list[int]) -> float:
 def main() -> None:
     """Measure both by turns."""
     path = weights()
+    backend = GgufChatBackend(GgufChatOptions(source=Source(str(path), path=path), n_ctx=2048), threads=THREADS)
+    backend.load()  # first: it also keeps llama.cpp from printing
     bare = BareLoop(path)
     prompt = bare.tokenize("Once upon a time in a village by the sea there lived")
-    backend = GgufChatBackend(GgufChatOptions(source=Source(str(path), path=path), n_ctx=2048), threads=THREADS)
-    backend.load()
     interleaved(1, bare=lambda: bare.run(prompt), plugin=lambda: plugin_rate(backend, prompt))
     values = interleaved(ROUNDS, bare=lambda: bare.run(prompt), plugin=lambda: plugin_rate(backend, prompt))
     backend.unload()

@@ -10,7 +10,7 @@ from measuring import interleaved, ratio, serving, tell
 
 CONNECTIONS = 16
 SECONDS = 2.0
-ROUNDS = 4
+ROUNDS = 7
 
 CONFIG = """
 [models.inline]

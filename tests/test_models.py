@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,3 +234,61 @@ def test_an_inline_model_unloaded_at_work_tells_its_callers(serve: Serve) -> Non
         host.client.delete("/v1/models/echo")
         assert '"code":"backend_crashed"' in [line for line in lines if line][-1]
     assert host.chat("echo", "again").status_code == 200
+
+
+def test_loading_and_unloading_at_once_never_leaves_a_model_stuck(serve: Serve) -> None:
+    import threading
+
+    host = serve('[models.echo]\nplugin = "echo"\n')
+
+    def load() -> None:
+        host.client.post("/v1/models/load", json={"model": "echo"})
+
+    def unload() -> None:
+        host.client.delete("/v1/models/echo")
+
+    for _ in range(15):
+        threads = [threading.Thread(target=act) for act in (load, unload, load, unload)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    eventually(lambda: host.chat("echo").status_code == 200)
+    assert host.worker("echo")["in_flight"] == 0
+
+
+def test_a_worker_that_dies_while_it_is_unloaded_can_be_loaded_again(serve: Serve) -> None:
+    import threading
+
+    host = serve('[models.echo]\nplugin = "echo"\noptions = { pace = 20 }\n')
+    body = {"model": "echo", "messages": [{"role": "user", "content": "word " * 200}], "stream": True}
+    with host.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = response.iter_lines()
+        next(lines)
+        pid = host.pid_of("echo")
+        unloading = threading.Thread(target=lambda: host.client.delete("/v1/models/echo"))
+        unloading.start()
+        eventually(lambda: model(host, "echo")["state"] == "draining")
+        os.kill(pid, signal.SIGKILL)
+        assert '"code":"backend_crashed"' in [line for line in lines if line][-1]
+    unloading.join()
+    eventually(lambda: host.chat("echo", "again").status_code == 200)
+
+
+def test_stopping_does_not_wait_for_weights_that_are_being_verified(serve: Serve, tmp_path: Path) -> None:
+    import threading
+
+    weights = tmp_path / "huge.gguf"
+    with weights.open("wb") as file:
+        file.truncate(40 * 2**30)  # sparse: nothing on disk, but minutes to hash
+    source = f'{{ uri = "{weights}", sha256 = "{"0" * 64}" }}'
+    host = serve(f'[server]\ndrain_seconds = 0.5\n[models.m]\nplugin = "gguf_chat"\noptions = {{ source = {source} }}\n')
+    answers: list[Any] = []
+    asking = threading.Thread(target=lambda: answers.append(host.chat("m")))
+    asking.start()
+    eventually(lambda: model(host, "m")["state"] == "loading")
+    host.process.send_signal(signal.SIGTERM)
+    assert host.process.wait(15) == 0
+    asking.join()
+    assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (503, "draining")
+    assert not any("Traceback" in line for line in host.log)

@@ -100,7 +100,9 @@ class TestOptions:
     def test_an_unknown_one_is_refused_with_those_there_are(self, site: Path) -> None:
         fake_plugin(site, "fake")
         found = report({"greting": "x"}).problem
-        assert found == "Object contains unknown field `greting`; the options of Fake are: greeting, size, source, remote"
+        assert (
+            found == "unknown option 'greting'; did you mean 'greeting'? the plugin's options are: greeting, size, source, remote"
+        )
 
     @pytest.mark.parametrize(
         ("options", "key", "problem"),
@@ -142,9 +144,12 @@ class TestQuarantine:
     @pytest.mark.parametrize(
         ("code", "reason"),
         [
-            ("raise ValueError('secret')", "importing plugin 'bad' failed (ValueError)"),
-            ("import no_such_runtime", "importing plugin 'bad' failed (ModuleNotFoundError: no module named 'no_such_runtime')"),
-            ("this is no Python", "importing plugin 'bad' failed (SyntaxError)"),
+            ("raise ValueError('secret')", "importing plugin 'bad' failed (ValueError at fake_bad.py:1)"),
+            (
+                "import no_such_runtime",
+                "importing plugin 'bad' failed (ModuleNotFoundError: no module named 'no_such_runtime' at fake_bad.py:1)",
+            ),
+            ("this is no Python", "importing plugin 'bad' failed (SyntaxError at fake_bad.py:1)"),
             ("pass", "importing plugin 'bad' failed (AttributeError)"),
             ("import sys; sys.exit(7)", "the process that imported it exited with status 7 without an answer"),
             ("import sys; sys.exit()", "the process that imported it exited with status 0 without an answer"),
@@ -224,7 +229,10 @@ class TestQuarantine:
         loaded = configured(tmp_path, '[models.echo]\nplugin = "echo"')
         host = ModelHost.of(loaded, Log(silent))
         problems = {model.name: model.problem for model in host.pool}
-        assert problems == {"m": "plugin 'fake' is quarantined: importing plugin 'fake' failed (RuntimeError)", "echo": None}
+        assert problems == {
+            "m": "plugin 'fake' is quarantined: importing plugin 'fake' failed (RuntimeError at fake_fake.py:1)",
+            "echo": None,
+        }
 
 
 def remembered(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any] | None = None) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_plugins import fake_plugin, put_on_path
 from modelhost import errors
 from modelhost.context import CallInfo, Context
 from modelhost.errors import ModelhostError
@@ -26,6 +27,7 @@ from modelhost.types import (
     Partial,
     Segment,
     SynthesizeRequest,
+    Tool,
     TranscribeRequest,
     Vectors,
 )
@@ -416,3 +418,69 @@ def test_a_worker_that_talks_nonsense_is_ended(said: bytes) -> None:
         assert "SIGKILL" in await asyncio.wait_for(died, 10)
 
     asyncio.run(main())
+
+
+NASTY = """
+from modelhost import Backend, Delta, Done, ModelCard, Options, OverloadedError, hookimpl
+class Nasty(Backend[Options]):
+    def load(self):
+        return ModelCard(concurrency=8)
+    @hookimpl
+    async def generate(self, request, context):
+        match request.messages[-1].text:
+            case "huge":
+                yield Delta(text="x" * 70 * 2**20)
+            case "index":
+                yield Delta(text="x", index=7)
+            case "never":
+                raise OverloadedError("ask another day", retry_after=float("inf"))
+            case "callback":
+                context.on_cancel(lambda: 1 / 0)
+                yield Delta(text="x")
+                import asyncio
+                await asyncio.sleep(60)
+        yield Done()
+"""
+
+
+@pytest.fixture
+def nasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a plugin that does what no plugin should."""
+    fake_plugin(tmp_path, "nasty", NASTY, target="Nasty")
+    put_on_path(monkeypatch, tmp_path)
+
+
+@pytest.mark.usefixtures("nasty")
+def test_a_backend_that_breaks_the_contract_gets_typed_errors_and_lives_on() -> None:
+    async def main() -> None:
+        runner = ProcessRunner(
+            WorkerSpec(plugin="nasty", model="m"), log=Log(silent), watch=Watch(), host_call=answered_by_the_host
+        )
+        await runner.start()
+        for said, error in (
+            ("huge", errors.BackendFailedError),
+            ("index", errors.PluginError),
+            ("never", errors.OverloadedError),
+        ):
+            with pytest.raises(error) as caught:
+                await asyncio.wait_for(collect(runner.call("generate", chat(said), Context())), 20)
+            assert caught.value.retry_after is None
+        settled = asyncio.Event()
+        events = runner.call("generate", chat("callback"), Context(), settled.set)
+        await anext(events)
+        events.close()
+        await asyncio.wait_for(settled.wait(), 5)
+        assert await collect(runner.call("generate", chat("fine"), Context())) == [Done()]
+        await runner.stop()
+
+    asyncio.run(main())
+
+
+def test_a_request_no_worker_can_be_sent_is_bad_input() -> None:
+    async def use(runner: ProcessRunner) -> None:
+        for request in (chat("x", seed=2**70), chat("x", tools=(Tool(name="f", parameters={"maximum": 10**30}),))):
+            with pytest.raises(errors.BadInputError, match="too large"):
+                await collect(runner.call("generate", request, Context()))
+        assert await collect(runner.call("generate", chat("fine"), Context()))
+
+    running("process", use)

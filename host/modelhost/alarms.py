@@ -39,7 +39,10 @@ class Alarms:
         for key in due:
             alarm = self._set.pop(key, None)
             if alarm:
-                alarm[1]()
+                try:
+                    alarm[1]()
+                except Exception as error:  # one that fails must not keep the others from ringing
+                    self.loop.call_exception_handler({"message": "an alarm failed", "exception": error})
         if self._set:
             self.loop.call_later(TICK, self._tick)
         else:

@@ -168,7 +168,7 @@ class Context:
         return waiting.wait(seconds)
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called, from any thread, when the call is cancelled; at once if it already is."""
+        """Have `callback` called, in any thread and quickly, when the call is cancelled; at once if it already is."""
         with self._lock:
             if not self._cancelled:
                 self._callbacks.append(callback)
@@ -185,4 +185,7 @@ class Context:
             if self._waiting:
                 self._waiting.set()
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception as error:  # it runs in the thread of whoever cancels, who has others to look after
+                self.log.error("a callback of on_cancel failed", error=type(error).__name__)

@@ -38,7 +38,7 @@ class ModelhostError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
-        self.retry_after = retry_after
+        self.retry_after = retry_after if _is_seconds(retry_after) else None
         if code is not None:
             self.code = code  # type: ignore[misc]  # an instance may be more specific than its class
         if retry is not None:
@@ -159,6 +159,11 @@ class CallCycleError(ServiceError):
     """A model would call itself through others."""
 
     code = "call_cycle"
+
+
+def _is_seconds(value: object) -> bool:
+    """Whether it is a time a client may be told to wait: a day at most. A backend may say anything."""
+    return isinstance(value, (int, float)) and 0 <= value <= 86_400  # which neither NaN nor infinity is
 
 
 def _kinds(cls: type[ModelhostError]) -> dict[str, type[ModelhostError]]:

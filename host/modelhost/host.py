@@ -105,7 +105,8 @@ class ModelHost:
 
     def _problem(self, name: str, model: ModelConfig, plugin: Plugin, report: OptionsReport | None) -> str | None:
         if plugin.problem:
-            return f"plugin {plugin.name!r} is quarantined: {plugin.problem}"
+            absent = "is not installed" in plugin.problem
+            return plugin.problem if absent else f"plugin {plugin.name!r} is quarantined: {plugin.problem}"
         if report is None:
             return None
         if report.problem:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,7 +58,9 @@ def _describe(name: str, python: str, models: dict[str, dict[str, Any]]) -> Plug
     owners = installed().get(name, [])
     if python == sys.executable and len(owners) != 1:
         if not owners:
-            problem = f"plugin {name!r} is not installed; installed are: {', '.join(installed()) or 'none'}"
+            near = get_close_matches(name, installed(), n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            problem = f"plugin {name!r} is not installed; {hint}installed are: {', '.join(installed()) or 'none'}"
         else:
             names = " and ".join(sorted(entry.dist.name if entry.dist else "?" for entry in owners))
             problem = f"the distributions {names} both bring a plugin {name!r}; uninstall one"

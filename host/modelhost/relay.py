@@ -55,9 +55,10 @@ class Relay(Generic[T]):
 
     async def _work(self) -> None:
         error: BaseException | None = None
-        source: Any = self._source()
+        source: Any = None
         turn = self._loop.time()
         try:
+            source = self._source()
             async for event in source:
                 self.events.put(event, 1)
                 self._ahead += 1
@@ -74,7 +75,7 @@ class Relay(Generic[T]):
             error = raised
         finally:
             with contextlib.suppress(BaseException):
-                await source.aclose()
+                await source.aclose()  # there is none when making it failed
             stopped_by_reader = not self.events.finish(error)
             if stopped_by_reader and self._settled:
                 self._settled()

@@ -42,7 +42,8 @@ class Router:
         try:
             return self._names[name]
         except KeyError:
-            names = ", ".join(sorted(model.name for model in self._pool if model.config.enabled)) or "none"
+            known = sorted((model.name, *model.config.aliases) for model in self._pool if model.config.enabled)
+            names = ", ".join(f"{name} ({', '.join(aliases)})" if aliases else name for name, *aliases in known) or "none"
             raise UnknownModelError(f"there is no model {name[:200]!r}; there are: {names}", param="model") from None
 
     def candidates(self, ability: Ability, name: str | None) -> list[Model]:

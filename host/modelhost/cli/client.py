@@ -23,8 +23,10 @@ def running_url(url: str | None, config_path: str | None) -> str | None:
         url = f"http://{host}:{server.port}"
         if not _alive(url):
             return None
-    elif not _alive(url):
-        raise click.ClickException(f"no host answers at {url}")
+    else:
+        url = url if "://" in url else f"http://{url}"
+        if not _alive(url):
+            raise click.ClickException(f"no host answers at {url}")
     return url.rstrip("/")
 
 
@@ -41,6 +43,8 @@ def connected(url: str | None, config_path: str | None) -> Iterator[httpx.Client
     found = running_url(url, config_path)
     if found is None:
         raise click.ClickException("no host is running; start one with `modelhost serve`")
+    if sys.stderr.isatty():
+        click.echo(f"# {found}", err=True)
     with _client(found) as client:
         yield client
 

@@ -27,9 +27,9 @@ def config_command() -> None:
 
 @config_command.command("check")
 @config_option
-@click.option("--strict", is_flag=True, help="Also verify plugins, weights and devices.")
+@click.option("--strict", is_flag=True, help="Exit with 2, not 1, when models cannot be served.")
 def check(config_path: str | None, strict: bool) -> None:
-    """Say whether the configuration is right; exit status 2 when it is not."""
+    """Say whether the configuration is right, and what keeps models from serving; exit status 2 and 1."""
     loaded = load_config(config_path)
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
@@ -37,13 +37,15 @@ def check(config_path: str | None, strict: bool) -> None:
     if problems := option_problems(loaded, plugins):
         raise ConfigError("\n       ".join(problems))
     host = ModelHost(loaded, plugins, Log(silent))
-    problems = other_problems(host)
-    if problems and strict:
-        raise ConfigError("\n       ".join(problems))
-    for problem in problems:
-        click.echo(f"Warning: {problem}", err=True)
-    models = [model.name for model in host.pool if model.config.enabled]
-    click.echo(f"{loaded.name} is right: {', '.join(models) or 'no models'}")
+    names = [model.name for model in host.pool if model.config.enabled]
+    wrong = other_problems(host)
+    for name, problems in wrong.items():
+        for problem in problems:
+            click.echo(f"models.{name}: {problem}", err=True)
+    if wrong:
+        click.echo(f"{loaded.name} can be read, but {len(wrong)} of its {len(names)} models cannot be served")
+        raise click.exceptions.Exit(2 if strict else 1)
+    click.echo(f"{loaded.name} is right: {', '.join(names) or 'no models are enabled'}")
 
 
 @config_command.command("show")

@@ -85,11 +85,13 @@ def _look_at_models(loaded: Loaded, plugins: dict[tuple[str, str], Plugin], repo
             if why := missing_from_starter(by_name[settings.plugin], name):
                 report.note(f"model {name} is left out: {why}")
     wrong = other_problems(host)
-    for problem in wrong:
-        report.bad(problem)
+    for name, texts in wrong.items():
+        for text in texts:
+            report.bad(f"models.{name}: {text}")
     for model in host.pool:
-        if model.config.enabled and not any(problem.startswith(f"models.{model.name}:") for problem in wrong):
-            report.good(f"model {model.name}: {', '.join(model.abilities)}")
+        if model.config.enabled and model.name not in wrong:
+            later = "" if model.available() else " (its weights are fetched on first use)"
+            report.good(f"model {model.name}: {', '.join(model.abilities)}{later}")
 
 
 def _try_out(name: str, url: str | None, config_path: str | None, report: _Report) -> None:

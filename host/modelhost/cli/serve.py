@@ -49,8 +49,11 @@ def serve_command(
 
     def make_host() -> ModelHost:
         made = ModelHost(loaded, plugins, log)
-        if strict and (problems := other_problems(made)):
-            raise ConfigError("\n       ".join(problems))
+        if strict and (wrong := other_problems(made)):
+            raise ConfigError("\n       ".join(f"models.{name}: {text}" for name, texts in wrong.items() for text in texts))
+        for model in made.pool:
+            if model.problem:
+                log.warning("a model cannot be served", model=model.name, reason=model.problem)
         return made
 
     def say_ready() -> None:

@@ -5,9 +5,10 @@ import subprocess
 
 from modelhost.config.reading import Loaded
 from modelhost.config.sources import parse_hub
-from modelhost.errors import ConfigError
+from modelhost.errors import ConfigError, ModelhostError
 from modelhost.host import ModelHost
 from modelhost.plugins import Plugin
+from modelhost.pool import Model
 
 
 def option_problems(loaded: Loaded, plugins: dict[tuple[str, str], Plugin]) -> list[str]:
@@ -29,25 +30,23 @@ def option_problems(loaded: Loaded, plugins: dict[tuple[str, str], Plugin]) -> l
     return found
 
 
-def other_problems(host: ModelHost) -> list[str]:
-    """Name what will keep models from serving, though others serve: what `--strict` turns into an error."""
-    found = []
-    for model in host.pool:
-        if not model.config.enabled:
+def other_problems(host: ModelHost) -> dict[str, list[str]]:
+    """Name for each model what will keep it from serving, though others serve: what `--strict` turns into an error."""
+    models = [model for model in host.pool if model.config.enabled]
+    return {model.name: problems for model in models if (problems := _problems_of(model))}
+
+
+def _problems_of(model: Model) -> list[str]:
+    found = [] if model.problem is None else [model.problem]
+    for weights in (one for sources in model.weights.values() for one in sources):
+        if model.config.download == "auto" and weights.uri.startswith("hf:"):
             continue
-        where = f"models.{model.name}"
-        if model.problem:
-            found.append(f"{where}: {model.problem}")
-        for weights in (one for sources in model.weights.values() for one in sources):
-            if model.config.download == "auto" and weights.uri.startswith("hf:"):
-                continue
-            try:
-                weights.resolve("never")
-            except Exception as error:
-                found.append(f"{where}: {error}")
-        present = gpus()
-        found += [f"{where}.devices: there is no GPU {gpu}" for gpu in model.config.devices if gpu not in present]
-    return found
+        try:
+            weights.resolve("never")
+        except ModelhostError as error:
+            found.append(error.message)
+    present = gpus() if model.config.devices else set()
+    return found + [f"devices: there is no GPU {gpu}" for gpu in model.config.devices if gpu not in present]
 
 
 def gpus() -> set[str]:

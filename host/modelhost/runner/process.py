@@ -81,11 +81,13 @@ class ProcessRunner:
         self._missing: dict[str, frozenset[str]] = {}
         self._stopping = False
         self._started = False
+        self._told_lost = False
         self._why = ""
         self._rss = 0
         self._heard = 0.0
         self._folder: Path | None = None
         self._output = bytearray()
+        self._pipe: asyncio.ReadTransport | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> ModelCard:
@@ -128,7 +130,7 @@ class ProcessRunner:
 
         _daemons.run(reap)
         assert process.stdout is not None
-        await self._loop.connect_read_pipe(lambda: _OutputReader(self._output), process.stdout)
+        self._pipe, _ = await self._loop.connect_read_pipe(lambda: _OutputReader(self._output), process.stdout)
         self._channel = Channel(
             first_id=0,
             handler=self._serve_worker,
@@ -224,6 +226,7 @@ class ProcessRunner:
         if not self._lost.done():
             self._lost.set_result(None)
             if self._started and not self._stopping:
+                self._told_lost = True
                 self._watch_over.lost()
         # A worker whose line is cut is of no use any more, even if it lives.
         self._kill(signal.SIGKILL)
@@ -237,9 +240,11 @@ class ProcessRunner:
             self._watching.cancel()
         self._channel.close()
         self._kill(signal.SIGKILL)  # what it may have started itself
+        if self._pipe:  # a child that got away may hold the other end for ever
+            self._pipe.close()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
-        if self._started and not self._stopping:
+        if self._told_lost:  # who has heard the one must hear the other
             self._watch_over.died(self._why or self._obituary())
 
     def _obituary(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from modelhost.context import CallInfo, Context
-from modelhost.errors import BackendCrashedError, BackendFailedError, ModelhostError
+from modelhost.errors import BackendCrashedError, BackendFailedError, BadInputError, ModelhostError
 from modelhost.mailbox import Mailbox
 from modelhost.types import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.wire import frames
@@ -21,6 +21,12 @@ from modelhost.wire.frames import WINDOW
 
 MAX_TURN = 0.005
 """Seconds a backend's async iterator may keep the loop without ever waiting; then cancels and pings get their turn."""
+
+MAX_EVENT = frames.MAX_FRAME // 2
+"""Bytes of the largest event: what is longer must come in pieces."""
+
+FRAME_BYTES = 1024 * 1024
+"""Events leave in one frame up to about this size; then another begins."""
 
 Handler = Callable[[Ability, str, Any, Context], AsyncIterator[Any]]
 """Runs a call that came in: (ability, model, request, context) → events."""
@@ -243,9 +249,16 @@ class Channel(asyncio.Protocol):
         if not self.alive:
             call.end(BackendCrashedError("the model's worker process has ended"))
             return mailbox
-        raw = msgspec.Raw(self._encode(request, call.spooled))
+        try:
+            raw = msgspec.Raw(self._encode(request, call.spooled))
+            self.send(frames.Call(id=id_, ability=ability, model=model, request=raw, info=info))
+        except (OverflowError, RecursionError, TypeError, NotImplementedError):
+            call.end(BadInputError("a value in the request is too large, too deep or of a kind no worker can be sent"))
+            return mailbox
+        except ModelhostError as error:
+            call.end(error)
+            return mailbox
         self._outgoing[id_] = call
-        self.send(frames.Call(id=id_, ability=ability, model=model, request=raw, info=info))
         if live is not None:
             call.feeding = self._loop.create_task(self._feed(id_, live))
         return mailbox
@@ -322,6 +335,8 @@ class Channel(asyncio.Protocol):
             async with contextlib.aclosing(cast(Any, events)):
                 async for event in events:
                     raw = _event_encoder.encode(event)
+                    if len(raw) > MAX_EVENT:
+                        raise BackendFailedError(f"an event of {len(raw)} bytes is too large; give it in pieces")
                     self._post(frame.id, msgspec.Raw(raw))
                     await call.budget.spend(len(raw))
                     if self._loop.time() - turn > MAX_TURN:
@@ -351,7 +366,15 @@ class Channel(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_planned = False
-        if self._ready:
-            ready, self._ready = self._ready, {}
-            calls = [(id_, msgspec.Raw(_event_encoder.encode(events))) for id_, events in ready.items()]
+        ready, self._ready = self._ready, {}
+        calls: list[tuple[int, msgspec.Raw]] = []
+        size = 0
+        for id_, events in ready.items():
+            raw = msgspec.Raw(_event_encoder.encode(events))
+            calls.append((id_, raw))
+            size += len(memoryview(raw))
+            if size > FRAME_BYTES:
+                self.send(frames.Events(calls=calls))
+                calls, size = [], 0
+        if calls:
             self.send(frames.Events(calls=calls))

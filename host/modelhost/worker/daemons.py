@@ -3,11 +3,15 @@
 The standard executors wait for their threads at exit, so a hung backend would hang the exit as well.
 """
 
+import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 Job = Callable[[], None]
+T = TypeVar("T")
 
 
 class Daemons:
@@ -32,3 +36,29 @@ class Daemons:
             inbox.get()()
             with self._lock:
                 self._idle.append(inbox)
+
+
+_daemons = Daemons("modelhost-blocking")
+
+
+async def in_daemon(work: Callable[[], T]) -> T:
+    """Do what blocks in such a thread; when the wait is cancelled, the thread is left to itself."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if not done.done():
+            done.set_exception(error) if error else done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
+            loop.call_soon_threadsafe(tell, result, error)
+
+    _daemons.run(run)
+    return await done

@@ -6,7 +6,9 @@ Runs in a process of its own, because importing a stranger's module may hang, ex
 import importlib.util
 import json
 import os
+import re
 import sys
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -139,9 +141,13 @@ def _report(backend: type[Backend[Any]], kind: type[Options], values: dict[str, 
         options = read_options(kind, values)
     except msgspec.ValidationError as error:
         problem, _, at = str(error).partition(" - at `$")
-        names = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "none"
-        if "unknown field" in problem:
-            return OptionsReport(problem=f"{problem}; the options of {backend.__name__} are: {names}", key=at.rstrip("`") or None)
+        if match := re.search(r"unknown field `(.*)`", problem):
+            known = [field.encode_name for field in msgspec.structs.fields(kind)]
+            near = get_close_matches(match[1], known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            problem = f"unknown option {match[1]!r}; {hint}the plugin's options are: {', '.join(known) or 'none'}"
+        elif match := re.search(r"missing required field `(.*)`", problem):
+            problem = f"the option {match[1]!r} is missing"
         return OptionsReport(problem=problem, key=at.rstrip("`") or None)
     except ValueError as error:
         return OptionsReport(problem=str(error))

@@ -89,12 +89,15 @@ class Instance:
             raise UnsupportedError(f"this backend cannot {ability}")
         done = False
         allowed = _EVENT_TYPES[ability]
+        choices = getattr(request, "n", 1)
         try:
             stream = self._stream(getattr(self._plugins.hook, ability)(request=request, context=context), context)
             async with aclosing(cast(Any, stream)):
                 async for event in stream:
                     if done or not isinstance(event, allowed):
                         raise PluginError(f"{ability} yielded {'an event after Done' if done else 'a ' + type(event).__name__}")
+                    if getattr(event, "index", 0) not in range(choices):
+                        raise PluginError(f"{ability} yielded a {type(event).__name__} of a choice nobody asked for")
                     done = isinstance(event, Done)
                     yield event
         except ModelhostError:

@@ -1,6 +1,8 @@
 """Finding a plugin's class in the interpreter that will run it."""
 
+import traceback
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from modelhost.backend import Backend
@@ -27,7 +29,15 @@ def import_backend(name: str) -> type[Backend[Any]]:
         backend = entry.load()
     except Exception as error:
         missing = f": no module named {error.name!r}" if isinstance(error, ModuleNotFoundError) else ""
-        raise PluginError(f"importing plugin {name!r} failed ({type(error).__name__}{missing})") from error
+        raise PluginError(f"importing plugin {name!r} failed ({type(error).__name__}{missing}{_place(error)})") from error
     if not (isinstance(backend, type) and issubclass(backend, Backend)):
         raise PluginError(f"{entry.value} is not a subclass of modelhost.Backend")
     return backend
+
+
+def _place(error: Exception) -> str:
+    """Say in which line of whose file an import failed; the machinery of imports itself is left out."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" at {Path(error.filename).name}:{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if len(frames) > 1 else ""

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from math import sin, sqrt, tau
 from typing import Annotated, Any
 
+import msgspec
 from modelhost import (
     AudioChunk,
     Backend,
@@ -91,7 +92,7 @@ class EchoBackend(Backend[EchoOptions]):
         if self.options.ask:
             said = await self._answer_of(self.options.ask, request, context)
         if self.options.tool and any(tool.name == self.options.tool for tool in request.tools):
-            arguments = f'{{"text": "{said}"}}'
+            arguments = msgspec.json.encode({"text": said}).decode()
             yield ToolDelta(id="call_1", name=self.options.tool, arguments=arguments)
             yield Done(reason="tool_calls", usage=Usage(input_tokens=len(said.split()), output_tokens=1))
             return

@@ -1,9 +1,9 @@
 """Conversations to prompts, by the model's chat template.
 
 A template comes with a downloaded file, so it is a stranger's program. It runs in Jinja's immutable sandbox; its
-size, the length of `range`, what `*` and `**` may make, its output and its time are bounded. Time is looked at in
+size, the length of `range`, what `*`, `**` and `%` may make, its output and its time are bounded. Time is looked at in
 every turn of a loop, at every call of a macro and at every piece of output, which covers whatever repeats. Not
-covered: one single expression that takes long or makes something huge without repeating, such as a format with a vast
+covered: one single expression that takes long or makes something huge without repeating, such as a filter with a vast
 width. Against that helps only what the host can do: end the worker process.
 """
 
@@ -182,7 +182,7 @@ _rendering: ContextVar[_Rendering] = ContextVar("rendering")
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**"})
+    intercepted_binops = frozenset({"*", "**", "%"})
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -195,9 +195,18 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return ""
 
     def call_binop(self, context: TemplateContext, operator: str, left: Any, right: Any) -> Any:
-        """Compute `*` and `**` where the result is not huge."""
+        """Compute `*`, `**` and `%` where the result is not huge."""
         if operator == "**" and isinstance(left, int) and isinstance(right, int) and left.bit_length() * right > MAX_BITS:
             raise _OverBoundError("computes too large a power")
+        if (
+            operator == "*"
+            and isinstance(left, int)
+            and isinstance(right, int)
+            and left.bit_length() + right.bit_length() > MAX_BITS
+        ):
+            raise _OverBoundError("computes too large a product")
+        if operator == "%" and isinstance(left, str) and re.search(r"%[^a-zA-Z%]*(\d{4}|\*)", left):
+            raise _OverBoundError("formats to too great a width")
         for times, what in ((left, right), (right, left)):
             if isinstance(times, int) and hasattr(what, "__len__") and times * len(what) > MAX_PRODUCT:
                 raise _OverBoundError("makes too long a sequence")

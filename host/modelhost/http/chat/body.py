@@ -6,6 +6,7 @@ refused by name. Beyond them the extensions that local models are asked for.
 
 import base64
 import binascii
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -27,9 +28,12 @@ from modelhost.types import (
     ToolChoice,
 )
 
+_TOKEN_ID = re.compile(r"[0-9]{1,9}")
+
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Text = Annotated[str, Meta(max_length=4096)]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class TextContent(Struct, tag_field="type", tag="text"):
@@ -186,8 +190,8 @@ class ChatBody(Struct):
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Fraction | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
@@ -222,7 +226,7 @@ class ChatBody(Struct):
     prompt_cache_retention: Any = None
     prediction: Any = None
     # Ours.
-    top_k: Annotated[int, Meta(ge=0)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     min_p: Fraction | None = None
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     ignore_eos: bool | None = None
@@ -365,10 +369,9 @@ def _with_audio(messages: tuple[Message, ...], audio: bytes) -> tuple[Message, .
 def _biases(biases: dict[str, float] | None) -> dict[int, float] | None:
     if biases is None:
         return None
-    try:
-        return {int(token): bias for token, bias in biases.items() if bias}
-    except ValueError:
-        raise BadInputError("the keys of logit_bias are token ids", param="logit_bias") from None
+    if not all(_TOKEN_ID.fullmatch(token) for token in biases):
+        raise BadInputError("the keys of logit_bias are token ids", param="logit_bias")
+    return {int(token): bias for token, bias in biases.items() if bias}
 
 
 def _tool(tool: ToolDefinition) -> Tool:
