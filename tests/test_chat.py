@@ -42,6 +42,16 @@ concurrency = 1
 plugin = "echo"
 options = { ask = "circle" }
 
+[models.inline-circle]
+plugin = "echo"
+run = "inline"
+options = { ask = "inline-circle" }
+
+[models.asks-nobody]
+plugin = "echo"
+run = "inline"
+options = { ask = "nobody" }
+
 [models.composed]
 plugin = "echo"
 options = { ask = "e" }
@@ -253,6 +263,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"min_p": 0.1}, "min_p"),
     ({"n": 2}, "n"),
+    ({"max_tokens": 10**30}, "max_tokens"),
+    ({"top_k": 2**70}, "top_k"),
+    ({"logit_bias": {" 1_0 ": 1}}, "logit_bias"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"maximum": 10**30}}}]}, ""),
 ]
 
 
@@ -404,6 +418,12 @@ def test_models_that_call_each_other_in_a_circle_are_stopped(host: Served) -> No
     answer = host.chat("circle")
     assert (answer.status_code, error_of(answer)["code"]) == (500, "call_cycle")
     assert "circle → circle" in error_of(answer)["message"]
+
+
+def test_an_inline_models_call_of_another_fails_as_quickly_as_a_workers(host: Served) -> None:
+    assert error_of(host.chat("inline-circle"))["code"] == "call_cycle"
+    assert error_of(host.chat("asks-nobody"))["code"] == "model_not_found"
+    assert host.worker("asks-nobody")["in_flight"] == 0
 
 
 def test_a_client_that_leaves_a_stream_stops_the_work(host: Served) -> None:
