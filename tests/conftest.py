@@ -1,9 +1,15 @@
 """Fixtures of the host's tests."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from serving import Serve, Served
+
+# CI tries what it tried before, so that a change is judged by what it changed; elsewhere every run tries something new.
+settings.register_profile("modelhost", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("modelhost")
 
 
 @pytest.fixture(scope="module")

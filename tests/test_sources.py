@@ -39,7 +39,9 @@ def weights(uri: str, folder: Path, sha256: str | None = None, packaged: Path | 
     return Weights(uri=uri, sha256=sha256, folder=folder, packaged=None if packaged is None else str(packaged))
 
 
-names = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,8}[a-z0-9]", fullmatch=True).filter(lambda name: ".." not in name)
+names = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,8}[a-z0-9]", fullmatch=True).filter(
+    lambda name: ".." not in name and "--" not in name
+)
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
 
 
