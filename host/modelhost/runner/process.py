@@ -112,6 +112,14 @@ class ProcessRunner:
         return card
 
     async def _connect(self) -> None:
+        self._channel = Channel(
+            first_id=0,
+            handler=self._serve_worker,
+            on_frame=self._on_frame,
+            on_lost=self._on_lost,
+            context_for=self._context,
+            spool=self._folder,
+        )
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -131,14 +139,6 @@ class ProcessRunner:
         _daemons.run(reap)
         assert process.stdout is not None
         self._pipe, _ = await self._loop.connect_read_pipe(lambda: _OutputReader(self._output), process.stdout)
-        self._channel = Channel(
-            first_id=0,
-            handler=self._serve_worker,
-            on_frame=self._on_frame,
-            on_lost=self._on_lost,
-            context_for=self._context,
-            spool=self._folder,
-        )
         ours.setblocking(False)
         await self._loop.create_unix_connection(lambda: self._channel, sock=ours)
         self._heard = self._loop.time()
