@@ -1,6 +1,8 @@
 """Log lines of a backend: an event in plain words and facts beside it, never what people said."""
 
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -39,3 +41,9 @@ class Log:
 
 def silent(level: Level, event: str, facts: dict[str, Any]) -> None:
     """Drop the line: the sink where nobody listens."""
+
+
+def place_of(error: BaseException) -> str:
+    """Say where an error was raised, for the log: file, line and function, never its message, which may hold what people said."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else "?"

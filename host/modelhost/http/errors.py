@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from modelhost import errors
 from modelhost.errors import ModelhostError, RequestError
 from modelhost.http.answering import JsonAnswer
+from modelhost.log import place_of
 from modelhost.logs import host_log
 
 _log = host_log()
@@ -93,7 +94,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonAnswe
     if status >= 500:
         facts = {"error": type(error).__name__, "code": told.code, "status": status}
         if not isinstance(error, ModelhostError):
-            facts["place"] = _place(error)
+            facts["place"] = place_of(error)
         _log.error("request failed", request_id=request.scope.get("modelhost.request_id", ""), **facts)
     headers = {"x-should-retry": "true" if told.retry else "false"}
     if told.retry_after is not None:
@@ -121,10 +122,3 @@ def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> JsonA
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() in ("allow", "retry-after")}
     return JsonAnswer(body, status=status, headers={"x-should-retry": "false", **headers})
-
-
-def _place(error: Exception) -> str:
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    return f"{frame.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frame.tb_lineno}" if frame else "?"

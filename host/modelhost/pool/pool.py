@@ -1,10 +1,9 @@
-"""All models by name, and what they share: CPU threads now; a memory budget and eviction belong here too."""
+"""All models, and what they share: CPU threads now; a memory budget and eviction belong here too."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
 
 from modelhost.capabilities import Need
-from modelhost.errors import UnknownModelError
 from modelhost.pool.model import Model
 
 
@@ -12,21 +11,12 @@ class Pool:
     """The models of a host."""
 
     def __init__(self, models: Iterable[Model]) -> None:
-        self._models = {model.name: model for model in models}
+        self._models = tuple(models)
         for model in self:
             model.who_can = self.who_can
 
     def __iter__(self) -> Iterator[Model]:
-        return iter(self._models.values())
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._models
-
-    def __getitem__(self, name: str) -> Model:
-        try:
-            return self._models[name]
-        except KeyError:
-            raise UnknownModelError(f"there is no model {name!r}", param="model") from None
+        return iter(self._models)
 
     def who_can(self, need: Need) -> list[str]:
         """Name the models that are known to be able to do something: those that have been loaded once."""
@@ -34,14 +24,14 @@ class Pool:
 
     async def preload(self) -> None:
         """Load the models that are to be there from the start; one that fails stops nothing, its state says why."""
-        wanted = [model.load() for model in self._models.values() if model.config.preload and model.config.enabled]
+        wanted = [model.load() for model in self._models if model.config.preload and model.config.enabled]
         await asyncio.gather(*wanted, return_exceptions=True)
 
     async def stop(self, patience: float) -> None:
         """Unload everything."""
-        await asyncio.gather(*(model.unload(patience) for model in self._models.values()), return_exceptions=True)
+        await asyncio.gather(*(model.unload(patience) for model in self._models), return_exceptions=True)
 
     def share_of_threads(self, asking: Model, budget: int) -> int:
         """Give a model that is about to load its share of the budget: two spinning engines on two cores ruin each other."""
-        running = sum(1 for model in self._models.values() if model is not asking and model.pid is not None)
+        running = sum(1 for model in self._models if model is not asking and model.pid is not None)
         return max(1, budget // (running + 1))

@@ -1,10 +1,8 @@
 """One loaded backend: checks that it keeps the contract, runs its hooks, sorts what it raises."""
 
 import inspect
-import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, cast, get_args
 
 import msgspec
@@ -15,7 +13,7 @@ from modelhost.backend import Backend, options_type, read_options
 from modelhost.card import ModelCard
 from modelhost.context import Context
 from modelhost.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError
-from modelhost.log import Log
+from modelhost.log import Log, place_of
 from modelhost.types import ABILITIES, EVENTS, Ability, Done
 from modelhost.worker.pump import pumped
 
@@ -120,10 +118,5 @@ class Instance:
 
     def _failed(self, error: Exception, event: str, message: str) -> BackendFailedError:
         """Log an error's type and place, never its message: that may hold what the caller said."""
-        place = next((f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in _innermost_first(error)), "?")
-        self._log.error(event, error=type(error).__name__, place=place)
+        self._log.error(event, error=type(error).__name__, place=place_of(error))
         return BackendFailedError(message)
-
-
-def _innermost_first(error: Exception) -> list[traceback.FrameSummary]:
-    return traceback.extract_tb(error.__traceback__)[::-1]
