@@ -27,6 +27,7 @@ from modelhost.types import (
     Partial,
     Segment,
     SynthesizeRequest,
+    TokenizeRequest,
     Tool,
     TranscribeRequest,
     Vectors,
@@ -78,7 +79,7 @@ both = pytest.mark.parametrize("kind", ["process", "inline"])
 
 
 @both
-def test_all_five_abilities_stream_and_end_with_done(kind: str) -> None:
+def test_abilities_stream_and_end_with_done(kind: str) -> None:
     async def use(runner: Runner) -> None:
         requests: list[tuple[Any, Any, Any]] = [
             ("generate", chat("one two three"), Delta),
@@ -89,6 +90,17 @@ def test_all_five_abilities_stream_and_end_with_done(kind: str) -> None:
         for ability, request, event_type in requests:
             events = await collect(runner.call(ability, request, Context()))
             assert [type(event) for event in events] == [event_type] * 3 + [Done]
+
+    running(kind, use)
+
+
+@both
+def test_a_million_tokens_arrive_whole(kind: str) -> None:
+    async def use(runner: Runner) -> None:
+        tokens, done = await collect(runner.call("tokenize", TokenizeRequest(text="é" * 500_000, add_special=False), Context()))
+        assert tokens.tokens == tuple("é".encode()) * 500_000
+        assert b"".join(tokens.pieces) == "é".encode() * 500_000
+        assert done == Done()
 
     running(kind, use)
 

@@ -149,7 +149,16 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
         TextPart as TextPart,
     )
     from modelhost.types import (
+        TokenizeEvent as TokenizeEvent,
+    )
+    from modelhost.types import (
+        TokenizeRequest as TokenizeRequest,
+    )
+    from modelhost.types import (
         TokenLogprob as TokenLogprob,
+    )
+    from modelhost.types import (
+        Tokens as Tokens,
     )
     from modelhost.types import (
         Tool as Tool,

@@ -10,7 +10,9 @@ from modelhost.types import (
     EmbedRequest,
     GenerateRequest,
     ImagePart,
+    Message,
     SynthesizeRequest,
+    TokenizeRequest,
     TranscribeRequest,
 )
 
@@ -67,6 +69,8 @@ def needs(request: Any) -> Iterator[Need]:
                 yield Need(param="input", feature="token_input")
             if request.overlong == "truncate":
                 yield Need(param="truncate", feature="truncate")
+        case TokenizeRequest():
+            yield from _of_messages(request.messages)
         case _:
             return
 
@@ -84,7 +88,11 @@ def _of_generate(request: GenerateRequest) -> Iterator[Need]:
         yield Need(param="reasoning_effort", feature="reasoning")
     if request.response_format:
         yield Need(param="response_format", feature=request.response_format.kind)
-    for message in request.messages:
+    yield from _of_messages(request.messages)
+
+
+def _of_messages(messages: tuple[Message, ...]) -> Iterator[Need]:
+    for message in messages:
         for part in message.content:
             if isinstance(part, ImagePart):
                 yield Need(param="messages", input="image")

@@ -1,4 +1,4 @@
-"""The hooks a backend may implement: one for each thing a model can do.
+"""The hooks a backend may implement: one for each thing a model can do, and `tokenize` beside them.
 
 An implementation names only the arguments it wants. It returns an iterator or an async iterator of events; iterators run in
 a thread of their own, async iterators on an event loop. Events come as soon as they are known, and `Done` comes last.
@@ -19,6 +19,8 @@ from modelhost.types import (
     SummarizeRequest,
     SynthesizeEvent,
     SynthesizeRequest,
+    TokenizeEvent,
+    TokenizeRequest,
     TranscribeEvent,
     TranscribeRequest,
 )
@@ -53,3 +55,11 @@ def embed(request: EmbedRequest, context: Context) -> Events[EmbedEvent]:  # typ
 @hookspec(firstresult=True)
 def summarize(request: SummarizeRequest, context: Context) -> Events[SummarizeEvent]:  # type: ignore[empty-body]
     """Yield a short text that says what a long one does."""
+
+
+@hookspec(firstresult=True)
+def tokenize(request: TokenizeRequest, context: Context) -> Events[TokenizeEvent]:  # type: ignore[empty-body]
+    """Yield the tokens of a text or a chat, or the text of tokens.
+
+    Called beside other hooks, however few calls the card allows at once: it must not wait for them, nor disturb them.
+    """

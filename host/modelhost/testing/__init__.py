@@ -11,7 +11,14 @@
 Needs pytest. A backend is loaded once a class; set `request` for one that needs more than the simplest.
 """
 
-from modelhost.testing.abilities import EmbedsTexts, GeneratesText, SummarizesTexts, SynthesizesSpeech, TranscribesSpeech
+from modelhost.testing.abilities import (
+    EmbedsTexts,
+    GeneratesText,
+    SummarizesTexts,
+    SynthesizesSpeech,
+    TokenizesText,
+    TranscribesSpeech,
+)
 from modelhost.testing.backends import BackendTests, Loaded
 
 __all__ = [
@@ -21,5 +28,6 @@ __all__ = [
     "Loaded",
     "SummarizesTexts",
     "SynthesizesSpeech",
+    "TokenizesText",
     "TranscribesSpeech",
 ]

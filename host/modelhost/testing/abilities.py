@@ -1,11 +1,15 @@
 """What a backend must keep for one ability."""
 
+import asyncio
 import io
 import math
 import struct
 import wave
 from typing import Any, ClassVar
 
+import pytest
+
+from modelhost.errors import BadInputError
 from modelhost.testing.backends import BackendTests, Loaded
 from modelhost.types import (
     Ability,
@@ -13,6 +17,7 @@ from modelhost.types import (
     Blob,
     ChoiceDone,
     Delta,
+    Done,
     EmbedRequest,
     GenerateRequest,
     Message,
@@ -21,6 +26,8 @@ from modelhost.types import (
     SummarizeRequest,
     SynthesizeRequest,
     TextPart,
+    TokenizeRequest,
+    Tokens,
     ToolDelta,
     TranscribeRequest,
     Vectors,
@@ -146,3 +153,63 @@ class SummarizesTexts(BackendTests):
         """There is text in it."""
         events = loaded.events("summarize", self.request)
         assert "".join(event.text for event in events if isinstance(event, Delta)).strip()
+
+
+class TokenizesText(BackendTests):
+    """Tests of `tokenize`."""
+
+    ability: ClassVar[Ability] = "tokenize"
+    request: ClassVar[Any] = TokenizeRequest(text="The cat sat on the mat.")
+
+    def answer(self, loaded: Loaded, **asked: Any) -> Tokens:
+        """Ask, and give the one event before `Done`."""
+        tokens, done = loaded.events("tokenize", TokenizeRequest(**asked))
+        assert isinstance(tokens, Tokens)
+        assert isinstance(done, Done)
+        return tokens
+
+    @pytest.mark.parametrize(
+        "text",
+        ["The cat sat on the mat.", " two  spaces , at\nthe ends\t ", "naïve café, 日本語", "🙂👍🏽 and 🇩🇪", "a" * 1000],
+    )
+    def test_text_survives_the_way_to_tokens_and_back(self, loaded: Loaded, text: str) -> None:
+        """No space is lost or made up, and characters of several tokens are whole again."""
+        there = self.answer(loaded, text=text, add_special=False)
+        assert there.tokens
+        assert there.text == ""
+        back = self.answer(loaded, tokens=there.tokens)
+        assert (back.tokens, back.text) == (there.tokens, text)
+
+    def test_pieces_are_the_bytes_of_each_token(self, loaded: Loaded) -> None:
+        """As many as tokens; joined they are the text, but for a space some models put in front."""
+        for text in ("The cat sat.", "日本語 🙂"):
+            answer = self.answer(loaded, text=text, add_special=False)
+            if answer.pieces:
+                assert len(answer.pieces) == len(answer.tokens)
+                assert b"".join(answer.pieces).removeprefix(b" ") == text.encode()
+
+    def test_nothing_is_no_tokens_and_back(self, loaded: Loaded) -> None:
+        """An empty text is a text."""
+        assert self.answer(loaded, text="", add_special=False).tokens == ()
+        assert self.answer(loaded, tokens=()).text == ""
+
+    def test_half_a_character_becomes_a_replacement_character(self, loaded: Loaded) -> None:
+        """Tokens may be cut anywhere: that is no error."""
+        tokens = self.answer(loaded, text="🙂", add_special=False).tokens
+        if len(tokens) > 1:
+            assert "\N{REPLACEMENT CHARACTER}" in self.answer(loaded, tokens=tokens[:1]).text
+
+    @pytest.mark.parametrize("token", [-1, 2**31, 2**62])
+    def test_a_token_that_does_not_exist_is_refused(self, loaded: Loaded, token: int) -> None:
+        """The caller named it, so it is the caller's error."""
+        with pytest.raises(BadInputError):
+            self.answer(loaded, tokens=(token,))
+
+    def test_calls_are_not_counted(self, loaded: Loaded) -> None:
+        """The host makes several at once, even of a model with one place."""
+
+        async def all_at_once() -> list[list[Any]]:
+            return await asyncio.gather(*(loaded.collect("tokenize", self.request) for _ in range(4)))
+
+        answers = loaded.run(all_at_once())
+        assert all(answer == answers[0] for answer in answers)

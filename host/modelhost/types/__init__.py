@@ -1,4 +1,4 @@
-"""Requests and events of the five abilities: the values that cross between the host and a backend."""
+"""Requests and events of the abilities: the values that cross between the host and a backend."""
 
 from typing import Any, Literal, get_args
 
@@ -26,10 +26,17 @@ from modelhost.types.generate import (
 from modelhost.types.media import Blob
 from modelhost.types.summarize import SummarizeEvent, SummarizeRequest
 from modelhost.types.synthesize import AudioChunk, AudioFormat, SynthesizeEvent, SynthesizeRequest, VoiceSample
+from modelhost.types.tokenize import TokenizeEvent, TokenizeRequest, Tokens
 from modelhost.types.transcribe import Partial, Segment, TranscribeEvent, TranscribeRequest, Word
 
-Ability = Literal["transcribe", "generate", "synthesize", "embed", "summarize"]
+Ability = Literal["transcribe", "generate", "synthesize", "embed", "summarize", "tokenize"]
 ABILITIES: tuple[Ability, ...] = get_args(Ability)
+
+UNCOUNTED: frozenset[Ability] = frozenset({"tokenize"})
+"""Abilities that take none of a model's places (`ModelCard.concurrency`).
+
+They look something up and compute nothing with the model, so they need not wait for an answer that takes minutes to end.
+"""
 
 REQUESTS: dict[Ability, type[Wire]] = {
     "transcribe": TranscribeRequest,
@@ -37,6 +44,7 @@ REQUESTS: dict[Ability, type[Wire]] = {
     "synthesize": SynthesizeRequest,
     "embed": EmbedRequest,
     "summarize": SummarizeRequest,
+    "tokenize": TokenizeRequest,
 }
 """The type of request each ability takes."""
 
@@ -46,6 +54,7 @@ EVENTS: dict[Ability, Any] = {
     "synthesize": SynthesizeEvent,
     "embed": EmbedEvent,
     "summarize": SummarizeEvent,
+    "tokenize": TokenizeEvent,
 }
 """The union of events each ability yields."""
 
@@ -53,6 +62,7 @@ __all__ = [
     "ABILITIES",
     "EVENTS",
     "REQUESTS",
+    "UNCOUNTED",
     "Ability",
     "AudioChunk",
     "AudioFormat",
@@ -82,6 +92,9 @@ __all__ = [
     "SynthesizeRequest",
     "TextPart",
     "TokenLogprob",
+    "TokenizeEvent",
+    "TokenizeRequest",
+    "Tokens",
     "Tool",
     "ToolCall",
     "ToolChoice",

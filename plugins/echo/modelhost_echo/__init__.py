@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from itertools import chain
 from math import sin, sqrt, tau
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import msgspec
 from modelhost import (
     AudioChunk,
     Backend,
+    BadInputError,
     Context,
     Delta,
     Done,
@@ -24,6 +26,9 @@ from modelhost import (
     SummarizeRequest,
     SynthesizeEvent,
     SynthesizeRequest,
+    TokenizeEvent,
+    TokenizeRequest,
+    Tokens,
     ToolDelta,
     TranscribeEvent,
     TranscribeRequest,
@@ -37,6 +42,10 @@ from modelhost_echo.script import Script, ScriptOptions
 
 SAMPLE_RATE = 16_000
 """Hz, of the beeps that stand for speech."""
+
+BEGIN = 256
+"""The one control token, with which texts begin; tokens 0 to 255 are the bytes of UTF-8."""
+BEGIN_NAME = b"<begin>"
 
 
 class EchoOptions(ScriptOptions):
@@ -148,6 +157,27 @@ class EchoBackend(Backend[EchoOptions]):
         async for word in self.script.play(words[: request.max_tokens or 10]):
             yield Delta(text=f"{word} ")
         yield Done()
+
+    @hookimpl
+    async def tokenize(self, request: TokenizeRequest, context: Context) -> AsyncIterator[TokenizeEvent]:
+        """Give the bytes of UTF-8 as tokens, and of a chat those of its messages, a line each."""
+        tokens = _tokens(request) if request.tokens is None else request.tokens
+        if any(not 0 <= token <= BEGIN for token in tokens):
+            raise BadInputError(f"the echo's tokens are 0 to {BEGIN}", param="tokens")
+        pieces = tuple(BEGIN_NAME if token == BEGIN else bytes([token]) for token in tokens)
+        text = "" if request.tokens is None else b"".join(pieces).decode("utf-8", "replace")
+        async for answer in self.script.play([Tokens(tokens=tokens, text=text, pieces=pieces)]):
+            yield answer
+        yield Done()
+
+
+def _tokens(request: TokenizeRequest) -> tuple[int, ...]:
+    if request.text is None:
+        return tuple("".join(f"{message.role}: {message.text}\n" for message in request.messages).encode())
+    data = request.text.encode()
+    parts = data.split(BEGIN_NAME) if request.parse_special else [data]
+    begin = [BEGIN] if request.add_special else []
+    return tuple(chain(begin, parts[0], *([BEGIN, *part] for part in parts[1:])))
 
 
 def _bytes(value: Any) -> bytes:

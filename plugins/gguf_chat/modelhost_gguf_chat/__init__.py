@@ -6,7 +6,17 @@ This module is what the host reads to know the plugin; llama.cpp itself is impor
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from modelhost import Backend, Context, GenerateEvent, GenerateRequest, ModelCard, NotReadyError, hookimpl
+from modelhost import (
+    Backend,
+    Context,
+    GenerateEvent,
+    GenerateRequest,
+    ModelCard,
+    NotReadyError,
+    TokenizeEvent,
+    TokenizeRequest,
+    hookimpl,
+)
 
 from modelhost_gguf_chat.options import GgufChatOptions
 
@@ -41,6 +51,14 @@ class GgufChatBackend(Backend[GgufChatOptions]):
     @hookimpl
     def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
         """Continue the conversation or the prompt, token by token."""
+        yield from self._ready().generate(request, context)
+
+    @hookimpl
+    def tokenize(self, request: TokenizeRequest) -> Iterator[TokenizeEvent]:
+        """Give the tokens of a text or a chat, or what tokens say; never waits for an answer that is being computed."""
+        yield from self._ready().tokenize(request)
+
+    def _ready(self) -> "ChatModel":
         if self._loaded is None:
             raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
-        yield from self._loaded.generate(request, context)
+        return self._loaded

@@ -3,11 +3,12 @@
 Everything around says `for step in engine.run(job)`; how jobs share the context is decided in here alone.
 """
 
+import contextlib
 import ctypes
 import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ DEFAULT_MOST_CONTEXT = 8192
 AHEAD = 16
 """Steps the engine computes before somebody takes them."""
 SEQUENCE = 0
+UNLOADED = "this model is being unloaded; send the request again"
 CACHE_TYPES = {
     "f32": llama_cpp.GGML_TYPE_F32,
     "f16": llama_cpp.GGML_TYPE_F16,
@@ -153,6 +155,8 @@ class Engine:
             raise
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._users = 0
+        self._unused = threading.Condition(self._lock)
         self._current: Job | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="gguf-engine", daemon=True)
@@ -170,7 +174,7 @@ class Engine:
         """
         with self._lock:
             if self._closed:
-                raise NotReadyError("this model is being unloaded; send the request again")
+                raise NotReadyError(UNLOADED)
             self._jobs.put(job)
         steps = job.steps
         try:
@@ -179,7 +183,7 @@ class Engine:
                 if job.waiting:
                     job.drained.set()
                 if self._closed:  # also with steps left over: what they are tokens of is about to be freed
-                    raise NotReadyError("this model has been unloaded; send the request again")
+                    raise NotReadyError(UNLOADED)
                 if step is None:
                     return
                 if isinstance(step, BaseException):
@@ -189,6 +193,23 @@ class Engine:
                     return
         finally:
             self.cancel(job)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the weights, and so the vocabulary, from being freed; for short work, because unloading waits for its end.
+
+        Raises `NotReadyError` when unloading has begun. May be used beside `run`, from any thread.
+        """
+        with self._lock:
+            if self._closed:
+                raise NotReadyError(UNLOADED)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._unused.notify_all()
 
     def cancel(self, job: Job) -> None:
         """Stop a job, on the CPU in the middle of a decode too; nothing happens to one that is over."""
@@ -254,6 +275,8 @@ class Engine:
                 with self._lock:
                     self._current = None
                 job.steps.put(None)
+        with self._unused:
+            self._unused.wait_for(lambda: not self._users)
         self._free()
 
     def _compute(self, job: Job) -> None:

@@ -11,7 +11,11 @@ from modelhost import (
     Done,
     GenerateEvent,
     GenerateRequest,
+    Message,
     ModelCard,
+    TokenizeEvent,
+    TokenizeRequest,
+    Tokens,
     UnsupportedError,
     Usage,
 )
@@ -24,7 +28,12 @@ from modelhost_gguf_chat.logprobs import token_logprob
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.sampling import decide
 from modelhost_gguf_chat.template import ChatTemplate
-from modelhost_gguf_chat.tokens import NO_TOKEN
+from modelhost_gguf_chat.tokens import NO_TOKEN, Piece
+
+MAX_TEXT = 1024 * 1024
+"""Bytes of a text or a chat to count the tokens of. Some tokenizers take time by the square of it, and none can be stopped."""
+MAX_TOKENS = MAX_TEXT
+"""Tokens to turn back into text."""
 
 
 class ChatModel:
@@ -57,10 +66,11 @@ class ChatModel:
     def card(self) -> ModelCard:
         """Say what this model does."""
         return ModelCard(
-            abilities=("generate",),
+            abilities=("generate", "tokenize"),
             features=(
                 *("streaming", "logprobs", "completion", "top_k", "min_p", "repeat_penalty"),
                 *("presence_penalty", "frequency_penalty", "logit_bias", "ignore_eos"),
+                *(("suffix",) if self._vocabulary.gap else ()),
             ),
             context_length=self._engine.n_ctx,
             concurrency=1,
@@ -70,22 +80,23 @@ class ChatModel:
 
     def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
         """Answer a request; raises `BadInputError` or `UnsupportedError` before the first event."""
-        prompt = self.prompt(request)
-        job = Job(
-            prompt,
-            decide(request, self._options, self._vocabulary),
-            self._room(request, len(prompt)),
-            logits=request.logprobs,
-            exact=request.seed is not None,
-            caller=context.caller,
-        )
+        with self._engine.in_use():
+            prompt = self.prompt(request)
+            job = Job(
+                prompt,
+                decide(request, self._options, self._vocabulary),
+                self._room(request, len(prompt)),
+                logits=request.logprobs,
+                exact=request.seed is not None,
+                caller=context.caller,
+            )
+            told = self._told(request)
         context.on_cancel(lambda: self._engine.cancel(job))
         answer = Answer(request.stop)
         cached = produced = 0
         finished: Finished | None = None
-        if request.echo and request.prompt:
-            told = request.prompt
-            yield Delta(text=told if isinstance(told, str) else self._vocabulary.text(told))
+        if told:
+            yield Delta(text=told)
         with closing(self._engine.run(job)) as steps:
             for step in steps:
                 if context.cancelled:
@@ -97,12 +108,14 @@ class ChatModel:
                     produced += step.ended
                 else:
                     produced += 1
-                    logprob = (
-                        None
-                        if step.logits is None
-                        else token_logprob(step.logits, step.token, request.top_logprobs, self._vocabulary)
-                    )
-                    if delta := answer.feed(self._vocabulary.piece(step.token), logprob):
+                    with self._engine.in_use():
+                        piece = self._vocabulary.piece(step.token)
+                        logprob = (
+                            None
+                            if step.logits is None
+                            else token_logprob(step.logits, step.token, request.top_logprobs, self._vocabulary)
+                        )
+                    if delta := answer.feed(piece, logprob):
                         yield delta
                     if answer.stopped:
                         break
@@ -119,28 +132,74 @@ class ChatModel:
         """Give the token ids a request begins with."""
         vocabulary = self._vocabulary
         if request.prompt is None:
-            if not request.messages:
-                raise BadInputError("there are no messages; send at least one", param="messages")
-            if self._template is None:
-                raise UnsupportedError(
-                    "this model has no chat template, so it only continues a raw prompt; "
-                    "its operator can set the option `chat_template`",
-                    param="messages",
-                )
-            return vocabulary.with_bos(vocabulary.tokenize_pieces(self._template.render(request.messages)))
+            if request.suffix or request.echo:
+                param = "suffix" if request.suffix else "echo"
+                raise BadInputError(f"{param} goes with a raw prompt, not with messages; leave it out", param=param)
+            return vocabulary.with_bos(vocabulary.tokenize_pieces(self._pieces(request.messages)))
         if request.echo and request.logprobs:
             raise UnsupportedError("logprobs of an echoed prompt are not computed; leave one of the two out", param="echo")
         if isinstance(request.prompt, str):
-            tokens = vocabulary.with_bos(vocabulary.tokenize(request.prompt))
+            tokens = vocabulary.tokenize(request.prompt)
         else:
-            tokens = list(request.prompt)
-            if any(not 0 <= token < vocabulary.size for token in tokens):
-                raise BadInputError(f"prompt: this model's tokens are 0 to {vocabulary.size - 1}", param="prompt")
+            tokens = self._existing(request.prompt, "prompt")
+        if request.suffix:
+            if vocabulary.gap is None:
+                raise UnsupportedError("this model has no tokens for filling gaps; leave `suffix` out", param="suffix")
+            return vocabulary.around_gap(tokens, vocabulary.tokenize(request.suffix))
+        if isinstance(request.prompt, str):
+            tokens = vocabulary.with_bos(tokens)
         if not tokens and vocabulary.bos != NO_TOKEN:
             tokens = [vocabulary.bos]
         if not tokens:
             raise BadInputError("the prompt is empty, and this model needs a token to continue", param="prompt")
         return tokens
+
+    def tokenize(self, request: TokenizeRequest) -> Iterator[TokenizeEvent]:
+        """Count without computing; from any thread, beside `generate` too. Raises `BadInputError` or `UnsupportedError`."""
+        with self._engine.in_use():
+            tokens = self._tokens(request)
+            pieces = {token: self._vocabulary.piece(token, special=True) for token in set(tokens)}
+        said = tuple(pieces[token] for token in tokens)
+        text = "" if request.tokens is None else self._vocabulary.joined(said)
+        yield Tokens(tokens=tuple(tokens), text=text, pieces=said)
+        yield Done()
+
+    def _tokens(self, request: TokenizeRequest) -> list[int]:
+        vocabulary = self._vocabulary
+        if request.tokens is not None:
+            if len(request.tokens) > MAX_TOKENS:
+                raise BadInputError(f"there are {len(request.tokens)} tokens, {MAX_TOKENS} are allowed", param="tokens")
+            return self._existing(request.tokens, "tokens")
+        if request.text is not None:
+            _bound(len(request.text.encode("utf-8", "replace")), "text")
+            tokens = vocabulary.tokenize(request.text, parse_special=request.parse_special)
+            return vocabulary.with_bos(tokens) if request.add_special else tokens
+        pieces = self._pieces(request.messages)
+        _bound(sum(len(piece.text.encode("utf-8", "replace")) for piece in pieces), "messages")
+        return vocabulary.with_bos(vocabulary.tokenize_pieces(pieces))
+
+    def _pieces(self, messages: tuple[Message, ...]) -> list[Piece]:
+        """Write a conversation as the template does, ready for the answer."""
+        if not messages:
+            raise BadInputError("there are no messages; send at least one", param="messages")
+        if self._template is None:
+            raise UnsupportedError(
+                "this model has no chat template, so it only continues a raw prompt; "
+                "its operator can set the option `chat_template`",
+                param="messages",
+            )
+        return self._template.render(messages)
+
+    def _existing(self, tokens: tuple[int, ...], param: str) -> list[int]:
+        if any(not 0 <= token < self._vocabulary.size for token in tokens):
+            raise BadInputError(f"{param}: this model's tokens are 0 to {self._vocabulary.size - 1}", param=param)
+        return list(tokens)
+
+    def _told(self, request: GenerateRequest) -> str:
+        """Give the prompt in words where it is to be given back."""
+        if not request.echo or not request.prompt:
+            return ""
+        return request.prompt if isinstance(request.prompt, str) else self._vocabulary.text(request.prompt)
 
     def _room(self, request: GenerateRequest, count: int) -> int:
         """Tokens the answer may take; raises where the context does not hold what is asked for."""
@@ -177,6 +236,11 @@ class ChatModel:
         except BadInputError as error:
             log.warning("the model's own chat template cannot be used", reason=error.message)
             return None
+
+
+def _bound(size: int, param: str) -> None:
+    if size > MAX_TEXT:
+        raise BadInputError(f"{param}: {size} bytes are too many to tokenize, {MAX_TEXT} are allowed", param=param)
 
 
 def _device(options: GgufChatOptions) -> str:

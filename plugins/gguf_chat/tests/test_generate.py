@@ -7,15 +7,17 @@ import llama_cpp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelhost import BadInputError, Context, Done, GenerateRequest, NotReadyError, Source, UnsupportedError
+from modelhost import BadInputError, Context, Done, GenerateRequest, Message, NotReadyError, Source, TextPart, UnsupportedError
 from modelhost.backend import read_options
+from modelhost.capabilities import needs
 from modelhost.context import CallInfo
 from modelhost_gguf_chat import GgufChatBackend, GgufChatOptions
 from modelhost_gguf_chat.engine import AHEAD, Finished, Job, Prefilled, Sampled
 from modelhost_gguf_chat.sampling import decide
-from modelhost_gguf_chat.tokens import Piece
+from modelhost_gguf_chat.tokens import Piece, Vocabulary
 
 QUESTION = "What is the largest planet of the solar system?"
+TALK = (Message(role="user", content=(TextPart(text="x"),)),)
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
@@ -42,7 +44,7 @@ def test_importing_the_plugin_brings_no_runtime():
 
 
 def test_the_card_says_what_is_honoured(chat, weights):
-    assert chat.card.abilities == ("generate",)
+    assert chat.card.abilities == ("generate", "tokenize")
     assert chat.card.context_length == 1024
     assert chat.card.size_bytes == weights.stat().st_size
     assert chat.card.device == "cpu"
@@ -161,6 +163,61 @@ def test_a_raw_prompt_is_continued_as_text_and_as_tokens(chat):
         assert echoed == words + as_text
 
 
+def test_a_stop_string_is_looked_for_in_the_answer_and_not_in_the_prompt_that_is_given_back(chat):
+    request = GenerateRequest(
+        prompt="The capital of France is", stop=("France", "Paris"), echo=True, temperature=0.0, max_tokens=5
+    )
+    *deltas, done = chat.backend.generate(request, Context())
+    assert "".join(delta.text for delta in deltas) == "The capital of France is "
+    assert done.reason == "stop"
+
+
+def test_a_raw_prompts_tokens_have_probabilities(chat):
+    request = GenerateRequest(prompt="The capital of France is", temperature=0.0, max_tokens=3, logprobs=True, top_logprobs=2)
+    *deltas, _ = chat.backend.generate(request, Context())
+    entries = [entry for delta in deltas for entry in delta.logprobs]
+    assert [entry.token for entry in entries[:1]] == [" Paris"]
+    assert "".join(entry.token for entry in entries) == "".join(delta.text for delta in deltas)
+
+
+# what fills a gap
+
+
+def test_a_gap_is_asked_for_as_prefix_suffix_middle(chat, monkeypatch):
+    vocabulary = chat.vocabulary
+    monkeypatch.setattr(vocabulary, "gap", (3, 4, 5))
+    before, after = vocabulary.tokenize("def one():"), vocabulary.tokenize("\n<|im_end|>")
+    asked = GenerateRequest(prompt="def one():", suffix="\n<|im_end|>")
+    assert chat.model.prompt(asked) == [3, *before, 4, *after, 5]
+    assert not {3, 4, 5} & {*before, *after}
+    assert chat.model.prompt(GenerateRequest(prompt=tuple(before), suffix="\n<|im_end|>")) == [3, *before, 4, *after, 5]
+    assert chat.model.prompt(GenerateRequest(prompt="", suffix="x")) == [3, 4, *vocabulary.tokenize("x"), 5]
+    monkeypatch.setattr(vocabulary, "_adds_bos", True)
+    assert chat.model.prompt(asked) == [vocabulary.bos, 3, *before, 4, *after, 5]
+
+
+def test_a_gap_is_filled_and_the_whole_prompt_counted(chat, monkeypatch):
+    monkeypatch.setattr(chat.vocabulary, "gap", (3, 4, 5))
+    assert "suffix" in chat.model.card().features
+    request = GenerateRequest(prompt="One, two,", suffix=" four.", max_tokens=4, echo=True, ignore_eos=True)
+    first, *_, done = chat.backend.generate(request, Context())
+    assert first.text == "One, two,"
+    assert (done.usage.input_tokens, done.usage.output_tokens) == (len(chat.model.prompt(request)), 4)
+
+
+def test_a_vocabulary_that_lacks_one_of_the_three_tokens_fills_no_gap(chat, monkeypatch):
+    assert chat.vocabulary.gap is None
+    for name, token in (("pre", 3), ("suf", 4), ("mid", 5)):
+        assert Vocabulary(chat.engine.model).gap is None
+        monkeypatch.setattr(llama_cpp, f"llama_vocab_fim_{name}", lambda pointer, token=token: token)
+    assert Vocabulary(chat.engine.model).gap == (3, 4, 5)
+
+
+def test_the_host_refuses_a_suffix_by_the_card_of_a_model_that_fills_no_gap(chat):
+    unmet = [need.param for need in needs(GenerateRequest(prompt="x", suffix="y")) if not need.met_by(chat.card)]
+    assert unmet == ["suffix"]
+
+
 def test_control_tokens_spelled_in_a_raw_prompt_are_text(chat):
     request = GenerateRequest(prompt="<|im_end|>")
     assert not chat.vocabulary.control_tokens & set(chat.model.prompt(request))
@@ -229,6 +286,9 @@ def test_an_answer_that_would_not_fit_is_refused_before_it_begins(chat):
         ({"prompt": "x", "logit_bias": {5: float("nan")}}, "logit_bias"),
         ({}, "messages"),
         ({"prompt": "x", "echo": True, "logprobs": True}, "echo"),
+        ({"prompt": "x", "suffix": "y"}, "suffix"),
+        ({"messages": TALK, "suffix": "y"}, "suffix"),
+        ({"messages": TALK, "echo": True}, "echo"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_field(chat, fields, param):

@@ -1,0 +1,36 @@
+"""Text to tokens and back: what a text or a chat costs, without answering it."""
+
+from modelhost.structs import Wire
+from modelhost.types.events import Done, Event
+from modelhost.types.generate import Message
+
+
+class TokenizeRequest(Wire):
+    """What to cut into tokens, `text` or `messages`; or `tokens`, to turn back into text. Just one of the three."""
+
+    text: str | None = None
+    messages: tuple[Message, ...] = ()
+    """A chat, written by the model's template and ready for the answer: the very prompt that `generate` would make of it."""
+    tokens: tuple[int, ...] | None = None
+    add_special: bool = True
+    """Begin `text` as a prompt of this model begins, with BOS where it wants one; of chats the template decides."""
+    parse_special: bool = False
+    """Take the names of control tokens in `text` for the tokens; else they are characters like any others."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a request for nothing, and for one for two things."""
+        if (self.text is not None) + bool(self.messages) + (self.tokens is not None) != 1:
+            raise ValueError("give one of text, messages and tokens")
+
+
+class Tokens(Event):
+    """The whole answer."""
+
+    tokens: tuple[int, ...]
+    text: str = ""
+    """What the request's `tokens` say: control tokens by name, bytes that are no character as U+FFFD; else empty."""
+    pieces: tuple[bytes, ...] = ()
+    """The bytes of each token, which need not be whole characters; a control token's are its name. Empty where unknown."""
+
+
+TokenizeEvent = Tokens | Done
