@@ -8,7 +8,8 @@ from pathlib import Path
 
 from modelhost.config import load_config
 from modelhost.host import ModelHost
-from modelhost.http.server import HostServer, address_of, bind
+from modelhost.http.listening import address_of, bind
+from modelhost.http.server import HostServer
 from modelhost.logs import host_log, set_up
 
 EVERY = 0.005
@@ -29,7 +30,7 @@ async def main() -> None:
     loaded = load_config()
     set_up("error", "json")
     server = loaded.config.server
-    sock = bind(type(server)(port=0))
+    sock = bind(type(server)(port=0), keys=False)
     lateness: list[float] = []
 
     def dump() -> None:
@@ -40,7 +41,7 @@ async def main() -> None:
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, dump)
     watching = asyncio.get_running_loop().create_task(watch(lateness))
-    ready = lambda: print("ready on", address_of(sock), file=sys.stderr, flush=True)  # noqa: E731
+    ready = lambda: print("ready on", address_of(sock, server), file=sys.stderr, flush=True)  # noqa: E731
     await HostServer(ModelHost.of(loaded, host_log()), ready).serve(sockets=[sock])
     watching.cancel()
 

@@ -27,7 +27,7 @@ async def one_stream(port: int, words: int) -> int:
     body = {"model": "paced", "stream": True, "messages": [{"role": "user", "content": "word " * words}]}
     raw = json.dumps(body).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
     writer.write(f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
     events = 0
     while data := await reader.read(65536):

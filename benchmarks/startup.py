@@ -22,7 +22,7 @@ def ready(folder: Path) -> float:
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-                    client.sendall(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
+                    client.sendall(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n")
                     if b" 200 " in client.recv(100):
                         break
             except OSError:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-READY = re.compile(r"modelhost is serving .* on (http://\S+)")
+READY = re.compile(r"modelhost is serving .* on (https?://\S+)")
 
 
 class Served:

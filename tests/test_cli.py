@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from fake_plugins import GOOD, fake_plugin
 from modelhost.cli import COMMANDS, cli
+from modelhost.types import ABILITIES
 from serving import Serve, Served, clean_environment
 
 ECHO = '[models.echo]\nplugin = "echo"\n'
@@ -226,7 +227,7 @@ class TestDoctor:
     def test_a_healthy_host_has_status_0(self, run: Run) -> None:
         ended = run("doctor", config=ECHO)
         assert ended.returncode == 0, ended.stdout
-        assert re.search(r"^ok   plugin echo \S+: transcribe, generate, synthesize, embed, summarize$", ended.stdout, re.M)
+        assert re.search(rf"^ok   plugin echo \S+: {', '.join(ABILITIES)}$", ended.stdout, re.M)
         assert re.search(r"^ok   model echo: ", ended.stdout, re.M)
 
     @pytest.mark.parametrize(
@@ -336,7 +337,7 @@ class TestWithAHost:
     def test_a_model_is_listed_loaded_shown_and_stopped(self, typed: Run) -> None:
         ended = typed("models")
         assert ended.returncode == 0
-        assert re.search(r"^echo +e +echo +.*summarize +cold *$", ended.stdout, re.M)
+        assert re.search(r"^echo +e +echo +.*tokenize +cold *$", ended.stdout, re.M)
         assert "org/other" in ended.stdout
         assert typed("load", "e").stdout == "echo is ready\n"
         assert re.search(r"^echo +ready +cpu +\d+ MB +0 +0", typed("ps").stdout, re.M)
@@ -405,7 +406,7 @@ class TestServe:
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
     def test_an_address_others_can_reach_needs_to_be_allowed(self, run: Run, host: str) -> None:
         line = refusal(run("serve", "--host", host, config=ECHO), 2)
-        assert line.startswith(f"server.host = '{host}' lets others use the models without a key; set allow_unauthenticated")
+        assert line.startswith(f"server.host = '{host}' lets others use the models without a key; add one")
 
     @pytest.mark.parametrize("host", ["127.evil.example", "localhost.evil.example", "::1234"])
     def test_an_address_that_only_looks_like_this_machine_needs_to_be_allowed(self, run: Run, host: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from modelhost.config import Config, ModelConfig, ServerConfig, load_config
+from modelhost.config import Config, KeyConfig, ModelConfig, ServerConfig, load_config
 from modelhost.config.checking import option_problems
 from modelhost.host import wanted_plugins
 from modelhost.plugins import describe_all
@@ -20,7 +20,7 @@ def test_the_example_configuration_loads_and_its_plugins_take_their_options() ->
     assert option_problems(loaded, describe_all(wanted_plugins(loaded))) == []
 
 
-@pytest.mark.parametrize("kind", [Config, ServerConfig, ModelConfig])
+@pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, ModelConfig])
 def test_the_example_configuration_names_every_key(kind: type[msgspec.Struct]) -> None:
     text = EXAMPLE.read_text()
     for field in msgspec.structs.fields(kind):

@@ -207,7 +207,7 @@ def test_a_client_that_reads_nothing_stalls_only_itself(host: Served) -> None:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         text = "word " * 100_000
         body = f'{{"model":"plain","messages":[{{"role":"user","content":"{text}"}}],"stream":true}}'.encode()
-        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         head += f"content-length: {len(body)}\r\n\r\n"
         deaf.sendall(head.encode() + body)
         eventually(lambda: host.worker("plain")["in_flight"] == 1)

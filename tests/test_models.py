@@ -161,7 +161,7 @@ def test_many_that_ask_at_once_load_once(serve: Serve) -> None:
     for thread in threads:
         thread.join()
     assert answers == [200] * 12
-    assert sum('"loaded"' in line for line in host.log) == 1
+    eventually(lambda: sum('"loaded"' in line for line in host.log) == 1)
 
 
 def test_running_requests_finish_before_a_model_is_unloaded(serve: Serve) -> None:

@@ -18,9 +18,12 @@ from modelhost.types import (
     SummarizeRequest,
     SynthesizeEvent,
     SynthesizeRequest,
+    TokenizeEvent,
+    TokenizeRequest,
     TranscribeEvent,
     TranscribeRequest,
 )
+from modelhost.work import Work
 
 
 class CallInfo(Wire):
@@ -63,6 +66,8 @@ class Host:
     def call(self, ability: Literal["embed"], model: str, request: EmbedRequest) -> Mailbox[EmbedEvent]: ...
     @overload
     def call(self, ability: Literal["summarize"], model: str, request: SummarizeRequest) -> Mailbox[SummarizeEvent]: ...
+    @overload
+    def call(self, ability: Literal["tokenize"], model: str, request: TokenizeRequest) -> Mailbox[TokenizeEvent]: ...
     def call(self, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
         """Ask another model; read the events with `for` or `async for`, and `close()` to stop early.
 
@@ -91,6 +96,7 @@ class Context:
         "deadline",
         "info",
         "input",
+        "work",
     )
 
     def __init__(
@@ -108,6 +114,8 @@ class Context:
         self._log = log or _SILENT
         self.input = input
         """Live audio, as it comes; None where the request holds everything."""
+        self.work: Work | None = None
+        """The host's notes of this call, for its log and its metrics; None in a worker."""
         self._cancelled = False
         self._lock = threading.Lock()
         self._waiting: threading.Event | None = None

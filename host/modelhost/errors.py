@@ -5,6 +5,7 @@
     ├── PluginError           a plugin cannot be loaded              → quarantined
     ├── RequestError          the caller can put it right            → 4xx
     │   ├── UnknownModelError, BadInputError, UnsupportedError
+    │   ├── UnauthenticatedError, ForbiddenError
     │   └── OverQuotaError
     └── ServiceError          the caller cannot; the operator may    → 5xx
         ├── NotReadyError, OverloadedError, DeadlineError
@@ -102,6 +103,18 @@ class UnsupportedError(RequestError):
     """The request is well-formed, but this model cannot honour it."""
 
     code = "unsupported"
+
+
+class UnauthenticatedError(RequestError):
+    """The host does not know who asks: no key came with the request, or one it does not have."""
+
+    code = "invalid_api_key"
+
+
+class ForbiddenError(RequestError):
+    """The host knows who asks, or from where, and that may not do this."""
+
+    code = "forbidden"
 
 
 class OverQuotaError(RequestError):

@@ -13,10 +13,13 @@ from modelhost.config import Loaded, ModelConfig
 from modelhost.config.sources import Weights
 from modelhost.context import Context
 from modelhost.extensions import Extensions
+from modelhost.key_ring import KeyRing
 from modelhost.log import Log
+from modelhost.metrics import Metrics
 from modelhost.plugins import Plugin, Wanted, describe_all
 from modelhost.pool import Model, Pool
 from modelhost.pool.cards import kept_card
+from modelhost.pool.gauges import ModelGauges
 from modelhost.router import Router
 from modelhost.runner import DeathWatch, Runner
 from modelhost.runner.inline import InlineRunner
@@ -47,15 +50,19 @@ class ModelHost:
         self.loaded = loaded
         self.config = loaded.config
         self.plugins = plugins
+        self.key_ring = KeyRing(loaded, log)
         self.draining = False
+        self.metrics = Metrics()
         self._log = log
         self._threads = self.config.server.threads or max(1, (os.cpu_count() or 2) - 1)
         self.extensions = Extensions(log)
         self.pool = Pool(
             self._model(name, model) for name, model in self.config.models.items() if not self._left_out(name, model)
         )
+        self.metrics.register(ModelGauges(self.pool))
         self.router = Router(self.pool, self.config, self.extensions, log)
         self._preloading: asyncio.Task[None] | None = None
+        self._watching_keys: asyncio.Task[None] | None = None
 
     @classmethod
     def of(cls, loaded: Loaded, log: Log) -> "ModelHost":
@@ -63,8 +70,10 @@ class ModelHost:
         return cls(loaded, describe_all(wanted_plugins(loaded)), log)
 
     def start(self) -> None:
-        """Begin loading what is to be preloaded; does not wait for it."""
-        self._preloading = asyncio.get_running_loop().create_task(self.pool.preload())
+        """Begin loading what is to be preloaded, without waiting for it, and looking for changed keys."""
+        loop = asyncio.get_running_loop()
+        self._preloading = loop.create_task(self.pool.preload())
+        self._watching_keys = loop.create_task(self.key_ring.watch())
 
     @property
     def preloaded(self) -> bool:
@@ -74,8 +83,9 @@ class ModelHost:
     async def stop(self, patience: float = 0.0) -> None:
         """Unload everything."""
         self.draining = True
-        if self._preloading:
-            self._preloading.cancel()
+        for task in (self._preloading, self._watching_keys):
+            if task:
+                task.cancel()
         await self.pool.stop(patience)
 
     def _plugin(self, name: str, model: ModelConfig) -> Plugin:
@@ -98,7 +108,8 @@ class ModelHost:
             weights,
             revision=revision,
             new_runner=self._new_runner,
-            log=self._log,
+            log=self._log.bind(part="models"),
+            metrics=self.metrics,
             card=kept_card(revision),
             problem=self._problem(name, model, plugin, report),
         )
@@ -118,7 +129,7 @@ class ModelHost:
     def _new_runner(self, model: Model, options: dict[str, Any], watch: DeathWatch) -> Runner:
         description = model.plugin.description
         assert description is not None
-        log = self._log.bind(model=model.name)
+        log = self._log.bind(part="backends", model=model.name)
         if (model.config.run or description.run) == "inline":
             return InlineRunner(model.plugin.name, model.name, options, threads=1, log=log, host_call=self._call_from_backend)
         devices = ",".join(model.config.devices)

@@ -20,7 +20,7 @@ class Log:
 
     def bind(self, **facts: Any) -> "Log":
         """Give a log that adds these facts to every line."""
-        return Log(self._sink, **self._facts, **facts)
+        return Log(self._sink, **{**self._facts, **facts})
 
     def debug(self, event: str, **facts: Any) -> None:
         """For whoever looks for a fault."""

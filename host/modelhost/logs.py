@@ -1,36 +1,128 @@
-"""The host's log: events in plain words with facts beside them, for people on a terminal and as JSON for machines."""
+"""The host's log: events in plain words with facts beside them, for people on a terminal and as JSON for machines.
 
+Lines are written by a thread of their own. A log that nobody reads, such as a pipe that is full, must not stop the host: what
+does not fit is counted and dropped.
+"""
+
+import atexit
 import logging
 import sys
-from typing import Any, Literal
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
 
+import msgspec
 import structlog
 
 from modelhost.log import Level, Log
 
+Part = Literal["host", "http", "models", "backends"]
+"""`http` are requests, `models` loading and dying, `backends` what plugins say, `host` the rest."""
 
-def set_up(level: str, form: Literal["auto", "console", "json"]) -> None:
-    """Send log lines to standard error, in the form that suits who reads them."""
-    for_people = form == "console" or (form == "auto" and sys.stderr.isatty())
-    structlog.configure(
+MOST_WAITING = 10_000
+"""Lines that may wait to be written."""
+
+GATHER = 0.02
+"""Seconds the writer lets lines gather, so that a busy host makes fewer writes."""
+
+_NUMBERS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class _Writer:
+    """Writes lines to a stream from a thread; nobody ever waits for it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: deque[str] = deque()
+        self._lost = 0
+        self._more = threading.Event()
+        self._written = threading.Lock()
+        threading.Thread(target=self._run, name="modelhost-log", daemon=True).start()
+
+    def msg(self, line: str) -> None:
+        """Take a line."""
+        if len(self._lines) >= MOST_WAITING:
+            self._lost += 1
+            return
+        self._lines.append(line)
+        if not self._more.is_set():
+            self._more.set()
+
+    debug = info = warning = error = msg
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._written:
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            lost, self._lost = self._lost, 0
+            if lost:
+                lines.append(f"{lost} log lines were lost: nobody reads the log as fast as it is written")
+            if lines:
+                try:
+                    self._stream.write("\n".join(lines) + "\n")
+                    self._stream.flush()
+                except (OSError, ValueError):  # closed by whoever read it: there is nobody left to tell
+                    pass
+
+    def _run(self) -> None:
+        while True:
+            self._more.wait()
+            time.sleep(GATHER)
+            self._more.clear()
+            self.flush()
+
+
+class _Output:
+    """How lines are made and which are left out; replaced by `set_up`."""
+
+    def __init__(self, logger: Any, level: Level, levels: Mapping[Part, Level]) -> None:
+        self.say = {name: getattr(logger, name) for name in _NUMBERS}
+        self.default = _NUMBERS[level]
+        self.least: dict[str, int] = {part: _NUMBERS[name] for part, name in levels.items()}
+
+
+def _logger(form: str, stream: TextIO) -> Any:
+    for_people = form == "console" or (form == "auto" and stream.isatty())
+    writer = _Writer(stream)
+    atexit.register(writer.flush)
+    return structlog.wrap_logger(
+        writer,
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if for_people else "iso", utc=not for_people),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if for_people else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer(colors=stream.isatty())
+            if for_people
+            else structlog.processors.JSONRenderer(serializer=_json),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+        wrapper_class=structlog.BoundLogger,
+    ).bind()
+
+
+def _json(facts: dict[str, Any], **_: Any) -> str:
+    first = {name: facts.pop(name) for name in ("timestamp", "level", "event")}
+    return msgspec.json.encode({**first, **facts}, enc_hook=repr).decode()
+
+
+_output = _Output(structlog.wrap_logger(structlog.WriteLogger(sys.stderr)).bind(), "info", {})
+
+
+def set_up(level: Level, form: Literal["auto", "console", "json"], levels: Mapping[Part, Level] | None = None) -> None:
+    """Send log lines to standard error, in the form that suits who reads them; `levels` is for parts that differ."""
+    global _output
+    _output = _Output(_logger(form, sys.stderr), level, levels or {})
     # uvicorn and the libraries speak through the standard library: only what they warn of is worth a line.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True)
 
 
 def sink(level: Level, event: str, facts: dict[str, Any]) -> None:
     """Write a line of a backend or of the host."""
-    getattr(structlog.get_logger(), level)(event, **facts)
+    output = _output
+    if _NUMBERS[level] >= output.least.get(facts.get("part", "host"), output.default):
+        output.say[level](event, **facts)
 
 
-def host_log(**facts: Any) -> Log:
+def host_log(part: Part = "host") -> Log:
     """Give a log that writes to the host's."""
-    return Log(sink, **facts)
+    return Log(sink, part=part)

@@ -15,6 +15,7 @@ from modelhost.config import Loaded, load_config
 from modelhost.config.checking import option_problems, other_problems
 from modelhost.errors import ConfigError
 from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
+from modelhost.keys import read_keys
 from modelhost.plugins import describe_all, installed
 
 
@@ -34,15 +35,17 @@ def serve_command(
         return
     loaded = _with(load_config(config_path), host=host, port=port, log_level=log_level)
     # Imported here: half of the time a start takes, and other commands do without.
-    from modelhost.http.server import address_of, bind, run
+    from modelhost.http.listening import address_of, bind, tls_files
+    from modelhost.http.server import run
     from modelhost.logs import host_log, set_up
 
     server = loaded.config.server
-    set_up(server.log_level, server.log_format)
+    set_up(server.log_level, server.log_format, server.log_levels)
     log = host_log()
     for warning in loaded.warnings:
         log.warning(warning)
-    sock = bind(server)
+    tls_files(server, loaded.folder)
+    sock = bind(server, keys=bool(read_keys(loaded.config.keys, loaded.folder, loaded.name)))
     plugins = describe_all(wanted_plugins(loaded))
     if problems := option_problems(loaded, plugins):
         raise ConfigError("\n       ".join(problems))
@@ -57,7 +60,7 @@ def serve_command(
         return made
 
     def say_ready() -> None:
-        click.echo(f"modelhost is serving {loaded.name} on {address_of(sock)}", err=True)
+        click.echo(f"modelhost is serving {loaded.name} on {address_of(sock, server)}", err=True)
         for name, why in left_out(loaded).items():
             click.echo(f"  without {name}: {why}", err=True)
 

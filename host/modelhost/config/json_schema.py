@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from modelhost.config.schema import Config, DefaultsConfig, ModelConfig, ServerConfig
+from modelhost.config.schema import Config, DefaultsConfig, KeyConfig, ModelConfig, ServerConfig
 from modelhost.plugins import Plugin
 from modelhost.worker.describe import field_docs
 
@@ -13,7 +13,7 @@ def schema_of(plugins: list[Plugin]) -> dict[str, Any]:
     """Give the schema; a model's options follow from its plugin."""
     schema = msgspec.json.schema(Config)
     definitions = schema["$defs"]
-    for kind in (Config, ServerConfig, DefaultsConfig, ModelConfig):
+    for kind in (Config, ServerConfig, KeyConfig, DefaultsConfig, ModelConfig):
         for field, text in field_docs(kind).items():
             definitions[kind.__name__]["properties"][field].setdefault("description", text)
     described = [plugin.description for plugin in plugins if plugin.description]

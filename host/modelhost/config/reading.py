@@ -13,13 +13,13 @@ import msgspec
 from dotenv import dotenv_values
 from platformdirs import user_config_path
 
-from modelhost.config.schema import Config, ModelConfig, ServerConfig
+from modelhost.config.schema import Config, KeyConfig, ModelConfig, ServerConfig
 from modelhost.errors import ConfigError
 from modelhost.structs import Struct
 from modelhost.types import ABILITIES
 
 FILE_NAME = "modelhost.toml"
-NOT_KEYS = ("MODELHOST_CONFIG", "MODELHOST_PARENT", "MODELHOST_URL")
+NOT_KEYS = ("MODELHOST_API_KEY", "MODELHOST_CONFIG", "MODELHOST_PARENT", "MODELHOST_URL")
 """Variables with our prefix that are no keys of the file."""
 
 STARTER = "the starter configuration"
@@ -35,6 +35,8 @@ class Loaded(Struct):
     """The file; None for the starter configuration."""
     origins: dict[str, Path] = {}
     """For each model the file that defines it."""
+    files: tuple[Path, ...] = ()
+    """Every file that was read or, like .env, would have been."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -42,9 +44,14 @@ class Loaded(Struct):
         """What to call it in messages."""
         return STARTER if self.path is None else str(self.path)
 
+    @property
+    def folder(self) -> Path:
+        """Where the host's own relative paths start."""
+        return Path.cwd() if self.path is None else self.path.parent
+
     def folder_of(self, model: str) -> Path:
         """Where a model's relative paths start."""
-        return self.origins[model].parent if model in self.origins else Path.cwd()
+        return self.origins[model].parent if model in self.origins else self.folder
 
 
 def find_config(asked: str | Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -67,9 +74,11 @@ def load_config(asked: str | Path | None = None, environ: Mapping[str, str] | No
     if path is None:
         raw = tomllib.loads(files("modelhost.config").joinpath("starter.toml").read_text())
         origins: dict[str, Path] = {}
+        files_read: list[Path] = []
         seen = environ
     else:
-        raw, origins = _read_all(path)
+        files_read = [path.parent / ".env"]
+        raw, origins = _read_all(path, files_read)
         seen = {**_beside(path), **environ}
     name = STARTER if path is None else str(path)
     warnings = _override(raw, seen, name)
@@ -78,19 +87,20 @@ def load_config(asked: str | Path | None = None, environ: Mapping[str, str] | No
     _apply_defaults(raw)
     config = _convert(raw, origins, name)
     _check_names(config, name)
-    return Loaded(config=config, path=path, origins=origins, warnings=tuple(warnings))
+    return Loaded(config=config, path=path, origins=origins, files=tuple(files_read), warnings=tuple(warnings))
 
 
-def _read_all(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, Path]]:
+def _read_all(path: Path, files_read: list[Path], above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, Path]]:
     """Read a file and what it includes; the including file wins, and no model may be defined twice."""
     if path.resolve() in above:
         raise ConfigError(f"{above[-1]}: include names {path}, which includes this file in turn")
+    files_read.append(path)
     raw = _read(path)
     models = raw.get("models")
     origins = dict.fromkeys(models, path) if isinstance(models, dict) else {}
     merged: dict[str, Any] = {}
     for included in _included(raw.get("include", []), path):
-        inner, inner_origins = _read_all(included, (*above, path.resolve()))
+        inner, inner_origins = _read_all(included, files_read, (*above, path.resolve()))
         for model in inner_origins.keys() & origins.keys():
             raise ConfigError(f"{origins[model]}: models.{model} is also defined in {inner_origins[model]}; remove one")
         origins |= inner_origins
@@ -143,7 +153,7 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 def _override(raw: dict[str, Any], environ: Mapping[str, str], name: str) -> list[str]:
     """Put MODELHOST_A__B=value at a.b; gives a warning for each variable that names no key."""
     warnings = []
-    known = {"server": Config.__annotations__, "defaults": {}, "models": {}, "routes": {}}
+    known = ("server", "defaults", "models", "keys", "routes")
     for variable, text in sorted(environ.items()):
         if not variable.startswith("MODELHOST_") or variable in NOT_KEYS:
             continue
@@ -209,9 +219,10 @@ def _check_keys(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Non
     defaults = raw.get("defaults")
     if isinstance(defaults, dict):
         check(defaults.get("models"), ModelConfig, "defaults.models.", name, beside=("plugin", "options", "aliases"))
-    models = raw.get("models")
-    for model, table in (models if isinstance(models, dict) else {}).items():
-        check(table, ModelConfig, f"models.{model}.", origins.get(model, name))
+    for section, kind in (("models", ModelConfig), ("keys", KeyConfig)):
+        tables = raw.get(section)
+        for entry, table in (tables if isinstance(tables, dict) else {}).items():
+            check(table, kind, f"{section}.{entry}.", origins.get(entry, name) if section == "models" else name)
 
 
 def _apply_defaults(raw: dict[str, Any]) -> None:
@@ -231,7 +242,7 @@ def _convert(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Config
     defaults = raw.get("defaults")
     if isinstance(defaults, dict) and isinstance(defaults.get("models"), dict):
         _read_as(ModelConfig, {**defaults["models"], "plugin": ""}, "defaults.models", name)
-    for table in ("models", "routes"):
+    for table in ("models", "keys", "routes"):
         entries = raw.get(table)
         for entry, value in entries.items() if isinstance(entries, dict) else ():
             where = origins.get(entry, name) if table == "models" else name
@@ -254,6 +265,7 @@ def _read_as(kind: Any, value: Any, at: str, where: Any) -> Any:
 
 _BAD_NAMES = {
     "models": "a name is letters, digits and . _ : / -, and starts with a letter or digit",
+    "keys": "a name is letters, digits and . _ : / -, and starts with a letter or digit",
     "routes": f"not a known ability; allowed: {', '.join(ABILITIES)}",
 }
 
@@ -272,7 +284,12 @@ def _plainly(problem: str) -> str:
 def _choices(key: str) -> str:
     """Name the allowed values of a key that has a fixed set of them."""
     section, _, rest = key.partition(".")
-    sections: dict[str, type[Struct]] = {"server": ServerConfig, "models": ModelConfig, "defaults": ModelConfig}
+    sections: dict[str, type[Struct]] = {
+        "server": ServerConfig,
+        "models": ModelConfig,
+        "defaults": ModelConfig,
+        "keys": KeyConfig,
+    }
     kind = sections.get(section)
     last = re.sub(r"\[.*", "", rest.rpartition(".")[2])
     found = [field for field in msgspec.structs.fields(kind) if field.name == last] if kind else []

@@ -10,28 +10,69 @@ from modelhost.types import Ability
 
 Seconds = Annotated[float, Meta(ge=0)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
-"""What models and aliases may be called."""
+"""What models, aliases and keys may be called."""
+
+
+class KeyConfig(Struct, forbid_unknown_fields=True):
+    """`[keys.NAME]`: who may use this host; one of `key`, `file` and `sha256` says how the key is known."""
+
+    key: str | None = None
+    """The key itself, best as `"${A_VARIABLE}"`."""
+    file: str | None = None
+    """A file that holds the key, such as a container's secret."""
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """The key's digest, from `modelhost keys new`: the file then holds no secret."""
+    scopes: tuple[Literal["inference", "metrics", "admin"], ...] = ("inference",)
+    """What it is good for: using models, reading metrics, loading and unloading models."""
 
 
 class ServerConfig(Struct, forbid_unknown_fields=True):
     """`[server]`: the host itself."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Beyond this machine only with `allow_unauthenticated`."""
+    """Address to listen on. Beyond this machine only with `[keys]`, or with `allow_unauthenticated`."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one."""
     allow_unauthenticated: bool = False
-    """Let anybody who can reach `host` use the models, when that is not this machine alone."""
+    """Let anybody who can reach `host` use the models, when that is not this machine alone and there are no keys."""
+    api_key_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "x-api-key"
+    """Header that may carry a key, beside `Authorization: Bearer`."""
+    public_docs: bool = False
+    """Show /docs and /openapi.json without a key, where there are keys."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names this host is asked by, beside localhost, addresses and the machine's own: `models.example.com`, `*.lan`, or `*`."""
+    cors_origins: tuple[str, ...] = ()
+    """Web pages that may use this host: `https://chat.example.com`, or `*`."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of reverse proxies whose X-Forwarded-For and -Proto are believed."""
+    root_path: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+    """Path under which a reverse proxy shows this host, such as `/models`."""
+    tls_cert: str | None = None
+    """File with the certificate and its chain, in PEM; then the host speaks HTTPS."""
+    tls_key: str | None = None
+    """File with the certificate's private key, in PEM."""
     local_only: bool = False
     """Refuse every model whose requests would leave this machine."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged."""
+    log_levels: dict[Literal["host", "http", "models", "backends"], Literal["debug", "info", "warning", "error"]] = {}
+    """Parts that log less or more: `http` requests, `models` their lives, `backends` what plugins say, `host` the rest."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """For people or for machines; `auto` is console on a terminal and JSON elsewhere."""
     threads: Annotated[int, Meta(ge=1)] | None = None
     """CPU threads to divide among the running models; by default one less than there are cores."""
     max_body_mb: Annotated[float, Meta(gt=0)] = 4.0
     """Largest JSON request, in MiB."""
+    max_connections: Annotated[int, Meta(ge=1)] = 1000
+    """Connections at once; one more closes that which has waited longest for its client."""
+    max_connections_per_address: Annotated[int, Meta(ge=1)] = 250
+    """Connections at once from one address, or one /64 network of IPv6."""
+    header_timeout: Annotated[float, Meta(gt=0)] = 10.0
+    """Seconds a client gets to send a request's headers; likewise before its body must come at 1 KiB/s."""
+    idle_timeout: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds a connection without a request is kept; keep it above what clients keep theirs."""
+    write_timeout: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds a client may leave an answer unread before it is taken for gone."""
     strict: bool = False
     """Refuse unknown fields of a request, in place of naming them in `x-modelhost-ignored`."""
     request_id_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "x-request-id"
@@ -92,5 +133,7 @@ class Config(Struct, forbid_unknown_fields=True):
     server: ServerConfig = ServerConfig()
     defaults: DefaultsConfig = DefaultsConfig()
     models: dict[Name, ModelConfig] = {}
+    keys: dict[Name, KeyConfig] = {}
+    """Who may use the host; without any, everybody on this machine."""
     routes: dict[Ability, tuple[str, ...]] = field(default_factory=dict)
     """For an ability the models that serve requests without a `model`: the first, then its fallbacks."""

@@ -6,13 +6,18 @@ from contextlib import asynccontextmanager
 from litestar import Litestar, asgi
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
+from modelhost.config import ServerConfig
 from modelhost.extensions import ASGIApp
 from modelhost.host import ModelHost
+from modelhost.http.about import about
+from modelhost.http.access import access_to, check_scope
 from modelhost.http.chat import chat_completions
 from modelhost.http.errors import answer_error
 from modelhost.http.health import health, livez, readyz
+from modelhost.http.metrics import metrics
 from modelhost.http.models import (
     list_models,
     list_plugins,
@@ -22,8 +27,10 @@ from modelhost.http.models import (
     show_worker,
     unload_model,
 )
+from modelhost.http.requests import cancel_request, list_requests
+from modelhost.http.visit import Visits
 
-ROUTES: tuple[ControllerRouterHandler, ...] = (
+ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     chat_completions,
     list_models,
     load_model,
@@ -32,14 +39,18 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     list_plugins,
     list_workers,
     show_worker,
+    list_requests,
+    cancel_request,
+    metrics,
     health,
     livez,
     readyz,
 )
 
 
-def make_app(host: ModelHost) -> Litestar:
+def make_app(host: ModelHost, visits: Visits) -> Litestar:
     """Make the application of a host; starts and stops the host with itself."""
+    server = host.config.server
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -51,13 +62,19 @@ def make_app(host: ModelHost) -> Litestar:
 
     return Litestar(
         [*ROUTES, *_mounted(host)],
-        state=State({"host": host}, deep_copy=False),
+        state=State({"host": host, "visits": visits}, deep_copy=False),
         lifespan=[lifespan],
-        request_max_body_size=int(host.config.server.max_body_mb * 2**20),
+        guards=[check_scope],
+        request_max_body_size=int(server.max_body_mb * 2**20),
         exception_handlers={HTTPException: answer_error, Exception: answer_error},
         openapi_config=None,
         logging_config=None,
     )
+
+
+def public_paths(server: ServerConfig) -> frozenset[str]:
+    """Give the paths that need no key."""
+    return frozenset(path for route in ROUTES if access_to(route, server) == "public" for path in route.paths)
 
 
 def _mounted(host: ModelHost) -> list[ControllerRouterHandler]:
@@ -66,7 +83,7 @@ def _mounted(host: ModelHost) -> list[ControllerRouterHandler]:
 
 
 def _mount(name: str, app: ASGIApp) -> ControllerRouterHandler:
-    @asgi(f"/x/{name}", is_mount=True, copy_scope=True)
+    @asgi(f"/x/{name}", is_mount=True, copy_scope=True, opt=about("inference"))
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 
 from modelhost import errors
 from modelhost.errors import ModelhostError, RequestError
 from modelhost.http.answering import JsonAnswer
+from modelhost.http.visit import request_id_of
 from modelhost.log import place_of
 from modelhost.logs import host_log
 
@@ -23,8 +24,26 @@ class ClientGoneError(ModelhostError):
     code = "client_closed_request"
 
 
+class UnknownRequestError(RequestError):
+    """No request of that id is running."""
+
+    code = "request_not_found"
+
+
+class RequestCancelledError(ModelhostError):
+    """Somebody who may has cancelled the request."""
+
+    code = "cancelled"
+
+    def __init__(self) -> None:
+        super().__init__("this request was cancelled by DELETE /v1/requests")
+
+
 _STATUSES: dict[type[ModelhostError], int] = {
     errors.UnknownModelError: 404,
+    UnknownRequestError: 404,
+    errors.UnauthenticatedError: 401,
+    errors.ForbiddenError: 403,
     errors.OverQuotaError: 429,
     errors.RequestError: 400,
     errors.NotReadyError: 503,
@@ -33,6 +52,7 @@ _STATUSES: dict[type[ModelhostError], int] = {
     errors.BackendCrashedError: 502,
     errors.ServiceError: 500,
     ClientGoneError: 499,
+    RequestCancelledError: 499,
 }
 """The most specific class counts."""
 
@@ -85,8 +105,20 @@ def _invalid(error: msgspec.ValidationError) -> ModelhostError:
     return errors.BadInputError(problem, param=param, code=code)
 
 
+def answer_of(error: ModelhostError) -> JsonAnswer:
+    """Answer an error that may be told."""
+    headers = {"x-should-retry": "true" if error.retry else "false"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, errors.UnauthenticatedError):
+        headers["www-authenticate"] = "Bearer"
+    return JsonAnswer(envelope(error), status=status_of(error), headers=headers)
+
+
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonAnswer:
     """Answer any exception that a route raised."""
+    if isinstance(error, InternalServerException) and error.detail == "client disconnected prematurely":
+        error = ClientGoneError("the client has left in the middle of its body")  # Litestar takes that for its own failure
     if isinstance(error, HTTPException):
         return _answer_http(request, error)
     told = as_modelhost_error(error)
@@ -95,11 +127,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonAnswe
         facts = {"error": type(error).__name__, "code": told.code, "status": status}
         if not isinstance(error, ModelhostError):
             facts["place"] = place_of(error)
-        _log.error("request failed", request_id=request.scope.get("modelhost.request_id", ""), **facts)
-    headers = {"x-should-retry": "true" if told.retry else "false"}
-    if told.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(told.retry_after)))
-    return JsonAnswer(envelope(told), status=status, headers=headers)
+        _log.error("request failed", request_id=request_id_of(request), **facts)
+    return answer_of(told)
 
 
 _REASONS = {
@@ -114,7 +143,7 @@ def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> JsonA
     """Answer what the framework refused by itself."""
     status = error.status_code
     if status >= 500:
-        _log.error("request failed", request_id=request.scope.get("modelhost.request_id", ""), status=status)
+        _log.error("request failed", request_id=request_id_of(request), status=status)
     code, text = _REASONS.get(status, ("invalid_request", error.detail))
     path = request.scope["path"][:200]
     message = text.format(method=request.scope["method"], path=path) if status in _REASONS else text

@@ -1,4 +1,8 @@
-"""The outermost layer of the application: request ids, the count of requests at work, and the refusal of new ones."""
+"""The outermost layer of the application: what every request passes, whatever it is for.
+
+In order: its id, from where it may come, whose key it carries, whether the host still takes new ones. On the way out the headers
+that every answer has, and one line for the log and a count for the metrics.
+"""
 
 import asyncio
 import random
@@ -6,82 +10,192 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
-from modelhost.errors import NotReadyError
-from modelhost.host import ModelHost
-from modelhost.http.errors import envelope
+from modelhost.config import ServerConfig
+from modelhost.errors import BadInputError, ModelhostError, NotReadyError, RequestError
+from modelhost.http.access import SUBPROTOCOL, caller_of, key_in
+from modelhost.http.errors import RequestCancelledError, answer_of
+from modelhost.http.observing import Observer, server_timing
+from modelhost.http.origins import Origins, cors_headers, preflight_headers
+from modelhost.http.visit import Visit, Visits
+from modelhost.keys import Keys
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/health"})
-"""What a host that is stopping still answers."""
-
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+_NO_HEADERS: list[tuple[bytes, bytes]] = []
 
 
 class Gate:
     """Wraps the application; every response passes through it, 404s included."""
 
-    def __init__(self, app: App, host: ModelHost) -> None:
+    def __init__(
+        self,
+        app: App,
+        server: ServerConfig,
+        *,
+        keys: Callable[[], Keys],
+        draining: Callable[[], bool],
+        public: frozenset[str],
+        visits: Visits,
+        observer: Observer,
+    ) -> None:
         self._app = app
-        self._host = host
-        self._header = host.config.server.request_id_header.lower().encode()
-        self.at_work = 0
-        self.empty = asyncio.Event()
-        self.empty.set()
+        self._keys = keys
+        self._draining = draining
+        self._public = frozenset(path.encode() for path in public)
+        self._visits = visits
+        self._observer = observer
+        self._origins = Origins(server)
+        self._root = server.root_path
+        self._id_header = server.request_id_header.lower().encode()
+        self._key_header = server.api_key_header.lower().encode()
+        self._read = frozenset(
+            {b"host", b"origin", b"authorization", b"traceparent", b"access-control-request-method"}
+            | {b"access-control-request-headers", self._id_header, self._key_header}
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        request_id = self._request_id(scope["headers"])
-        scope["modelhost.request_id"] = request_id.decode()
+        headers, repeated = self._headers(scope["headers"])
+        task = asyncio.current_task()
+        assert task is not None
+        visit = Visit(self._request_id(headers), scope, task.cancel)
+        scope["modelhost.visit"] = visit
+        extra = [(self._id_header, visit.request_id.encode())]
+        plain = scope["type"] == "http"
 
-        answered = False
-
-        async def send_with_id(message: Any) -> None:
-            nonlocal answered
-            if message["type"] == "http.response.start":
-                answered = True
-                message["headers"] = [*message.get("headers", ()), (self._header, request_id)]
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                visit.status = message["status"]
+                timing = server_timing(visit)
+                message["headers"] = [*message.get("headers", _NO_HEADERS), *extra, *timing]
+            elif message["type"] == "websocket.accept":
+                visit.status = 101
+                message["headers"] = [*message.get("headers", _NO_HEADERS), *extra]
+                _choose_protocol(message, scope)
+            elif message["type"] == "websocket.close" and visit.refusal and not visit.status:
+                await self._answer(visit.refusal, scope, receive, send_with_headers)
+                return
             await send(message)
 
-        if self._host.draining and scope["path"] not in ALWAYS_OPEN:
-            await _refuse(send_with_id)
-            return
-        self.at_work += 1
-        self.empty.clear()
+        self._visits.enter(visit)
         try:
-            await self._app(scope, receive, send_with_id)
+            if self._root:
+                _strip(scope, self._root)
+            if await self._refused(visit, headers, repeated, extra, receive, send_with_headers):
+                return
+            await self._app(scope, receive, send_with_headers)
         except asyncio.CancelledError:
-            # The server is going down, and this request has been waited for long enough.
-            if not answered:
-                await _refuse(send_with_id)
+            # By DELETE /v1/requests, or because the server is going down and this request has been waited for long enough.
+            if not visit.cancelled and not self._draining():
+                raise
+            if plain and not visit.status:
+                error = RequestCancelledError() if visit.cancelled else _stopping()
+                await self._answer(error, scope, receive, send_with_headers)
         finally:
-            self.at_work -= 1
-            if not self.at_work:
-                self.empty.set()
+            self._visits.leave(visit)
+            self._observer.left(visit)
 
-    def _request_id(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+    async def _refused(
+        self,
+        visit: Visit,
+        headers: dict[bytes, bytes],
+        repeated: str,
+        extra: list[tuple[bytes, bytes]],
+        receive: Receive,
+        send: Send,
+    ) -> bool:
+        """Answer what goes no further; gives whether it did."""
+        scope = visit.scope
+        try:
+            if repeated:
+                raise BadInputError(f"the header {repeated} is there twice", code="repeated_header")
+            origin = headers.get(b"origin")
+            host = headers.get(b"host")
+            if host is None and scope["http_version"] == "1.1":
+                raise BadInputError("the Host header is missing", code="invalid_host")
+            # What sends no Host is no browser, so there is no page behind it.
+            if host is not None and self._origins.check(host, origin) and origin is not None:
+                if scope["type"] == "http" and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+                    asked = headers.get(b"access-control-request-headers", b"")
+                    await send({"type": "http.response.start", "status": 204, "headers": preflight_headers(origin, asked)})
+                    await send({"type": "http.response.body", "body": b""})
+                    return True
+                extra += cors_headers(origin)
+            protocols = _take_key_protocols(scope)
+            given = key_in(headers.get(b"authorization"), headers.get(self._key_header), protocols)
+            public = scope["raw_path"] in self._public
+            visit.caller = caller_of(self._keys(), given, public)
+            if self._draining() and not public:
+                raise _stopping()
+        except ModelhostError as error:
+            await self._answer(error, scope, receive, send)
+            return True
+        traceparent = headers.get(b"traceparent", b"")
+        if _TRACEPARENT.fullmatch(traceparent):
+            visit.traceparent = traceparent.decode()
+        return False
+
+    async def _answer(self, error: ModelhostError, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = answer_of(error)
+        if not isinstance(error, RequestError):
+            answer.headers["connection"] = "close"
+        if scope["type"] == "websocket":
+            # Without this extension a refusal would be a 403 without a body, whatever the reason.
+            prefix, real_send = "websocket.", send
+
+            async def send(message: Any) -> None:
+                await real_send({**message, "type": prefix + message["type"]})
+
+        await answer.to_asgi_response()(scope, receive, send)
+
+    def _headers(self, headers: list[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], str]:
+        """Pick the headers that are read here, and name one that was sent with two values."""
+        found: dict[bytes, bytes] = {}
+        repeated = ""
         for name, value in headers:
-            if name == self._header and _GOOD_ID.fullmatch(value):
-                return value
+            if name in self._read and found.setdefault(name, value) != value:
+                repeated = name.decode()
+        return found, repeated
+
+    def _request_id(self, headers: dict[bytes, bytes]) -> str:
+        given = headers.get(self._id_header)
+        if given is not None and _GOOD_ID.fullmatch(given):
+            return given.decode()
         # Unique is enough: an id opens nothing. The system's random source would cost a system call each.
-        return b"req_%024x" % random.getrandbits(96)
+        return f"req_{random.getrandbits(96):024x}"
 
 
-async def _refuse(send: Send) -> None:
-    error = NotReadyError("this host is stopping; ask again in a moment", code="draining")
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"connection", b"close"),
-        (b"retry-after", b"1"),
-        (b"x-should-retry", b"true"),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": msgspec.json.encode(envelope(error))})
+def _stopping() -> NotReadyError:
+    return NotReadyError("this host is stopping; ask again in a moment", code="draining", retry_after=1)
+
+
+def _strip(scope: Scope, root: str) -> None:
+    """Take the proxy's path away, where the proxy has left it."""
+    for key, prefix in (("path", root), ("raw_path", root.encode())):
+        if scope[key].startswith(prefix) and scope[key][len(prefix) : len(prefix) + 1] in ("/", b"/"):
+            scope[key] = scope[key][len(prefix) :]
+
+
+def _take_key_protocols(scope: Scope) -> list[bytes]:
+    """Take offered subprotocols that are keys out of a WebSocket's scope, so that nothing echoes them."""
+    if scope["type"] != "websocket":
+        return []
+    offered = [protocol.encode("latin-1") for protocol in scope["subprotocols"]]
+    scope["subprotocols"] = [name.decode("latin-1") for name in offered if not name.startswith(SUBPROTOCOL)]
+    scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"sec-websocket-protocol"]
+    return [name for name in offered if name.startswith(SUBPROTOCOL)]
+
+
+def _choose_protocol(message: Any, scope: Scope) -> None:
+    """Accept one of the offered subprotocols: browsers close a connection that accepts none."""
+    if message.get("subprotocol") is None and scope["subprotocols"]:
+        message["subprotocol"] = scope["subprotocols"][0]

@@ -8,6 +8,7 @@ from typing import Any
 from litestar import Request, delete, get, post
 
 from modelhost.errors import BadInputError
+from modelhost.http.about import about
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.reading import JsonBody, host_of
 from modelhost.plugins import Plugin, Wanted, describe_all, installed
@@ -55,21 +56,21 @@ def describe_model(model: Model) -> dict[str, Any]:
     }
 
 
-@get("/v1/models", summary="List the models")
+@get("/v1/models", summary="List the models", opt=about("inference"))
 async def list_models(request: Request[Any, Any, Any]) -> JsonAnswer:
     """OpenAI's list of models; those that are not enabled are left out."""
     models = [model for model in host_of(request).pool if model.config.enabled]
     return JsonAnswer({"object": "list", "data": await _described(describe_model, *models)})
 
 
-@get("/v1/models/{name:path}", summary="Show a model")
+@get("/v1/models/{name:path}", summary="Show a model", opt=about("inference"))
 async def show_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
     """One model, by name, alias or hub id; slashes may be sent as `%2F`."""
     (described,) = await _described(describe_model, _named(request, name))
     return JsonAnswer(described)
 
 
-@post("/v1/models/load", status_code=200, summary="Load a model")
+@post("/v1/models/load", status_code=200, summary="Load a model", opt=about("admin"))
 async def load_model(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
     """Load a model now rather than on first use; answers when it is ready. Goes on when the client leaves."""
     asked, headers = _load_body.read(request, body)
@@ -82,7 +83,7 @@ async def load_model(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer
     return JsonAnswer(described, headers=headers)
 
 
-@delete("/v1/models/{name:path}", status_code=200, summary="Unload a model")
+@delete("/v1/models/{name:path}", status_code=200, summary="Unload a model", opt=about("admin"))
 async def unload_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
     """Take a model out of memory; its files stay. Running requests may finish first."""
     model = _named(request, name)
@@ -99,7 +100,7 @@ def _named(request: Request[Any, Any, Any], name: str) -> Model:
     return host_of(request).router.find(name.removeprefix("/"))
 
 
-@get("/v1/plugins", summary="List the plugins")
+@get("/v1/plugins", summary="List the plugins", opt=about("admin"))
 async def list_plugins(request: Request[Any, Any, Any]) -> JsonAnswer:
     """Every installed plugin and extension, with the reason for those that cannot be used."""
     host = host_of(request)
@@ -130,14 +131,14 @@ def describe_plugin(plugin: Plugin, models: list[str]) -> dict[str, Any]:
     }
 
 
-@get("/v1/workers", summary="List what runs")
+@get("/v1/workers", summary="List what runs", opt=about("admin"))
 async def list_workers(request: Request[Any, Any, Any]) -> JsonAnswer:
     """The models that hold memory or are about to, with what they cost."""
     running = [model for model in host_of(request).pool if model.status.state not in ("cold", "disabled")]
     return JsonAnswer({"object": "list", "data": await _described(describe_worker, *running)})
 
 
-@get("/v1/workers/{name:path}", summary="Show what a worker printed")
+@get("/v1/workers/{name:path}", summary="Show what a worker printed", opt=about("admin"))
 async def show_worker(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
     """One running model, with the last 64 KiB its worker printed."""
     model = _named(request, name)

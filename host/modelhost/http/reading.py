@@ -6,8 +6,10 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import HTTPException
 
+from modelhost.context import Context
 from modelhost.errors import BadInputError
 from modelhost.host import ModelHost
+from modelhost.http.visit import visit_of
 
 T = TypeVar("T")
 
@@ -23,9 +25,12 @@ def host_of(request: Request[Any, Any, Any]) -> ModelHost:
     return host
 
 
-def request_id_of(request: Request[Any, Any, Any]) -> str:
-    """Give the request's id, as the client sees it."""
-    return str(request.scope["modelhost.request_id"])  # type: ignore[typeddict-item]  # set by the gate
+def context_of(request: Request[Any, Any, Any]) -> Context:
+    """Make the context of the model's call that a request asks for."""
+    visit = visit_of(request.scope)
+    caller = visit.caller.name if visit.caller else ""
+    visit.context = host_of(request).router.context(visit.request_id, caller, visit.traceparent)
+    return visit.context
 
 
 class JsonBody(Generic[T]):

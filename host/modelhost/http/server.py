@@ -1,60 +1,28 @@
-"""Runs the application on uvicorn: binds, serves, and on SIGTERM finishes what is running before it ends."""
+"""Runs the application on uvicorn, and on SIGTERM finishes what is running before it ends."""
 
 import asyncio
 import contextlib
+import functools
 import gc
-import ipaddress
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from modelhost.config import ServerConfig
-from modelhost.errors import ConfigError
 from modelhost.host import ModelHost
-from modelhost.http.app import make_app
+from modelhost.http.app import make_app, public_paths
 from modelhost.http.gate import Gate
+from modelhost.http.guard import Connections, GuardedConnection, allow_open_files
+from modelhost.http.listening import tls_files
+from modelhost.http.observing import Observer
+from modelhost.http.visit import Visits
+from modelhost.logs import host_log
 
 CUT_SECONDS = 1.0
 """What connections get to close once their requests have been cut."""
-
-
-def bind(config: ServerConfig) -> socket.socket:
-    """Take the port. Raises `ConfigError` when that cannot be, or must not be."""
-    if not is_loopback(config.host) and not config.allow_unauthenticated:
-        raise ConfigError(
-            f"server.host = {config.host!r} lets others use the models without a key; "
-            "set allow_unauthenticated = true if that is meant, or listen on 127.0.0.1"
-        )
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((config.host, config.port))
-        # Listening at once makes a second host on the port fail here, and lets early clients wait rather than fail.
-        sock.listen(2048)
-    except OSError as error:
-        sock.close()
-        raise ConfigError(
-            f"cannot listen on {config.host} port {config.port}: {error.strerror}; "
-            "another host may be running there, or choose another with --port"
-        ) from None
-    return sock
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only; a name other than `localhost` may lead anywhere."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def address_of(sock: socket.socket) -> str:
-    """Give the base URL of a bound socket."""
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class HostServer(uvicorn.Server):
@@ -63,12 +31,24 @@ class HostServer(uvicorn.Server):
     def __init__(self, host: ModelHost, on_ready: Callable[[], None]) -> None:
         self._host = host
         self._on_ready = on_ready
-        self.gate = Gate(make_app(host), host)
+        self._visits = Visits()
+        server = host.config.server
+        self.connections = Connections(server)
+        gate = Gate(
+            make_app(host, self._visits),
+            server,
+            keys=lambda: host.key_ring.keys,
+            draining=lambda: host.draining,
+            public=public_paths(server),
+            visits=self._visits,
+            observer=Observer(host.metrics, host_log(part="http")),
+        )
+        proxies = list(server.trusted_proxies)
         super().__init__(
             uvicorn.Config(
-                self.gate,
+                ProxyHeadersMiddleware(gate, trusted_hosts=proxies) if proxies else gate,
                 loop="uvloop",
-                http="httptools",
+                http=functools.partial(GuardedConnection, self.connections),  # type: ignore[arg-type]  # it is only ever called
                 lifespan="on",
                 access_log=False,
                 proxy_headers=False,
@@ -76,12 +56,15 @@ class HostServer(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=int(CUT_SECONDS),
+                ws="websockets-sansio",
                 ws_max_size=1024 * 1024,
+                **tls_files(server, host.loaded.folder),
             )
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
+        allow_open_files(self._host.config.server.max_connections)
         await super().startup(sockets)
         if self.started:
             # What is there now stays, and requests make hardly a cycle: a tenth more requests a second (benchmarks).
@@ -94,10 +77,12 @@ class HostServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Handle signals ourselves: uvicorn would stop accepting at once and end with the signal."""
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
+        # A terminal that is closed ends what was started in it; without one, SIGHUP is the daemon's "read again".
+        on_hangup = self.drain if sys.stderr.isatty() else self._reload
+        signals = {signal.SIGTERM: self.drain, signal.SIGINT: self.drain, signal.SIGHUP: on_hangup}
         try:
-            for number in signals:
-                loop.add_signal_handler(number, self.drain)
+            for number, handler in signals.items():
+                loop.add_signal_handler(number, handler)
         except (RuntimeError, ValueError):  # not the main thread: whoever runs us there stops us by `drain`
             yield
             return
@@ -106,6 +91,9 @@ class HostServer(uvicorn.Server):
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
+
+    def _reload(self) -> None:
+        self._reloading = asyncio.get_running_loop().create_task(self._host.key_ring.reload())
 
     def drain(self) -> None:
         """Begin to stop; the second time stop at once."""
@@ -117,7 +105,7 @@ class HostServer(uvicorn.Server):
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.gate.empty.wait(), self._host.config.server.drain_seconds)
+            await asyncio.wait_for(self._visits.empty.wait(), self._host.config.server.drain_seconds)
         self.should_exit = True
 
 

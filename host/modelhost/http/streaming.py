@@ -8,9 +8,10 @@ from typing import Any, cast
 from litestar import Request
 from litestar.response import Stream
 
-from modelhost.http.errors import error_event
+from modelhost.http.errors import RequestCancelledError, error_event
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import host_of
+from modelhost.http.visit import visit_of
 from modelhost.mailbox import Mailbox
 
 HEARTBEAT = 15.0
@@ -64,6 +65,16 @@ class _EventStream:
         self._task.cancel()
         self._box.close()
 
+    def cancel(self) -> None:
+        """Stop, and tell the client: an event where the status has gone out, else a failure like any other."""
+        error = RequestCancelledError()
+        if self._answered or self._waiting:
+            self._box.put(error_event(error))
+            self._box.finish()
+        else:
+            self._box.finish(error)
+        self._task.cancel()
+
     async def _fill(self) -> None:
         try:
             async with aclosing(cast(Any, self._events)) as events:
@@ -104,6 +115,7 @@ async def event_stream(
 ) -> Stream:
     """Answer with a stream of ready bytes. Until the first of them a failure is raised and has its true status."""
     stream = _EventStream(events)
+    visit_of(request.scope).cancel = stream.cancel
     with CancelledWhenGone(request):
         try:
             await stream.first(host_of(request).config.server.hold_status)

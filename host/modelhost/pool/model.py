@@ -23,17 +23,22 @@ from modelhost.errors import (
     UnsupportedError,
 )
 from modelhost.log import Log
+from modelhost.metrics import CallMeter, Metrics
 from modelhost.plugins import Plugin
 from modelhost.pool import status as states
 from modelhost.pool.cards import keep_card
 from modelhost.pool.status import Status
 from modelhost.pool.suspects import Suspects
 from modelhost.runner import DeathWatch, Runner
-from modelhost.types import Ability
+from modelhost.types import UNCOUNTED, Ability, Done
+from modelhost.work import Work
 from modelhost.worker.daemons import in_daemon
 
 NewRunner = Callable[["Model", dict[str, Any], DeathWatch], Runner]
 """Makes a runner for a model with these (resolved) options."""
+
+BESIDE = 8
+"""Uncounted calls at once: each takes a thread of the worker."""
 
 TIME_IS_UP = "the request's time is up before the answer is complete"
 
@@ -51,6 +56,7 @@ class Model:
         revision: str,
         new_runner: NewRunner,
         log: Log,
+        metrics: Metrics,
         card: ModelCard | None = None,
         problem: str | None = None,
     ) -> None:
@@ -73,11 +79,14 @@ class Model:
         """Names the models that can do something this one cannot; the pool knows."""
         self._new_runner = new_runner
         self._log = log
+        self._metrics = metrics
+        self._meters: dict[Ability, CallMeter] = {}
         self._runner: Runner | None = None
         self._loading: asyncio.Task[Runner] | None = None
         self._restarting: asyncio.TimerHandle | None = None
         self._dying: asyncio.Future[None] | None = None
         self._slots = asyncio.Semaphore(1)
+        self._beside = asyncio.Semaphore(BESIDE)
         self._in_flight: dict[int, tuple[Any, Callable[[], None]]] = {}
         self._calls = 0
         self._idle = asyncio.Event()
@@ -180,6 +189,7 @@ class Model:
             card = self._narrowed(await runner.start())
         except ModelhostError as error:
             self.status = states.on_load_failed(self.status, error.message, time.monotonic())
+            self._metrics.load_failures.labels(self.name).inc()
             self._log.error("load failed", model=self.name, reason=error.message)
             if isinstance(error, NotReadyError) and error.retry is False:
                 raise
@@ -197,7 +207,9 @@ class Model:
         self._runner = runner
         self.status = states.on_ready(self.status)
         asyncio.get_running_loop().run_in_executor(None, keep_card, self.revision, card)
-        self._log.info("loaded", model=self.name, seconds=round(time.monotonic() - began, 2), device=card.device)
+        seconds = time.monotonic() - began
+        self._metrics.load_seconds.labels(self.name).observe(seconds)
+        self._log.info("loaded", model=self.name, seconds=round(seconds, 2), device=card.device)
         return runner
 
     def _resolve(self) -> dict[str, Any]:
@@ -289,6 +301,8 @@ class Model:
                 retry=False,
                 code="request_refused",
             )
+        work = context.work = Work(ability)
+        meter = self._meter(ability)
         number = self._calls = self._calls + 1
         held: list[asyncio.Semaphore] = []
 
@@ -300,13 +314,13 @@ class Model:
             if not self._in_flight:
                 self._idle.set()
 
-        runner = self._runner
-        if runner is not None and self.status.state == "ready" and not self._slots.locked():
-            held.append(self._slots)
-            await self._slots.acquire()
+        runner, slots = self._runner, self._slots_of(ability)
+        if runner is not None and self.status.state == "ready" and not slots.locked():
+            held.append(slots)
+            await slots.acquire()
         else:
             async with in_time(context):
-                runner = await self._free_place(held)
+                runner = await self._free_place(ability, held, work)
         try:
             self._check(ability, request)
             self._in_flight[number] = (request, settled)
@@ -315,12 +329,27 @@ class Model:
         except BaseException:
             settled()
             raise
+        meter.queue(work.queued)
+        if work.loading:
+            meter.loading(work.loading)
         remaining = context.remaining()
         alarm = None
         if remaining is not None:
             alarm = alarms().set(remaining, lambda: events.fail(DeadlineError(TIME_IS_UP)))
+        last = work.began = time.monotonic()
+        observe = meter.first_event
         try:
             async for event in events:
+                now = time.monotonic()
+                observe(now - last)
+                if not work.events:
+                    work.first_event = now - last
+                    observe = meter.gap
+                work.events += 1
+                last = now
+                if type(event) is Done:
+                    work.usage = event.usage
+                    meter.used(event.usage)
                 yield event
             self.status = states.on_finished(self.status)
         finally:
@@ -330,12 +359,25 @@ class Model:
             if not events.stopped_early:
                 settled()
 
-    async def _free_place(self, held: list[asyncio.Semaphore]) -> Runner:
+    def _meter(self, ability: Ability) -> CallMeter:
+        meter = self._meters.get(ability)
+        if meter is None:
+            meter = self._meters[ability] = self._metrics.meter(self.name, ability)
+        return meter
+
+    def _slots_of(self, ability: Ability) -> asyncio.Semaphore:
+        return self._beside if ability in UNCOUNTED else self._slots
+
+    async def _free_place(self, ability: Ability, held: list[asyncio.Semaphore], work: Work) -> Runner:
         """Wait until the model is loaded and has room; a model that died or was unloaded meanwhile is loaded again."""
         while True:
+            ready, asked = self.status.state == "ready", time.monotonic()
             runner = await self.load()
-            slots = self._slots
+            loaded = time.monotonic()
+            slots = self._slots_of(ability)
             await slots.acquire()
+            work.loading += 0.0 if ready else loaded - asked
+            work.queued += time.monotonic() - loaded
             if runner is self._runner:
                 held.append(slots)
                 return runner

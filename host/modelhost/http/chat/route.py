@@ -6,23 +6,24 @@ from typing import Any, cast
 from litestar import Request, post
 from litestar.response import Stream
 
+from modelhost.http.about import about
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.chat.answer import Completion
 from modelhost.http.chat.body import ChatBody
 from modelhost.http.leaving import CancelledWhenGone
-from modelhost.http.reading import JsonBody, host_of, request_id_of
+from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.http.streaming import event_stream
 
 _body = JsonBody(ChatBody)
 
 
-@post("/v1/chat/completions", status_code=200, summary="Continue a conversation")
+@post("/v1/chat/completions", status_code=200, summary="Continue a conversation", opt=about("inference"))
 async def chat_completions(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer | Stream:
     """OpenAI's chat: whole or as a stream, with tools and reasoning where the model has them."""
     asked, headers = _body.read(request, body)
     router = host_of(request).router
     wanted = asked.to_request()
-    context = router.context(request_id_of(request))
+    context = context_of(request)
     completion = Completion(
         context.request_id,
         n=wanted.n,

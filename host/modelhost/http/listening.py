@@ -1,0 +1,62 @@
+"""Where the host listens: its address and port, and its certificate."""
+
+import ipaddress
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+from modelhost.config import ServerConfig
+from modelhost.errors import ConfigError
+
+
+def bind(config: ServerConfig, keys: bool) -> socket.socket:
+    """Take the port; `keys` says whether there are any. Raises `ConfigError` when that cannot be, or must not be."""
+    if not is_loopback(config.host) and not (keys or config.allow_unauthenticated):
+        raise ConfigError(
+            f"server.host = {config.host!r} lets others use the models without a key; add one (`modelhost keys new`), "
+            "set allow_unauthenticated = true if that is meant, or listen on 127.0.0.1"
+        )
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((config.host, config.port))
+        # Listening at once makes a second host on the port fail here, and lets early clients wait rather than fail.
+        sock.listen(2048)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"cannot listen on {config.host} port {config.port}: {error.strerror}; "
+            "another host may be running there, or choose another with --port"
+        ) from None
+    return sock
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only; a name other than `localhost` may lead anywhere."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def address_of(sock: socket.socket, config: ServerConfig) -> str:
+    """Give the base URL of a bound socket."""
+    host, port = sock.getsockname()[:2]
+    scheme = "https" if config.tls_cert else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def tls_files(config: ServerConfig, folder: Path) -> dict[str, Any]:
+    """Give uvicorn the certificate and its key, tried out. Raises `ConfigError`."""
+    if config.tls_cert is None and config.tls_key is None:
+        return {}
+    if config.tls_cert is None or config.tls_key is None:
+        raise ConfigError("server.tls_cert and server.tls_key belong together; set both")
+    cert, key = (folder / Path(name).expanduser() for name in (config.tls_cert, config.tls_key))
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"server.tls_cert and server.tls_key cannot be used: {error.strerror or error}") from None
+    return {"ssl_certfile": str(cert), "ssl_keyfile": str(key)}

@@ -1,0 +1,55 @@
+"""One line in the log and one count in the metrics for every request, when it has been answered."""
+
+import time
+from typing import Any
+
+from modelhost.http.visit import Visit
+from modelhost.log import Log
+from modelhost.metrics import Metrics
+
+QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+"""Routes that machines ask every few seconds; their lines are for `debug`."""
+
+
+class Observer:
+    """Told of every request that has been answered."""
+
+    def __init__(self, metrics: Metrics, log: Log) -> None:
+        self._metrics = metrics
+        self._log = log
+
+    def left(self, visit: Visit) -> None:
+        """Count a request and log it: who, what, how long, how much, and nothing that was said."""
+        seconds = time.monotonic() - visit.arrived
+        status = visit.status or 499
+        # What matched no route has no path of ours; its own path is the client's text and stays out of log and metrics.
+        route = visit.route if status not in (404, 405) else "unknown"
+        model = ability = ""
+        facts: dict[str, Any] = {}
+        if visit.context is not None:
+            model, revision = visit.context.info.model, visit.context.info.revision
+            facts = {"model": model, "revision": revision}
+            work = visit.context.work
+            if work is not None:
+                ability = work.ability
+                facts |= work.facts()
+        self._metrics.request(route, model, ability, status, seconds)
+        say = self._log.debug if route in QUIET else self._log.info
+        say(
+            "request",
+            request_id=visit.request_id,
+            key=visit.caller.name if visit.caller else "",
+            method=visit.scope.get("method", "WEBSOCKET"),
+            route=route,
+            status=status,
+            seconds=round(seconds, 4),
+            **facts,
+        )
+
+
+def server_timing(visit: Visit) -> list[tuple[bytes, bytes]]:
+    """Tell where the time went until now, for a browser's network panel or a curious client; milliseconds."""
+    if visit.context is None or visit.context.work is None:
+        return []
+    total = time.monotonic() - visit.arrived
+    return [(b"server-timing", b"%s, total;dur=%.1f" % (visit.context.work.timing(), total * 1000))]

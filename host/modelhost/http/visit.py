@@ -1,0 +1,90 @@
+"""Requests while they are in the house: who asks, what for, and how far it is."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from litestar import Request
+
+from modelhost.context import Context
+from modelhost.errors import ModelhostError
+from modelhost.keys import Caller
+
+
+class Visit:
+    """One request, from its arrival to the last byte of its answer."""
+
+    __slots__ = (
+        "arrived",
+        "caller",
+        "cancel",
+        "cancelled",
+        "context",
+        "refusal",
+        "request_id",
+        "scope",
+        "since",
+        "status",
+        "traceparent",
+    )
+
+    def __init__(self, request_id: str, scope: Any, cancel: Callable[[], Any]) -> None:
+        self.request_id = request_id
+        self.scope = scope
+        self.caller: Caller | None = None
+        """Whose key it carries; None before that is known, and for nobody's."""
+        self.traceparent = ""
+        self.context: Context | None = None
+        """Of the model's call, once there is one."""
+        self.refusal: ModelhostError | None = None
+        """Why its key is not good for the route."""
+        self.status = 0
+        """What was answered; 0 before that."""
+        self.since = time.time()
+        self.arrived = time.monotonic()
+        self.cancelled = False
+        self.cancel = cancel
+        """Stops the work. Streams put their own in its place, which tells their client why."""
+
+    @property
+    def route(self) -> str:
+        """The path of the route that answers, with its parameters' names; `unknown` where there is none."""
+        return str(self.scope.get("path_template") or "unknown")
+
+
+class Visits:
+    """All requests that are in the house."""
+
+    def __init__(self) -> None:
+        self._visits: set[Visit] = set()
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    def __iter__(self) -> Iterator[Visit]:
+        return iter(self._visits)
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def enter(self, visit: Visit) -> None:
+        """Note that a request has come in."""
+        self._visits.add(visit)
+        self.empty.clear()
+
+    def leave(self, visit: Visit) -> None:
+        """Note that it has been answered."""
+        self._visits.discard(visit)
+        if not self._visits:
+            self.empty.set()
+
+
+def request_id_of(request: Request[Any, Any, Any]) -> str:
+    """Give the request's id, as the client sees it."""
+    return visit_of(request.scope).request_id
+
+
+def visit_of(scope: Any) -> Visit:
+    """Give the visit that an ASGI scope belongs to."""
+    visit: Visit = scope["modelhost.visit"]
+    return visit

@@ -1,0 +1,66 @@
+"""The keys in use, and how they change without a restart."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from modelhost.config import Loaded, load_config
+from modelhost.errors import ConfigError
+from modelhost.keys import read_keys
+from modelhost.log import Log
+
+LOOK_SECONDS = 1.0
+"""How often the files that hold keys are looked at."""
+
+
+class KeyRing:
+    """Holds the keys of a host, and reads them again when their files change."""
+
+    def __init__(self, loaded: Loaded, log: Log) -> None:
+        self._take(loaded)
+        self._log = log
+
+    def _take(self, loaded: Loaded) -> None:
+        self.keys = read_keys(loaded.config.keys, loaded.folder, loaded.name)
+        self._loaded = loaded
+
+    async def reload(self) -> None:
+        """Read the keys again. A file that is wrong, or has no keys where there were some, changes nothing."""
+        if self._loaded.path is None:
+            return
+        before, had = self._loaded, self.keys
+        try:
+            self._take(await asyncio.to_thread(load_config, before.path))
+        except ConfigError as error:
+            self._log.error("the keys stay as they are", reason=error.message)
+            return
+        if had and not self.keys:
+            # A file that is just being written looks like this too, and must not open the host to everybody.
+            self._loaded, self.keys = before, had
+            self._log.error("the keys stay as they are", reason="the file has none any more; to go without takes a restart")
+            return
+        self._log.info("the keys have been read", keys=len(self.keys))
+
+    async def watch(self) -> None:
+        """Read the keys again whenever a file that holds them has changed, until cancelled."""
+        seen = await asyncio.to_thread(self._stamps)
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = await asyncio.to_thread(self._stamps)
+            if now != seen:
+                seen = now
+                await self.reload()
+
+    def _stamps(self) -> dict[Path, Any]:
+        """Give what changes when a file does."""
+        folder, config = self._loaded.folder, self._loaded.config
+        named = [folder / Path(key.file).expanduser() for key in config.keys.values() if key.file]
+        return {path: _stamp(path) for path in (*self._loaded.files, *named)}
+
+
+def _stamp(path: Path) -> Any:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
