@@ -29,8 +29,8 @@ def serve_bare() -> None:
     import msgspec
     import uvicorn
     from litestar import Litestar, Response, post
-    from modelhost.http.chat.answer import usage_answer
     from modelhost.http.chat.body import ChatBody
+    from modelhost.http.chat.shapes import UsageAnswer
     from modelhost.types import Usage
 
     decoder = msgspec.json.Decoder(ChatBody)
@@ -45,7 +45,7 @@ def serve_bare() -> None:
             "object": "chat.completion",
             "created": int(time.time()),
             "choices": [choice],
-            "usage": usage_answer(Usage(input_tokens=1, output_tokens=1)),
+            "usage": UsageAnswer.of(Usage(input_tokens=1, output_tokens=1)),
             "system_fingerprint": None,
             "model": asked.model,
         }

@@ -14,6 +14,7 @@ COMMANDS = {
     "load": ("models", "Load a model now."),
     "stop": ("models", "Unload a model."),
     "plugins": ("models", "List the installed plugins."),
+    "openapi": ("openapi", "Print the OpenAPI document."),
     "keys": ("keys", "Make API keys."),
     "config": ("config", "Check, show or describe the configuration."),
     "doctor": ("doctor", "Find out what is installed, broken or missing."),

@@ -15,7 +15,10 @@ from modelhost.host import ModelHost
 from modelhost.http.about import about
 from modelhost.http.access import access_to, check_scope
 from modelhost.http.chat import chat_completions
+from modelhost.http.completions import completions
+from modelhost.http.docs import docs, docs_asset
 from modelhost.http.errors import answer_error
+from modelhost.http.generate import generate, generate_stream
 from modelhost.http.health import health, livez, readyz
 from modelhost.http.metrics import metrics
 from modelhost.http.models import (
@@ -27,11 +30,18 @@ from modelhost.http.models import (
     show_worker,
     unload_model,
 )
+from modelhost.http.openapi import openapi
 from modelhost.http.requests import cancel_request, list_requests
+from modelhost.http.tokens import detokenize, tokenize
 from modelhost.http.visit import Visits
 
 ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     chat_completions,
+    completions,
+    generate,
+    generate_stream,
+    tokenize,
+    detokenize,
     list_models,
     load_model,
     show_model,
@@ -41,6 +51,9 @@ ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     show_worker,
     list_requests,
     cancel_request,
+    openapi,
+    docs,
+    docs_asset,
     metrics,
     health,
     livez,

@@ -100,6 +100,9 @@ class Gate:
             if plain and not visit.status:
                 error = RequestCancelledError() if visit.cancelled else _stopping()
                 await self._answer(error, scope, receive, send_with_headers)
+        except Exception as error:
+            # The answer had begun, so there is no telling any more: the connection ends in the middle of it.
+            self._observer.cut(visit, error)
         finally:
             self._visits.leave(visit)
             self._observer.left(visit)

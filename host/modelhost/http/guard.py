@@ -435,7 +435,7 @@ class GuardedConnection(HttpToolsProtocol):
     def _look_at_body(self, now: float, since: float) -> None:
         if self.flow.read_paused:
             self._due += since  # it is we who do not read
-        elif self._got:
+        if self._got:
             self._due = min(self._due + self._got / MIN_RATE, max(self._due, now + MAX_CREDIT))
             if self._got > FAST * since and self.cycle is self._running:
                 self._guard.waits(self)

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from modelhost.http.visit import Visit
-from modelhost.log import Log
+from modelhost.log import Log, place_of
 from modelhost.metrics import Metrics
 
 QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
@@ -45,6 +45,11 @@ class Observer:
             seconds=round(seconds, 4),
             **facts,
         )
+
+    def cut(self, visit: Visit, error: Exception) -> None:
+        """Log that an answer broke off after it had begun."""
+        cause = error.__cause__ or error
+        self._log.warning("answer cut short", request_id=visit.request_id, error=type(cause).__name__, place=place_of(cause))
 
 
 def server_timing(visit: Visit) -> list[tuple[bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""Server-sent events: the status waits for the first event, a failure is told, and the line is kept alive."""
+"""Streamed answers: the status waits for the first event, a failure is told, and the line is kept alive."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,10 +25,14 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
-class _EventStream:
-    """Reads events in a task of its own, so that all that are ready leave in one write."""
+class _Streamed:
+    """Reads what is streamed in a task of its own, so that all that is ready leaves in one write.
 
-    def __init__(self, events: AsyncIterator[bytes]) -> None:
+    `told` says whether the stream has words for failures and for being alive, as server-sent events have.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes], *, told: bool) -> None:
+        self._told = told
         self._loop = asyncio.get_running_loop()
         self._events = events
         self._waiting = 0
@@ -67,13 +71,15 @@ class _EventStream:
 
     def cancel(self) -> None:
         """Stop, and tell the client: an event where the status has gone out, else a failure like any other."""
-        error = RequestCancelledError()
-        if self._answered or self._waiting:
+        self._fail(RequestCancelledError())
+        self._task.cancel()
+
+    def _fail(self, error: Exception) -> None:
+        if self._told and (self._answered or self._waiting):
             self._box.put(error_event(error))
             self._box.finish()
         else:
             self._box.finish(error)
-        self._task.cancel()
 
     async def _fill(self) -> None:
         try:
@@ -86,11 +92,7 @@ class _EventStream:
                         self._room = self._loop.create_future()
                         await self._room
         except Exception as error:
-            if self._answered or self._waiting:
-                self._box.put(error_event(error))
-                self._box.finish()
-            else:
-                self._box.finish(error)
+            self._fail(error)
         else:
             self._box.finish()
 
@@ -101,20 +103,23 @@ class _EventStream:
 
     def _beat(self) -> None:
         quiet = self._loop.time() - self._last
-        if quiet >= HEARTBEAT:
+        if quiet >= HEARTBEAT and self._told:
             self._box.put(b": still at work\n\n")
             quiet = 0.0
         self._timer = self._loop.call_later(HEARTBEAT - quiet, self._beat)
 
 
-async def event_stream(
-    request: Request[Any, Any, Any],
-    events: AsyncIterator[bytes],
-    headers: dict[str, str],
-    media_type: str = "text/event-stream",
-) -> Stream:
-    """Answer with a stream of ready bytes. Until the first of them a failure is raised and has its true status."""
-    stream = _EventStream(events)
+async def event_stream(request: Request[Any, Any, Any], events: AsyncIterator[bytes], headers: dict[str, str]) -> Stream:
+    """Answer with server-sent events, ready to go out. Until the first of them a failure is raised and has its true status."""
+    return await _stream(request, _Streamed(events, told=True), headers, "text/event-stream")
+
+
+async def text_stream(request: Request[Any, Any, Any], chunks: AsyncIterator[bytes], headers: dict[str, str]) -> Stream:
+    """Answer with a bare text as it comes. A failure after its first chunk cuts the connection: there is no other way to tell."""
+    return await _stream(request, _Streamed(chunks, told=False), headers, "text/plain")
+
+
+async def _stream(request: Request[Any, Any, Any], stream: _Streamed, headers: dict[str, str], media_type: str) -> Stream:
     visit_of(request.scope).cancel = stream.cancel
     with CancelledWhenGone(request):
         try:

@@ -6,13 +6,13 @@ refused by name. Beyond them the extensions that local models are asked for.
 
 import base64
 import binascii
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from modelhost.errors import BadInputError, UnsupportedError
+from modelhost.http.sampling import Count, Sampling, StreamOptions
 from modelhost.structs import Struct
 from modelhost.types import (
     AudioPart,
@@ -27,13 +27,6 @@ from modelhost.types import (
     ToolCall,
     ToolChoice,
 )
-
-_TOKEN_ID = re.compile(r"[0-9]{1,9}")
-
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Text = Annotated[str, Meta(max_length=4096)]
-Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class TextContent(Struct, tag_field="type", tag="text"):
@@ -176,32 +169,17 @@ class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
     json_schema: JsonSchema
 
 
-class StreamOptions(Struct):
-    """What a stream holds beside its text."""
-
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
-
-class ChatBody(Struct):
+class ChatBody(Sampling, kw_only=True):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=10_000)]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Fraction | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    stop: str | Annotated[list[Text], Meta(max_length=16)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     tools: Annotated[list[ToolDefinition], Meta(max_length=128)] | None = None
     tool_choice: Literal["auto", "none", "required"] | NamedTool | AllowedTools | None = None
     parallel_tool_calls: bool | None = None
@@ -226,10 +204,6 @@ class ChatBody(Struct):
     prompt_cache_retention: Any = None
     prediction: Any = None
     # Ours.
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    min_p: Fraction | None = None
-    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    ignore_eos: bool | None = None
     include_thinking: bool | None = None
     enable_safety: bool | None = None
     language: str | None = None
@@ -237,23 +211,12 @@ class ChatBody(Struct):
     def to_request(self) -> GenerateRequest:
         """Give what a backend is asked. Raises `RequestError` for what cannot be honoured."""
         self._refuse_what_nobody_can()
-        messages = tuple(_message(message, at) for at, message in enumerate(self.messages))
+        messages = messages_of(self.messages)
         if isinstance(self.audio, str):
             messages = _with_audio(messages, _decoded(self.audio, "audio"))
         return GenerateRequest(
             messages=messages,
-            max_tokens=self.max_completion_tokens or self.max_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            repeat_penalty=self.repeat_penalty,
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            logit_bias=_biases(self.logit_bias),
-            seed=self.seed,
-            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
-            ignore_eos=bool(self.ignore_eos),
+            **{**self.sampling(), "max_tokens": self.max_completion_tokens or self.max_tokens},
             n=self.n or 1,
             logprobs=bool(self.logprobs),
             top_logprobs=self.top_logprobs or 0,
@@ -303,6 +266,11 @@ class ChatBody(Struct):
         if not names.issuperset(choice.names):
             raise BadInputError("tool_choice names a function that is not among the tools", param="tool_choice")
         return choice
+
+
+def messages_of(messages: list[ChatMessage]) -> tuple[Message, ...]:
+    """Give a chat's turns as a backend reads them. Raises `RequestError` naming what is wrong."""
+    return tuple(_message(message, at) for at, message in enumerate(messages))
 
 
 def _message(message: ChatMessage, at: int) -> Message:
@@ -364,14 +332,6 @@ def _with_audio(messages: tuple[Message, ...], audio: bytes) -> tuple[Message, .
             content = (*messages[at].content, AudioPart(audio=Blob(audio)))
             return (*messages[:at], msgspec.structs.replace(messages[at], content=content), *messages[at + 1 :])
     raise BadInputError("audio needs a message of the user", param="audio")
-
-
-def _biases(biases: dict[str, float] | None) -> dict[int, float] | None:
-    if biases is None:
-        return None
-    if not all(_TOKEN_ID.fullmatch(token) for token in biases):
-        raise BadInputError("the keys of logit_bias are token ids", param="logit_bias")
-    return {int(token): bias for token, bias in biases.items() if bias}
 
 
 def _tool(tool: ToolDefinition) -> Tool:

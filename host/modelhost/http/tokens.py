@@ -1,0 +1,165 @@
+"""`POST /tokenize` and `/detokenize`: what a text costs, in the shapes of llama.cpp's server and of vLLM's."""
+
+from contextlib import aclosing
+from typing import Annotated, Any, cast
+
+from litestar import Request, post
+from msgspec import UNSET, Meta, UnsetType
+
+from modelhost.errors import BadInputError
+from modelhost.http.about import Example, about
+from modelhost.http.answering import JsonAnswer
+from modelhost.http.chat.body import ChatMessage, messages_of
+from modelhost.http.leaving import CancelledWhenGone
+from modelhost.http.reading import JsonBody, context_of, host_of
+from modelhost.structs import Struct
+from modelhost.types import TokenizeRequest, Tokens
+
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class TokenizeBody(Struct):
+    """`POST /tokenize`: one of `content` (llama.cpp's word), `prompt` (vLLM's) and `messages`."""
+
+    model: str | None = None
+    content: str | None = None
+    """The text; begins with the model's BOS token only with `add_special`."""
+    prompt: str | None = None
+    """The text; begins with the model's BOS token unless `add_special_tokens` is false."""
+    messages: Annotated[list[ChatMessage], Meta(max_length=10_000)] | None = None
+    """A chat, with the model's template around it and ready for the answer."""
+    add_special: bool | None = None
+    add_special_tokens: bool | None = None
+    parse_special: bool | None = None
+    """Take the names of control tokens for the tokens."""
+    with_pieces: bool | None = None
+    """Give each token with its text."""
+    return_token_strs: bool | None = None
+    """Give the tokens' texts in a list of their own."""
+
+    def to_request(self) -> TokenizeRequest:
+        """Give what a backend is asked. Raises `BadInputError`."""
+        given = [name for name in ("content", "prompt", "messages") if getattr(self, name) is not None]
+        if len(given) != 1 or self.messages == []:
+            raise BadInputError("give one of content, prompt and messages", param=given[0] if given else "content")
+        asked = self.add_special if self.add_special is not None else self.add_special_tokens
+        return TokenizeRequest(
+            text=self.content if self.content is not None else self.prompt,
+            messages=messages_of(self.messages or []),
+            add_special=self.prompt is not None if asked is None else asked,
+            parse_special=bool(self.parse_special),
+        )
+
+
+class TokenPiece(Struct):
+    """A token and its text: a list of bytes where those are no whole characters."""
+
+    id: int
+    piece: str | list[int]
+
+
+class TokenizeAnswer(Struct):
+    """The tokens of a text."""
+
+    model: str
+    count: int
+    max_model_len: int | None
+    """Tokens the model can hold, prompt and answer together."""
+    tokens: list[int | TokenPiece]
+    token_strs: list[str] | UnsetType = UNSET
+
+
+class DetokenizeBody(Struct):
+    """`POST /detokenize`."""
+
+    tokens: Annotated[list[TokenId], Meta(max_length=1_048_576)]
+    model: str | None = None
+
+
+class DetokenizeAnswer(Struct):
+    """The text of tokens, under both names; bytes that are no character are U+FFFD."""
+
+    model: str
+    content: str
+    prompt: str
+
+
+async def _ask(request: Request[Any, Any, Any], model: str | None, wanted: TokenizeRequest) -> tuple[Tokens, str]:
+    context = context_of(request)
+    events = host_of(request).router.call("tokenize", model, wanted, context)
+    answer = Tokens(tokens=())
+    with CancelledWhenGone(request):
+        async with aclosing(cast(Any, events)):
+            async for event in events:
+                answer = event if isinstance(event, Tokens) else answer
+    return answer, context.info.model
+
+
+def _piece(token: int, data: bytes) -> TokenPiece:
+    try:
+        return TokenPiece(id=token, piece=data.decode())
+    except UnicodeDecodeError:
+        return TokenPiece(id=token, piece=list(data))
+
+
+_tokenize_body = JsonBody(TokenizeBody)
+_detokenize_body = JsonBody(DetokenizeBody)
+
+
+@post(
+    "/tokenize",
+    status_code=200,
+    summary="Cut a text or a chat into tokens",
+    opt=about(
+        "inference",
+        tag="Text",
+        body=TokenizeBody,
+        answer=TokenizeAnswer,
+        asks={
+            "text": Example(summary="A text", value={"model": "chat", "content": "Hello world"}),
+            "chat": Example(
+                summary="A chat, to know what it costs",
+                value={"model": "chat", "messages": [{"role": "user", "content": "Hello"}]},
+            ),
+        },
+        answers={
+            "answer": Example(value={"model": "smollm2-135m", "count": 2, "max_model_len": 8192, "tokens": [19556, 905]}),
+        },
+    ),
+)
+async def tokenize(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
+    """What the model would read; never waits behind an answer that is being written."""
+    asked, headers = _tokenize_body.read(request, body)
+    found, model = await _ask(request, asked.model, asked.to_request())
+    if asked.with_pieces and len(found.pieces) != len(found.tokens):
+        raise BadInputError("this model does not tell its tokens' texts", param="with_pieces")
+    card = host_of(request).router.find(model).card
+    pieces = [_piece(token, data) for token, data in zip(found.tokens, found.pieces, strict=False)]
+    answer = TokenizeAnswer(
+        model=model,
+        count=len(found.tokens),
+        max_model_len=card.context_length if card else None,
+        tokens=[*pieces] if asked.with_pieces else [*found.tokens],
+        token_strs=[data.decode(errors="replace") for data in found.pieces] if asked.return_token_strs else UNSET,
+    )
+    return JsonAnswer(answer, headers=headers)
+
+
+@post(
+    "/detokenize",
+    status_code=200,
+    summary="Turn tokens back into text",
+    opt=about(
+        "inference",
+        tag="Text",
+        body=DetokenizeBody,
+        answer=DetokenizeAnswer,
+        asks={"tokens": Example(summary="Token ids", value={"model": "chat", "tokens": [19556, 905]})},
+        answers={"answer": Example(value={"model": "smollm2-135m", "content": "Hello world", "prompt": "Hello world"})},
+    ),
+)
+async def detokenize(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
+    """What a list of token ids says."""
+    asked, headers = _detokenize_body.read(request, body)
+    found, model = await _ask(request, asked.model, TokenizeRequest(tokens=tuple(asked.tokens)))
+    return JsonAnswer(DetokenizeAnswer(model=model, content=found.text, prompt=found.text), headers=headers)
