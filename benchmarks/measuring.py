@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,18 +64,27 @@ class Host:
         self.url = f"http://127.0.0.1:{port}"
 
 
+def _drain(pipe: int) -> None:
+    """Read a log as cheaply as can be: line by line would take from what is measured."""
+    while os.read(pipe, 1 << 20):
+        time.sleep(0.05)  # lets it gather
+
+
 @contextmanager
-def serving(config: str, *, program: str = "-m modelhost serve --port 0") -> Iterator[Host]:
-    """Run a host with a configuration."""
+def serving(config: str, *, program: str = "-m modelhost serve --port 0", env: dict[str, str] | None = None) -> Iterator[Host]:
+    """Run a host with a configuration; its log goes to a pipe that is read."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "modelhost.toml").write_text(config)
         command = [sys.executable, *program.split()]
-        process = subprocess.Popen(command, cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, cwd=folder, env={**environment(folder), **(env or {})}, stderr=subprocess.PIPE, text=True
+        )
         try:
             assert process.stderr is not None
             line = next(line for line in process.stderr if " on http://" in line)
+            threading.Thread(target=_drain, args=(process.stderr.fileno(),), daemon=True).start()
             yield Host(process, int(line.rpartition(":")[2]))
         finally:
             process.terminate()
-            process.communicate()
+            process.wait()

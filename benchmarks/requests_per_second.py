@@ -68,10 +68,11 @@ def serve_bare() -> None:
     uvicorn.Server(config).run(sockets=[sock])
 
 
-async def load(port: int, model: str) -> float:
+async def load(port: int, model: str, key: str = "none") -> float:
     """Ask over kept connections for a while; gives requests a second."""
     raw = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}]}).encode()
-    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n"
+    head += "content-type: application/json\r\n"
     request = f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw
     done = 0
     until = time.monotonic() + SECONDS

@@ -15,11 +15,11 @@ import trustme
 from fake_plugins import fake_plugin
 from hypothesis import given
 from hypothesis import strategies as st
-from litestar import Litestar, get
+from litestar import get
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from modelhost.config import ServerConfig
 from modelhost.errors import ForbiddenError, RequestError
-from modelhost.http.access import access_to, check_scope
+from modelhost.http.access import access_to
 from modelhost.http.app import ROUTES, public_paths
 from modelhost.http.origins import Origins
 from modelhost.keys import SCOPES
@@ -148,8 +148,6 @@ def test_a_route_that_does_not_say_who_may_use_it_is_nobodys() -> None:
 
     with pytest.raises(TypeError, match="does not say who may use it"):
         access_to(forgotten, ServerConfig())
-    app = Litestar([forgotten], guards=[check_scope])
-    assert app.guards == [check_scope]
 
 
 def test_the_application_has_no_route_beside_those_with_rules(host: Served) -> None:

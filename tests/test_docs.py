@@ -9,7 +9,10 @@ import pytest
 from modelhost.config import Config, KeyConfig, ModelConfig, ServerConfig, load_config
 from modelhost.config.checking import option_problems
 from modelhost.host import wanted_plugins
+from modelhost.http.about import about_of
+from modelhost.http.app import ROUTES
 from modelhost.plugins import describe_all
+from serving import Serve
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "modelhost.example.toml"
@@ -44,3 +47,18 @@ def test_the_readmes_configuration_loads(tmp_path: Path) -> None:
 def test_every_link_between_documents_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_reference_names_every_endpoint_with_its_rule() -> None:
+    text = (ROOT / "docs/reference/endpoints.md").read_text()
+    for route in ROUTES:
+        for path in route.paths if route.include_in_schema else ():
+            for method in route.http_methods:
+                plain = re.sub(r":\w+}", "}", path)
+                assert f"| `{method} {plain}` | {route.summary} | {about_of(route).access} |" in text
+
+
+def test_the_reference_names_every_metric_and_no_other(serve: Serve) -> None:
+    text = serve('[models.echo]\nplugin = "echo"\n').client.get("/metrics").text
+    there = {name for name in re.findall(r"^# HELP (modelhost_\S+)", text, re.MULTILINE) if not name.endswith("_created")}
+    assert there == set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/reference/metrics.md").read_text(), re.MULTILINE))

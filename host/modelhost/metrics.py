@@ -9,9 +9,6 @@ from modelhost.types import Ability, Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-MOST_DEPENDENCIES = 50
-"""Names that backends may give to what they call; beyond it they are counted together as `other`."""
-
 _REQUEST = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _FIRST = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _GAP = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
@@ -68,11 +65,6 @@ class Metrics:
         self.load_failures = Counter("load_failures", "Loads that failed.", ("model",), **shared)
         self.tokens = Counter("tokens", "Tokens in and out; cached and reasoning are parts of those.", (*call, "kind"), **shared)
         self.audio_seconds = Counter("audio_seconds", "Seconds of audio heard or made.", call, **shared)
-        self._outbound = Counter("outbound_calls", "Calls to other services.", ("dependency", "outcome"), **shared)
-        self._outbound_seconds = Histogram(
-            "outbound_seconds", "How long other services took.", ("dependency",), buckets=_REQUEST, **shared
-        )
-        self._dependencies: set[str] = set()
         # Looking a labelled counter up costs as much as counting, so those of requests are kept.
         self._known: dict[tuple[str, str, str, int], tuple[Any, Any]] = {}
         ProcessCollector(registry=self.registry)
@@ -97,15 +89,6 @@ class Metrics:
         count, observe = known
         count()
         observe(seconds)
-
-    def outbound(self, dependency: str, outcome: str, seconds: float) -> None:
-        """Count a call to another service; a name that is one too many counts as `other`."""
-        if dependency not in self._dependencies:
-            if len(self._dependencies) >= MOST_DEPENDENCIES:
-                dependency = "other"
-            self._dependencies.add(dependency)
-        self._outbound.labels(dependency, outcome).inc()
-        self._outbound_seconds.labels(dependency).observe(seconds)
 
     def text(self) -> bytes:
         """Give everything as Prometheus reads it; asks the kernel for memory, so not for the event loop."""

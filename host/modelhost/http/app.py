@@ -13,7 +13,7 @@ from modelhost.config import ServerConfig
 from modelhost.extensions import ASGIApp
 from modelhost.host import ModelHost
 from modelhost.http.about import about
-from modelhost.http.access import access_to, check_scope
+from modelhost.http.access import access_to, with_scopes
 from modelhost.http.chat import chat_completions
 from modelhost.http.completions import completions
 from modelhost.http.docs import docs, docs_asset
@@ -77,7 +77,7 @@ def make_app(host: ModelHost, visits: Visits) -> Litestar:
         [*ROUTES, *_mounted(host)],
         state=State({"host": host, "visits": visits}, deep_copy=False),
         lifespan=[lifespan],
-        guards=[check_scope],
+        middleware=[with_scopes(server)],
         request_max_body_size=int(server.max_body_mb * 2**20),
         exception_handlers={HTTPException: answer_error, Exception: answer_error},
         openapi_config=None,

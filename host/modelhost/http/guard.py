@@ -323,7 +323,11 @@ class GuardedConnection(HttpToolsProtocol):
         if self._phase == "head":
             if len(self.headers) >= MAX_HEADERS:
                 self._give_up("large_headers")
-            super().on_header(name, value)
+            # What uvicorn does, written out: one call more for every header was two fifths of what the guard costs.
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Start the request, or queue it behind those before it."""

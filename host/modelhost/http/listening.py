@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,19 @@ def tls_files(config: ServerConfig, folder: Path) -> dict[str, Any]:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"server.tls_cert and server.tls_key cannot be used: {error.strerror or error}") from None
     return {"ssl_certfile": str(cert), "ssl_keyfile": str(key)}
+
+
+def among(networks: tuple[str, ...]) -> Callable[[str], bool]:
+    """Give what tells whether an address is in one of these networks. Raises `ConfigError` for what is none."""
+    try:
+        known = [ipaddress.ip_network(network) for network in networks]
+    except ValueError as error:
+        raise ConfigError(f"server.trusted_proxies: {error}") from None
+
+    def is_among(address: str) -> bool:
+        try:
+            return any(ipaddress.ip_address(address) in network for network in known)
+        except ValueError:
+            return False
+
+    return is_among

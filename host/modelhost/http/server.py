@@ -16,7 +16,8 @@ from modelhost.host import ModelHost
 from modelhost.http.app import make_app, public_paths
 from modelhost.http.gate import Gate
 from modelhost.http.guard import Connections, GuardedConnection, allow_open_files
-from modelhost.http.listening import tls_files
+from modelhost.http.listening import among, tls_files
+from modelhost.http.metrics import ConnectionCounts
 from modelhost.http.observing import Observer
 from modelhost.http.visit import Visits
 from modelhost.logs import host_log
@@ -33,7 +34,7 @@ class HostServer(uvicorn.Server):
         self._on_ready = on_ready
         self._visits = Visits()
         server = host.config.server
-        self.connections = Connections(server)
+        self.connections = Connections(server, exempt=among(server.trusted_proxies))
         gate = Gate(
             make_app(host, self._visits),
             server,
@@ -43,10 +44,10 @@ class HostServer(uvicorn.Server):
             visits=self._visits,
             observer=Observer(host.metrics, host_log(part="http")),
         )
-        proxies = list(server.trusted_proxies)
+        host.metrics.register(ConnectionCounts(self.connections))
         super().__init__(
             uvicorn.Config(
-                ProxyHeadersMiddleware(gate, trusted_hosts=proxies) if proxies else gate,
+                ProxyHeadersMiddleware(gate, trusted_hosts=list(server.trusted_proxies)) if server.trusted_proxies else gate,
                 loop="uvloop",
                 http=functools.partial(GuardedConnection, self.connections),  # type: ignore[arg-type]  # it is only ever called
                 lifespan="on",
