@@ -14,6 +14,7 @@ from modelhost.context import Context
 from modelhost.errors import BadInputError, UnsupportedError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
+from modelhost.http.chat.examples import USAGE
 from modelhost.http.chat.shapes import FinishReason, UsageAnswer
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
@@ -244,13 +245,7 @@ _TAIL = ',"object":"text_completion","system_fingerprint":null}'
                     "choices": [{"text": " Paris.", "index": 0, "logprobs": None, "finish_reason": "stop"}],
                     "object": "text_completion",
                     "system_fingerprint": None,
-                    "usage": {
-                        "prompt_tokens": 5,
-                        "completion_tokens": 2,
-                        "total_tokens": 7,
-                        "prompt_tokens_details": {"cached_tokens": 0},
-                        "completion_tokens_details": {"reasoning_tokens": 0},
-                    },
+                    "usage": USAGE,
                 },
             )
         },

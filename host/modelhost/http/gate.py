@@ -13,7 +13,7 @@ from typing import Any
 from modelhost.config import ServerConfig
 from modelhost.errors import BadInputError, ModelhostError, NotReadyError, RequestError
 from modelhost.http.access import SUBPROTOCOL, caller_of, key_in
-from modelhost.http.errors import RequestCancelledError, answer_of
+from modelhost.http.errors import RequestCancelledError, answer_of, as_modelhost_error
 from modelhost.http.observing import Observer, server_timing
 from modelhost.http.origins import Origins, cors_headers, preflight_headers
 from modelhost.http.visit import Visit, Visits
@@ -101,8 +101,10 @@ class Gate:
                 error = RequestCancelledError() if visit.cancelled else _stopping()
                 await self._answer(error, scope, receive, send_with_headers)
         except Exception as error:
-            # The answer had begun, so there is no telling any more: the connection ends in the middle of it.
             self._observer.cut(visit, error)
+            if plain and not visit.status:
+                await self._answer(as_modelhost_error(error), scope, receive, send_with_headers)
+            # Else the answer had begun and there is no telling any more: the connection ends in the middle of it.
         finally:
             self._visits.leave(visit)
             self._observer.left(visit)

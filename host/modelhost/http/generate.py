@@ -9,6 +9,7 @@ from litestar.response import Stream
 
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
+from modelhost.http.chat.examples import USAGE
 from modelhost.http.chat.shapes import UsageAnswer
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
@@ -64,13 +65,7 @@ _ASKS = {"question": Example(summary="A question", value={"prompt": "Say hello."
                     "generated_text": "Hello!",
                     "model": "smollm2-135m",
                     "finish_reason": "stop",
-                    "usage": {
-                        "prompt_tokens": 22,
-                        "completion_tokens": 3,
-                        "total_tokens": 25,
-                        "prompt_tokens_details": {"cached_tokens": 0},
-                        "completion_tokens_details": {"reasoning_tokens": 0},
-                    },
+                    "usage": USAGE,
                 }
             )
         },

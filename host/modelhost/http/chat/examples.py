@@ -2,6 +2,14 @@
 
 from modelhost.http.about import Example
 
+USAGE = {
+    "prompt_tokens": 22,
+    "completion_tokens": 3,
+    "total_tokens": 25,
+    "prompt_tokens_details": {"cached_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 0},
+}
+
 ASKS = {
     "question": Example(
         summary="A question",
@@ -38,13 +46,7 @@ ANSWERS = {
                     "finish_reason": "stop",
                 }
             ],
-            "usage": {
-                "prompt_tokens": 22,
-                "completion_tokens": 3,
-                "total_tokens": 25,
-                "prompt_tokens_details": {"cached_tokens": 0},
-                "completion_tokens_details": {"reasoning_tokens": 0},
-            },
+            "usage": USAGE,
             "system_fingerprint": None,
         },
     )
