@@ -188,6 +188,15 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
         VoiceSample as VoiceSample,
     )
     from modelhost.types import (
+        Voices as Voices,
+    )
+    from modelhost.types import (
+        VoicesEvent as VoicesEvent,
+    )
+    from modelhost.types import (
+        VoicesRequest as VoicesRequest,
+    )
+    from modelhost.types import (
         Word as Word,
     )
 _HOMES = {

@@ -22,6 +22,8 @@ from modelhost.types import (
     TokenizeRequest,
     TranscribeEvent,
     TranscribeRequest,
+    VoicesEvent,
+    VoicesRequest,
 )
 from modelhost.work import Work
 
@@ -68,6 +70,8 @@ class Host:
     def call(self, ability: Literal["summarize"], model: str, request: SummarizeRequest) -> Mailbox[SummarizeEvent]: ...
     @overload
     def call(self, ability: Literal["tokenize"], model: str, request: TokenizeRequest) -> Mailbox[TokenizeEvent]: ...
+    @overload
+    def call(self, ability: Literal["voices"], model: str, request: VoicesRequest) -> Mailbox[VoicesEvent]: ...
     def call(self, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
         """Ask another model; read the events with `for` or `async for`, and `close()` to stop early.
 

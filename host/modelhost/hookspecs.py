@@ -1,4 +1,4 @@
-"""The hooks a backend may implement: one for each thing a model can do, and `tokenize` beside them.
+"""The hooks a backend may implement: one for each thing a model can do, and `tokenize` and `voices` beside them.
 
 An implementation names only the arguments it wants. It returns an iterator or an async iterator of events; iterators run in
 a thread of their own, async iterators on an event loop. Events come as soon as they are known, and `Done` comes last.
@@ -23,6 +23,8 @@ from modelhost.types import (
     TokenizeRequest,
     TranscribeEvent,
     TranscribeRequest,
+    VoicesEvent,
+    VoicesRequest,
 )
 
 E = TypeVar("E")
@@ -62,4 +64,12 @@ def tokenize(request: TokenizeRequest, context: Context) -> Events[TokenizeEvent
     """Yield the tokens of a text or a chat, or the text of tokens.
 
     Called beside other hooks, however few calls the card allows at once: it must not wait for them, nor disturb them.
+    """
+
+
+@hookspec(firstresult=True)
+def voices(request: VoicesRequest, context: Context) -> Events[VoicesEvent]:  # type: ignore[empty-body]
+    """Yield the names of the voices, after adding or deleting one if that is asked.
+
+    Called beside other hooks, as `tokenize` is. A model whose voices never change needs only name them on its card.
     """

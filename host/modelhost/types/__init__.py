@@ -28,11 +28,12 @@ from modelhost.types.summarize import SummarizeEvent, SummarizeRequest
 from modelhost.types.synthesize import AudioChunk, AudioFormat, SynthesizeEvent, SynthesizeRequest, VoiceSample
 from modelhost.types.tokenize import TokenizeEvent, TokenizeRequest, Tokens
 from modelhost.types.transcribe import Partial, Segment, TranscribeEvent, TranscribeRequest, Word
+from modelhost.types.voices import Voices, VoicesEvent, VoicesRequest
 
-Ability = Literal["transcribe", "generate", "synthesize", "embed", "summarize", "tokenize"]
+Ability = Literal["transcribe", "generate", "synthesize", "embed", "summarize", "tokenize", "voices"]
 ABILITIES: tuple[Ability, ...] = get_args(Ability)
 
-UNCOUNTED: frozenset[Ability] = frozenset({"tokenize"})
+UNCOUNTED: frozenset[Ability] = frozenset({"tokenize", "voices"})
 """Abilities that take none of a model's places (`ModelCard.concurrency`).
 
 They look something up and compute nothing with the model, so they need not wait for an answer that takes minutes to end.
@@ -45,6 +46,7 @@ REQUESTS: dict[Ability, type[Wire]] = {
     "embed": EmbedRequest,
     "summarize": SummarizeRequest,
     "tokenize": TokenizeRequest,
+    "voices": VoicesRequest,
 }
 """The type of request each ability takes."""
 
@@ -55,6 +57,7 @@ EVENTS: dict[Ability, Any] = {
     "embed": EmbedEvent,
     "summarize": SummarizeEvent,
     "tokenize": TokenizeEvent,
+    "voices": VoicesEvent,
 }
 """The union of events each ability yields."""
 
@@ -104,5 +107,8 @@ __all__ = [
     "Usage",
     "Vectors",
     "VoiceSample",
+    "Voices",
+    "VoicesEvent",
+    "VoicesRequest",
     "Word",
 ]

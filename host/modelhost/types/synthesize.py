@@ -28,9 +28,9 @@ class SynthesizeRequest(Wire):
     """How to say it, in words, for models that understand that."""
     speed: Annotated[float, Meta(ge=0.25, le=4)] = 1.0
     format: AudioFormat = "pcm"
-    """What the chunks carry together; `pcm` is 16-bit little-endian mono."""
+    """What the caller gets; a backend yields `pcm` whatever stands here, and its worker encodes that."""
     sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] | None = None
-    """Hz; None means the voice's own."""
+    """Hz of what the caller gets, None for the voice's own; a backend yields its own, and its worker resamples that."""
     normalize: bool | None = None
     seed: int | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -41,7 +41,10 @@ class SynthesizeRequest(Wire):
 
 
 class AudioChunk(Event):
-    """The next bytes of the sound. `sample_rate` (Hz) is that of the whole stream and never changes within it."""
+    """The next bytes of the sound: from a backend 16-bit little-endian mono PCM, to the caller the format asked for.
+
+    `sample_rate` (Hz) is that of the whole stream and never changes within it.
+    """
 
     data: bytes
     sample_rate: int
