@@ -337,7 +337,7 @@ class TestWithAHost:
     def test_a_model_is_listed_loaded_shown_and_stopped(self, typed: Run) -> None:
         ended = typed("models")
         assert ended.returncode == 0
-        assert re.search(r"^echo +e +echo +.*tokenize +cold *$", ended.stdout, re.M)
+        assert re.search(r"^echo +e +echo +.*voices +cold *$", ended.stdout, re.M)
         assert "org/other" in ended.stdout
         assert typed("load", "e").stdout == "echo is ready\n"
         assert re.search(r"^echo +ready +cpu +\d+ MB +0 +0", typed("ps").stdout, re.M)

@@ -25,6 +25,8 @@ from uvicorn.server import ServerState
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+pytestmark = pytest.mark.hostile
+
 MODELS = """
 [models.echo]
 plugin = "echo"

@@ -185,10 +185,10 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
         Vectors as Vectors,
     )
     from modelhost.types import (
-        VoiceSample as VoiceSample,
+        Voices as Voices,
     )
     from modelhost.types import (
-        Voices as Voices,
+        VoiceSample as VoiceSample,
     )
     from modelhost.types import (
         VoicesEvent as VoicesEvent,

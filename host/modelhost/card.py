@@ -62,7 +62,7 @@ class ModelCard(Wire):
     sample_rate: int | None = None
     """Hz, of the audio that is made."""
     concurrency: Annotated[int, Meta(ge=1)] = 1
-    """How many calls the backend takes at once; further ones wait in the host. Those of `tokenize` and `voices` are not counted."""
+    """How many calls the backend takes at once, `tokenize` and `voices` left out; further ones wait in the host."""
     size_bytes: int | None = None
     """Of the weights, on disk."""
     device: str = "cpu"

@@ -21,19 +21,13 @@ from modelhost.http.errors import answer_error
 from modelhost.http.generate import generate, generate_stream
 from modelhost.http.health import health, livez, readyz
 from modelhost.http.metrics import metrics
-from modelhost.http.models import (
-    list_models,
-    list_plugins,
-    list_workers,
-    load_model,
-    show_model,
-    show_worker,
-    unload_model,
-)
+from modelhost.http.models import list_models, load_model, show_model, unload_model
 from modelhost.http.openapi import openapi
+from modelhost.http.plugins import list_plugins
 from modelhost.http.requests import cancel_request, list_requests
 from modelhost.http.tokens import detokenize, tokenize
 from modelhost.http.visit import Visits
+from modelhost.http.workers import list_workers, show_worker
 
 ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     chat_completions,

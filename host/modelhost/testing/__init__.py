@@ -12,6 +12,7 @@ Needs pytest. A backend is loaded once a class; set `request` for one that needs
 """
 
 from modelhost.testing.abilities import (
+    AddsVoices,
     EmbedsTexts,
     GeneratesText,
     SummarizesTexts,
@@ -22,6 +23,7 @@ from modelhost.testing.abilities import (
 from modelhost.testing.backends import BackendTests, Loaded
 
 __all__ = [
+    "AddsVoices",
     "BackendTests",
     "EmbedsTexts",
     "GeneratesText",

@@ -31,6 +31,9 @@ from modelhost.types import (
     ToolDelta,
     TranscribeRequest,
     Vectors,
+    Voices,
+    VoiceSample,
+    VoicesRequest,
 )
 
 
@@ -113,6 +116,33 @@ class SynthesizesSpeech(BackendTests):
         assert chunks
         assert len({chunk.sample_rate for chunk in chunks}) == 1
         assert all(len(chunk.data) % 2 == 0 and chunk.data for chunk in chunks)
+
+
+class AddsVoices(BackendTests):
+    """Tests of `voices`, with a voice made of `sample`."""
+
+    ability: ClassVar[Ability] = "voices"
+    request: ClassVar[Any] = VoicesRequest()
+    sample: ClassVar[VoiceSample] = VoiceSample(audio=Blob(tone()), text="This is a test.")
+
+    def names(self, loaded: Loaded, **asked: Any) -> tuple[str, ...]:
+        """Ask, and give the names in the one event before `Done`."""
+        voices, done = loaded.events("voices", VoicesRequest(**asked))
+        assert isinstance(voices, Voices)
+        assert isinstance(done, Done)
+        return voices.names
+
+    def test_a_voice_is_added_listed_and_deleted(self, loaded: Loaded) -> None:
+        """Each answer has all the names there are by then."""
+        before = self.names(loaded)
+        assert set(self.names(loaded, add="kit-voice", samples=(self.sample,))) == {*before, "kit-voice"}
+        assert "kit-voice" in self.names(loaded)
+        assert set(self.names(loaded, delete="kit-voice")) == set(before)
+
+    def test_a_voice_that_is_not_there_cannot_be_deleted(self, loaded: Loaded) -> None:
+        """The caller named it, so it is the caller's error."""
+        with pytest.raises(BadInputError):
+            self.names(loaded, delete="no-such-voice")
 
 
 class EmbedsTexts(BackendTests):

@@ -34,6 +34,9 @@ from modelhost import (
     TranscribeRequest,
     Usage,
     Vectors,
+    Voices,
+    VoicesEvent,
+    VoicesRequest,
     hookimpl,
 )
 from msgspec import Meta
@@ -74,6 +77,7 @@ class EchoBackend(Backend[EchoOptions]):
         """Take as long as the options say."""
         self.script = Script(self.options)
         self.script.load()
+        self._voices = {"beep": 440}
         return ModelCard(
             inputs=("text", "audio", "image"),
             features=(
@@ -85,6 +89,7 @@ class EchoBackend(Backend[EchoOptions]):
                 "live",
                 "translate",
                 "speed",
+                "cloning",
                 "token_input",
             ),
             context_length=self.options.context_length,
@@ -135,12 +140,26 @@ class EchoBackend(Backend[EchoOptions]):
 
     @hookimpl
     async def synthesize(self, request: SynthesizeRequest, context: Context) -> AsyncIterator[SynthesizeEvent]:
-        """Beep for a tenth of a second a word."""
-        samples = array("h", (int(8000 * sin(tau * 440 * n / SAMPLE_RATE)) for n in range(SAMPLE_RATE // 10)))
+        """Beep for a tenth of a second a word, at the voice's pitch."""
+        hertz = self._voices.get(request.voice or "beep")
+        if hertz is None:
+            raise BadInputError(f"the echo's voices are {', '.join(self._voices)}", param="voice", code="unknown_voice")
+        samples = array("h", (int(8000 * sin(tau * hertz * n / SAMPLE_RATE)) for n in range(SAMPLE_RATE // 10)))
         words = request.text.split()
         async for _ in self.script.play(words):
             yield AudioChunk(data=samples.tobytes(), sample_rate=SAMPLE_RATE)
         yield Done(usage=Usage(audio_seconds=len(words) / 10))
+
+    @hookimpl
+    async def voices(self, request: VoicesRequest, context: Context) -> AsyncIterator[VoicesEvent]:
+        """Add or forget a voice; each has a pitch of its own, 50 Hz above the last."""
+        if request.add is not None:
+            self._voices.setdefault(request.add, max(self._voices.values()) + 50)
+        if request.delete is not None and (request.delete == "beep" or self._voices.pop(request.delete, None) is None):
+            raise BadInputError("there is no such voice that could be deleted", param="voice", code="unknown_voice")
+        async for answer in self.script.play([Voices(names=tuple(self._voices))]):
+            yield answer
+        yield Done()
 
     @hookimpl
     async def embed(self, request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:

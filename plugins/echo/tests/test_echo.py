@@ -1,4 +1,5 @@
 from modelhost.testing import (
+    AddsVoices,
     EmbedsTexts,
     GeneratesText,
     Loaded,
@@ -21,6 +22,10 @@ class TestTranscribe(TranscribesSpeech):
 
 
 class TestSynthesize(SynthesizesSpeech):
+    backend = EchoBackend
+
+
+class TestVoices(AddsVoices):
     backend = EchoBackend
 
 

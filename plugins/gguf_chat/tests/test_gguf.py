@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from modelhost import BadInputError, NotReadyError
 from modelhost_gguf_chat import gguf
 
+pytestmark = pytest.mark.hostile
+
 
 def text(words):
     return struct.pack("<Q", len(words)) + words

@@ -3,6 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelhost_gguf_chat.placeholders import DamagedError, Placeholders
 
+pytestmark = pytest.mark.hostile
+
 texts = st.text("ab </think>\n\t{%}é", max_size=20)
 
 

@@ -11,6 +11,8 @@ from modelhost import (
 )
 from modelhost_gguf_chat.template import MAX_TEMPLATE, ChatTemplate
 
+pytestmark = pytest.mark.hostile
+
 
 def say(role, text, **more):
     return Message(role=role, content=(TextPart(text=text),), **more)

@@ -1,0 +1,75 @@
+"""What runs: the models that hold memory, what each costs, and what its worker printed."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, get
+
+from modelhost.http.about import about
+from modelhost.http.answering import JsonAnswer
+from modelhost.http.models import described, named
+from modelhost.http.reading import host_of
+from modelhost.pool import Model
+from modelhost.pool.status import State
+from modelhost.structs import Struct
+
+
+class Fetched(Struct):
+    """How far weights have been fetched."""
+
+    bytes: int
+    of: int
+
+
+class WorkerAnswer(Struct):
+    """A model that runs or is about to."""
+
+    id: str
+    state: State
+    reason: str | None
+    device: str | None
+    memory_bytes: int
+    in_flight: int
+    """Requests it works on."""
+    pid: int | None
+    restarts: int
+    progress: Fetched | None
+    output: str | None = None
+    """The end of what it printed, where one worker is asked for."""
+
+
+class WorkerList(Struct, tag_field="object", tag="list"):
+    """What runs."""
+
+    data: list[WorkerAnswer]
+
+
+@get("/v1/workers", summary="List what runs", opt=about("admin", tag="Models", answer=WorkerList))
+async def list_workers(request: Request[Any, Any, Any]) -> JsonAnswer:
+    """The models that hold memory or are about to, with what they cost."""
+    running = [model for model in host_of(request).pool if model.status.state not in ("cold", "disabled")]
+    return JsonAnswer(WorkerList(data=await described(describe_worker, *running)))
+
+
+@get("/v1/workers/{name:path}", summary="Show what a worker printed", opt=about("admin", tag="Models", answer=WorkerAnswer))
+async def show_worker(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
+    """One running model, with the last 64 KiB its worker printed."""
+    model = named(request, name)
+    (found,) = await described(describe_worker, model)
+    return JsonAnswer(msgspec.structs.replace(found, output=model.output()))
+
+
+def describe_worker(model: Model) -> WorkerAnswer:
+    """Say how a running model is."""
+    status = model.status
+    return WorkerAnswer(
+        id=model.name,
+        state=status.state,
+        reason=status.reason or None,
+        device=model.card.device if model.card else None,
+        memory_bytes=model.memory(),
+        in_flight=model.in_flight,
+        pid=model.pid,
+        restarts=status.restarts,
+        progress=None if model.progress is None else Fetched(bytes=model.progress[0], of=model.progress[1]),
+    )
