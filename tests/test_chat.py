@@ -432,7 +432,9 @@ def test_a_client_that_leaves_a_stream_stops_the_work(host: Served) -> None:
         lines = response.iter_lines()  # kept: a forgotten iterator closes the response
         next(lines)
         assert host.worker("slow")["in_flight"] == 1
+        request_id = response.headers["x-request-id"]
     eventually(lambda: host.worker("slow")["in_flight"] == 0)
+    eventually(lambda: any(request_id in line and "499" in line for line in host.log))
 
 
 def test_a_client_that_leaves_a_plain_request_stops_the_work(host: Served) -> None:

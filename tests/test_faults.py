@@ -238,3 +238,17 @@ def test_plugins_that_break_when_imported_are_set_aside_and_the_host_serves(serv
         assert "secret" not in answer.text + "".join(host.log)
     assert host.chat("good").status_code == 200
     assert host.client.get("/health").json()["status"] == "degraded"
+
+
+def test_what_only_the_operator_can_mend_is_not_worth_asking_again_however_often(serve: Serve) -> None:
+    host = serve('[models.m]\nplugin = "gguf_chat"\noptions = { source = "no-such.gguf" }\n')
+    answers = [host.chat("m") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [503] * 3
+    assert [answer.headers["x-should-retry"] for answer in answers] == ["false"] * 3
+    assert all("retry-after" not in answer.headers for answer in answers)
+
+
+def test_what_a_model_cannot_do_does_not_load_it(serve: Serve) -> None:
+    host = serve('[models.echo]\nplugin = "echo"\nabilities = ["embed"]\n')
+    assert host.chat("echo").status_code == 400
+    assert host.client.get("/health").json()["models"]["echo"]["state"] == "cold"

@@ -110,6 +110,8 @@ def test_a_plugin_that_is_missing_stops_only_its_models(host: Served) -> None:
 def test_a_route_falls_back_to_the_first_model_that_is_there(host: Served) -> None:
     answer = host.client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}]})
     assert (answer.status_code, answer.json()["model"]) == (200, "echo")
+    for broken in ("stranger", "broken"):
+        assert f'modelhost_fallbacks_total{{ability="generate",model="{broken}"}}' in host.client.get("/metrics").text
 
 
 def test_a_route_does_not_fall_back_when_the_input_is_bad(serve: Serve) -> None:

@@ -60,7 +60,7 @@ class ModelHost:
             self._model(name, model) for name, model in self.config.models.items() if not self._left_out(name, model)
         )
         self.metrics.register(ModelGauges(self.pool))
-        self.router = Router(self.pool, self.config, self.extensions, log)
+        self.router = Router(self.pool, self.config, self.extensions, self.metrics, log)
         self._preloading: asyncio.Task[None] | None = None
         self._watching_keys: asyncio.Task[None] | None = None
 

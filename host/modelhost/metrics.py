@@ -65,6 +65,9 @@ class Metrics:
         self.load_failures = Counter("load_failures", "Loads that failed.", ("model",), **shared)
         self.tokens = Counter("tokens", "Tokens in and out; cached and reasoning are parts of those.", (*call, "kind"), **shared)
         self.audio_seconds = Counter("audio_seconds", "Seconds of audio heard or made.", call, **shared)
+        self.fallbacks = Counter(
+            "fallbacks", "Requests that went on to a route's next model, by the one that failed.", call, **shared
+        )
         # Looking a labelled counter up costs as much as counting, so those of requests are kept.
         self._known: dict[tuple[str, str, str, int], tuple[Any, Any]] = {}
         ProcessCollector(registry=self.registry)

@@ -10,12 +10,14 @@ from modelhost.context import CallInfo, Context
 from modelhost.errors import (
     BadInputError,
     CallCycleError,
+    PluginError,
     ServiceError,
     UnknownModelError,
     UnsupportedError,
 )
 from modelhost.extensions import Extensions
 from modelhost.log import Log
+from modelhost.metrics import Metrics
 from modelhost.pool import Model, Pool
 from modelhost.types import Ability
 
@@ -23,12 +25,13 @@ from modelhost.types import Ability
 class Router:
     """Finds the model for a request and runs it there."""
 
-    def __init__(self, pool: Pool, config: Config, extensions: Extensions, log: Log) -> None:
+    def __init__(self, pool: Pool, config: Config, extensions: Extensions, metrics: Metrics, log: Log) -> None:
         self._pool = pool
         self._routes = config.routes
         self._timeout = config.server.request_timeout
         self._extensions = extensions
         self._extended = bool(extensions.names)
+        self._metrics = metrics
         self._log = log
         self._names: dict[str, Model] = {}
         for model in pool:
@@ -87,9 +90,10 @@ class Router:
                 async for event in events:
                     started = True
                     yield event
-            except ServiceError as error:
+            except (ServiceError, PluginError) as error:
                 if started or model is candidates[-1]:
                     raise
+                self._metrics.fallbacks.labels(model.name, ability).inc()
                 self._log.warning("falling back", ability=ability, model=model.name, reason=error.code)
             else:
                 return

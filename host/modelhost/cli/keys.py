@@ -19,7 +19,7 @@ def keys_command() -> None:
 def new(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key: the lines for modelhost.toml go to standard output, the key itself, this once, to standard error.
 
-    modelhost keys new alice >> modelhost.toml
+    For example: `modelhost keys new alice >> modelhost.toml`.
     """
     key = f"mh-{secrets.token_urlsafe(32)}"
     listed = ", ".join(f'"{scope}"' for scope in scopes or ("inference",))

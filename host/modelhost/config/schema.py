@@ -23,7 +23,7 @@ class KeyConfig(Struct, forbid_unknown_fields=True):
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The key's digest, from `modelhost keys new`: the file then holds no secret."""
     scopes: tuple[Literal["inference", "metrics", "admin"], ...] = ("inference",)
-    """What it is good for: using models, reading metrics, loading and unloading models."""
+    """What it is good for: `inference` uses models, `metrics` reads /metrics, `admin` loads, unloads, sees and cancels."""
 
 
 class ServerConfig(Struct, forbid_unknown_fields=True):
@@ -48,19 +48,19 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     root_path: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
     """Path under which a reverse proxy shows this host, such as `/models`."""
     tls_cert: str | None = None
-    """File with the certificate and its chain, in PEM; then the host speaks HTTPS."""
+    """File with the certificate and its chain, in PEM; with it and `tls_key` the host speaks HTTPS."""
     tls_key: str | None = None
     """File with the certificate's private key, in PEM."""
     local_only: bool = False
     """Refuse every model whose requests would leave this machine."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """What is logged."""
+    """What is logged: this and what matters more."""
     log_levels: dict[Literal["host", "http", "models", "backends"], Literal["debug", "info", "warning", "error"]] = {}
     """Parts that log less or more: `http` requests, `models` their lives, `backends` what plugins say, `host` the rest."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """For people or for machines; `auto` is console on a terminal and JSON elsewhere."""
     threads: Annotated[int, Meta(ge=1)] | None = None
-    """CPU threads to divide among the running models; by default one less than there are cores."""
+    """CPU threads to divide among the running models; by default one less than there are cores, and at least one."""
     max_body_mb: Annotated[float, Meta(gt=0)] = 4.0
     """Largest JSON request, in MiB."""
     max_connections: Annotated[int, Meta(ge=1)] = 1000
@@ -68,7 +68,7 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     max_connections_per_address: Annotated[int, Meta(ge=1)] = 250
     """Connections at once from one address, or one /64 network of IPv6."""
     header_timeout: Annotated[float, Meta(gt=0)] = 10.0
-    """Seconds a client gets to send a request's headers; likewise before its body must come at 1 KiB/s."""
+    """Seconds a client gets to send a request's headers, and as many again before its body must come at 1 KiB/s."""
     idle_timeout: Annotated[float, Meta(gt=0)] = 30.0
     """Seconds a connection without a request is kept; keep it above what clients keep theirs."""
     write_timeout: Annotated[float, Meta(gt=0)] = 30.0
@@ -78,7 +78,7 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     request_id_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "x-request-id"
     """Header that carries the request's id, in and out."""
     request_timeout: Annotated[float, Meta(gt=0)] = 600.0
-    """Seconds a request may take, with waiting and loading."""
+    """Seconds a request may take once its body has arrived, with waiting and loading."""
     hold_status: Seconds = 5.0
     """Seconds a stream waits for its first event before the status goes out; until then a failure has its true status."""
     drain_seconds: Seconds = 30.0
@@ -90,7 +90,7 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
 
 
 class ModelConfig(Struct, forbid_unknown_fields=True):
-    """`[models.NAME]`: one model; all but `plugin` and `options` may also stand in `[defaults.models]`."""
+    """`[models.NAME]`: one model; all but `plugin`, `options` and `aliases` may also stand in `[defaults.models]`."""
 
     plugin: str
     """Which plugin runs it; `modelhost plugins` lists them."""
@@ -103,15 +103,15 @@ class ModelConfig(Struct, forbid_unknown_fields=True):
     preload: bool = False
     """Load it when the host starts, not on first use."""
     run: Run | None = None
-    """Where it runs: `process` (isolated) or `inline`; by default what the plugin says."""
+    """Where it runs: in a `process` of its own, or `inline` in the host's; by default what the plugin says."""
     python: str | None = None
-    """Another interpreter to run it with: that of a virtual environment which has the plugin."""
+    """Another interpreter to run it with, relative to this file: that of a virtual environment which has the plugin."""
     env: dict[str, str] = {}
-    """Environment variables of its worker."""
+    """Environment variables of its worker, beside the host's own without its secrets."""
     devices: tuple[str, ...] = ()
     """GPUs it may see, as in CUDA_VISIBLE_DEVICES; empty means all."""
     download: Literal["auto", "pull", "never"] = "auto"
-    """When missing weights are fetched: when the model loads, or (`pull`, `never`) not by the host."""
+    """`auto` fetches missing weights from the hub when the model loads; `pull` and `never` say what to type instead."""
     abilities: tuple[Ability, ...] | None = None
     """Serve only these of its abilities."""
     concurrency: Annotated[int, Meta(ge=1)] | None = None
@@ -122,17 +122,20 @@ class DefaultsConfig(Struct, forbid_unknown_fields=True):
     """`[defaults]`: what models have unless they say otherwise."""
 
     models: dict[str, Any] = {}
-    """Keys of `[models.NAME]`."""
+    """Keys of `[models.NAME]`; one that stands in a model's own table replaces the whole value given here."""
 
 
 class Config(Struct, forbid_unknown_fields=True):
     """The whole file."""
 
     include: tuple[str, ...] = ()
-    """Other files to read, relative to this one; may be patterns."""
+    """Other files to read first, relative to this one; may be patterns. What stands in this file wins."""
     server: ServerConfig = ServerConfig()
+    """The host itself."""
     defaults: DefaultsConfig = DefaultsConfig()
+    """What models have unless they say otherwise."""
     models: dict[Name, ModelConfig] = {}
+    """The models by name; the name is what clients ask for."""
     keys: dict[Name, KeyConfig] = {}
     """Who may use the host; without any, everybody on this machine."""
     routes: dict[Ability, tuple[str, ...]] = field(default_factory=dict)

@@ -73,7 +73,9 @@ class Gate:
         plain = scope["type"] == "http"
 
         async def send_with_headers(message: Any) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            if message["type"] == "http.response.body":
+                visit.complete = not message.get("more_body", False)
+            elif message["type"] in ("http.response.start", "websocket.http.response.start"):
                 visit.status = message["status"]
                 timing = server_timing(visit)
                 message["headers"] = [*message.get("headers", _NO_HEADERS), *extra, *timing]

@@ -21,7 +21,8 @@ class Observer:
     def left(self, visit: Visit) -> None:
         """Count a request and log it: who, what, how long, how much, and nothing that was said."""
         seconds = time.monotonic() - visit.arrived
-        status = visit.status or 499
+        # Whoever left before the end has not got what the status promised.
+        status = visit.status if visit.complete or visit.scope["type"] == "websocket" else 499
         # What matched no route has no path of ours; its own path is the client's text and stays out of log and metrics.
         route = visit.route if status not in (404, 405) else "unknown"
         model = ability = ""

@@ -23,7 +23,8 @@ Speech and language models of one's own behind one API. Where a path is OpenAI's
   says whether sending the same again can help, `retry-after` when.
 - **Fields nobody knows** are named in the header `x-modelhost-ignored`, or refused where the host is configured to be strict.
 - **Streams** are server-sent events. A failure after the first event is an event `{"error": …}`, and the stream ends.
-- **Every answer** has an `x-request-id`, the client's own if it sent one; `server-timing` says where the time went.
+- **Every answer** to a request that could be read has an `x-request-id`, the client's own if it sent one; `server-timing` says
+  where the time went.
 """
 
 

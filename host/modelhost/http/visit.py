@@ -20,6 +20,7 @@ class Visit:
         "caller",
         "cancel",
         "cancelled",
+        "complete",
         "context",
         "refusal",
         "request_id",
@@ -41,6 +42,8 @@ class Visit:
         """Why its key is not good for the route."""
         self.status = 0
         """What was answered; 0 before that."""
+        self.complete = False
+        """Whether the last byte of the answer has gone out."""
         self.since = time.time()
         self.arrived = time.monotonic()
         self.cancelled = False

@@ -161,7 +161,7 @@ class Model:
         now = time.monotonic()
         if states.may_load(self.status, now):
             return
-        reason, retry_at = self.status.reason, self.status.retry_at
+        reason, retry_at = self.status.reason, None if self.status.hopeless else self.status.retry_at
         if self.status.state == "draining":
             raise NotReadyError(f"model {self.name!r} is being unloaded; ask again", retry_after=1)
         if retry_at is None:
@@ -188,15 +188,16 @@ class Model:
             runner = self._new_runner(self, options, self)
             card = self._narrowed(await runner.start())
         except ModelhostError as error:
-            self.status = states.on_load_failed(self.status, error.message, time.monotonic())
+            hopeless = isinstance(error, NotReadyError) and error.retry is False
+            self.status = states.on_load_failed(self.status, error.message, time.monotonic(), hopeless=hopeless)
             self._metrics.load_failures.labels(self.name).inc()
             self._log.error("load failed", model=self.name, reason=error.message)
-            if isinstance(error, NotReadyError) and error.retry is False:
+            if hopeless:
                 raise
             raise NotReadyError(
                 f"model {self.name!r} cannot be loaded: {error.message}",
                 code=error.code,
-                retry_after=states.LOAD_BACKOFF[0],
+                retry_after=self.status.retry_at and self.status.retry_at - time.monotonic(),
             ) from None
         except BaseException:
             self.status = states.change(self.status, state="cold")
@@ -301,6 +302,8 @@ class Model:
                 retry=False,
                 code="request_refused",
             )
+        if self.abilities:  # where they are known already, there is no need to load it to find out
+            self._check_ability(ability)
         work = context.work = Work(ability)
         meter = self._meter(ability)
         number = self._calls = self._calls + 1
@@ -383,11 +386,14 @@ class Model:
                 return runner
             slots.release()
 
+    def _check_ability(self, ability: Ability) -> None:
+        if ability not in self.abilities:
+            raise UnsupportedError(f"model {self.name!r} cannot {ability}", param="model")
+
     def _check(self, ability: Ability, request: Any) -> None:
         """Refuse what the card says the model cannot do, rather than drop it without a word."""
         assert self.card is not None
-        if ability not in self.abilities:
-            raise UnsupportedError(f"model {self.name!r} cannot {ability}", param="model")
+        self._check_ability(ability)
         for need in needs(request):
             if not need.met_by(self.card):
                 able = self.who_can(need)

@@ -21,6 +21,8 @@ class Status(Struct):
     """Why it is disabled, failed or in back-off; also kept as the last error of a model that serves again."""
     retry_at: float | None = None
     """When loading may be tried again, on the clock of the functions' `now`; None means never by itself."""
+    hopeless: bool = False
+    """Whether asking again cannot help until an operator has done something about `reason`."""
     failed_loads: int = 0
     """In a row."""
     idle_crashes: int = 0
@@ -47,13 +49,14 @@ def on_load(status: Status) -> Status:
 
 def on_ready(status: Status) -> Status:
     """Loading has succeeded."""
-    return change(status, state="ready", failed_loads=0, served=False)
+    return change(status, state="ready", failed_loads=0, served=False, hopeless=False)
 
 
-def on_load_failed(status: Status, reason: str, now: float) -> Status:
+def on_load_failed(status: Status, reason: str, now: float, *, hopeless: bool = False) -> Status:
     """Loading has failed: it may be tried again after a while, and not by every request that comes."""
     wait = _doubled(status.failed_loads, LOAD_BACKOFF)
-    return change(status, state="failed", reason=reason, retry_at=now + wait, failed_loads=status.failed_loads + 1)
+    failed = status.failed_loads + 1
+    return change(status, state="failed", reason=reason, retry_at=now + wait, failed_loads=failed, hopeless=hopeless)
 
 
 def on_finished(status: Status) -> Status:
@@ -65,7 +68,7 @@ def on_crash(status: Status, reason: str, now: float) -> Status:
     """The worker has died. One that had served is started again at once, one that had not after a back-off."""
     restarts = status.restarts + 1
     if status.served:
-        return change(status, state="cold", reason=reason, retry_at=now, restarts=restarts, served=False)
+        return change(status, state="cold", reason=reason, retry_at=now, restarts=restarts, served=False, hopeless=False)
     wait = _doubled(status.idle_crashes, CRASH_BACKOFF)
     return change(
         status,
@@ -74,6 +77,7 @@ def on_crash(status: Status, reason: str, now: float) -> Status:
         retry_at=now + wait,
         idle_crashes=status.idle_crashes + 1,
         restarts=restarts,
+        hopeless=False,
     )
 
 

@@ -1,0 +1,238 @@
+"""Writes the tables of these documents that follow from the code: `python docs/generate.py`.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; what is around it is written by hand. With `--check` nothing
+is written: the pages that are behind the code are named, and the exit status is 1.
+"""
+
+import inspect
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import click
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+from modelhost.cli import cli
+from modelhost.config.schema import Config, DefaultsConfig, KeyConfig, ModelConfig, ServerConfig
+from modelhost.errors import ModelhostError, RequestError, ServiceError
+from modelhost.http import errors as http_errors
+from modelhost.http import guard
+from modelhost.http.about import about_of
+from modelhost.http.app import ROUTES
+from modelhost.types import ABILITIES, EVENTS, REQUESTS
+from modelhost.worker.describe import field_docs
+
+DOCS = Path(__file__).parent
+TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(columns: str, rows: Iterable[Iterable[str]]) -> str:
+    """Give a table in Markdown."""
+    lines = [columns, re.sub(r"[^|]+", "---", columns)]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+# The configuration
+
+
+def keys_of(kind: type[msgspec.Struct]) -> str:
+    """Give the keys of one table of the file, in the order of the schema."""
+    docs, kinds = field_docs(kind), get_type_hints(kind, include_extras=True)
+    rows = [(f"`{key.name}`", type_of(kinds[key.name]), default_of(key), docs[key.name]) for key in msgspec.structs.fields(kind)]
+    return table("| key | type | default | meaning |", rows)
+
+
+PLAIN = {bool: "boolean", str: "string", int: "integer", float: "number", Any: "value"}
+
+
+def type_of(kind: Any) -> str:
+    """Say in words what a key takes."""
+    arguments = get_args(kind)
+    match get_origin(kind):
+        case None:
+            return PLAIN.get(kind, "table")
+        case typing.Annotated:
+            return type_of(arguments[0]) + _bounds(arguments[1])
+        case typing.Literal:
+            return ", ".join(f"`{value}`" for value in arguments)
+        case types.UnionType:
+            return " or ".join(type_of(one) for one in arguments if one is not types.NoneType)
+    what = "table" if get_origin(kind) is dict else "list"
+    return f"{what} of {_many(arguments[1 if what == 'table' else 0])}"
+
+
+def _many(kind: Any) -> str:
+    return re.sub(r"^\w+", r"\g<0>s", type_of(kind))
+
+
+def _bounds(meta: msgspec.Meta) -> str:
+    if meta.gt is not None:
+        return f" above {meta.gt:g}"
+    if meta.ge is None:
+        return ""
+    return f", {meta.ge:g} or more" if meta.le is None else f", {meta.ge:g} to {meta.le:g}"
+
+
+def default_of(key: msgspec.structs.FieldInfo) -> str:
+    """Give a key's default as it would stand in the file; nothing for what is not set."""
+    if key.required:
+        return "required"
+    default = key.default if key.default is not msgspec.NODEFAULT else key.default_factory()
+    return "" if default is None or isinstance(default, msgspec.Struct) else f"`{json.dumps(default)}`"
+
+
+# The command line
+
+
+def commands() -> str:
+    """Give every command with what it takes."""
+    return "\n\n".join(_commands(cli, click.Context(cli, info_name="modelhost")))
+
+
+def _commands(command: click.Command, context: click.Context) -> Iterator[str]:
+    if not isinstance(command, click.Group):
+        yield _described(command, context)
+        return
+    for name in command.list_commands(context):
+        inner = command.get_command(context, name)
+        assert inner is not None
+        yield from _commands(inner, click.Context(inner, info_name=name, parent=context))
+
+
+def _described(command: click.Command, context: click.Context) -> str:
+    path = context.command_path
+    usage = " ".join([path, *command.collect_usage_pieces(context)])
+    parts = [f"## {path}", f"    {usage}", inspect.cleandoc(command.help or "")]
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    if options:
+        parts.append(table("| option | value | meaning |", (_option(option) for option in options)))
+    return "\n\n".join(parts)
+
+
+def _option(option: click.Option) -> tuple[str, str, str]:
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    variable = f" The variable `{option.envvar}` says it as well." if option.envvar else ""
+    return names, "" if option.is_flag else option.metavar or _value(option.type), f"{option.help}{variable}"
+
+
+def _value(kind: Any) -> str:
+    match kind:
+        case click.Choice(choices=choices):
+            return ", ".join(f"`{choice}`" for choice in choices)
+        case click.IntRange(min=low, max=high) | click.FloatRange(min=low, max=high):
+            what = "integer" if isinstance(kind, click.IntRange) else "number"
+            return f"{what}, {low} or more" if high is None else f"{what}, {low} to {high}"
+        case click.Path():
+            return "file"
+    return str(kind.name)
+
+
+# HTTP
+
+
+def endpoints() -> str:
+    """Give every route with who may use it."""
+    shown = [route for route in ROUTES if isinstance(route, HTTPRouteHandler) and route.include_in_schema]
+    found = [
+        (re.sub(r":\w+}", "}", path), method, str(route.summary), about_of(route).access)
+        for route in shown
+        for path in route.paths
+        for method in route.http_methods
+    ]
+    rows = [(f"`{method} {path}`", summary, access) for path, method, summary, access in sorted(found)]
+    return table("| | what | key |", rows)
+
+
+def error_classes() -> str:
+    """Give every class of error that is raised, by status."""
+    rows = []
+    kinds = sorted(_below(ModelhostError), key=lambda kind: (http_errors.status_of(_blank(kind)), kind.__name__))
+    for kind in kinds:
+        error = _blank(kind)
+        told = http_errors.envelope(error)["error"]
+        retry = "yes" if error.retry else "no"
+        status = str(http_errors.status_of(error))
+        meaning = inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]
+        rows.append((f"`{kind.__name__}`", status, f"`{told['type']}`", f"`{told['code']}`", retry, meaning))
+    return table("| class | status | type | code | retry | when |", rows)
+
+
+def _below(kind: type[ModelhostError]) -> Iterator[type[ModelhostError]]:
+    """Give all subclasses but those that only sort others."""
+    for child in kind.__subclasses__():
+        if child not in (RequestError, ServiceError):
+            yield child
+        yield from _below(child)
+
+
+def _blank(kind: type[ModelhostError]) -> ModelhostError:
+    """Make an error without the arguments its class may want."""
+    error = kind.__new__(kind)
+    ModelhostError.__init__(error, "")
+    return error
+
+
+def refusals() -> str:
+    """Give what is refused before a route is reached, or instead of one."""
+    rows = [
+        (status, error.code, error.message, "yes" if error.retry else "no")
+        for status, error in filter(None, guard._REFUSALS.values())
+    ]
+    rows += [
+        (status, code, text.format(method="METHOD", path="PATH"), "no") for status, (code, text) in http_errors._REASONS.items()
+    ]
+    return table(
+        "| status | code | message | retry |", ((str(s), f"`{code}`", text, retry) for s, code, text, retry in sorted(rows))
+    )
+
+
+# The contract
+
+
+def hooks() -> str:
+    """Give every hook with what goes in and what comes out."""
+    rows = [
+        (f"`{ability}`", f"`{REQUESTS[ability].__name__}`", ", ".join(f"`{kind.__name__}`" for kind in get_args(EVENTS[ability])))
+        for ability in ABILITIES
+    ]
+    return table("| hook | request | events |", rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "the whole file": lambda: keys_of(Config),
+    "[server]": lambda: keys_of(ServerConfig),
+    "[keys.NAME]": lambda: keys_of(KeyConfig),
+    "[defaults]": lambda: keys_of(DefaultsConfig),
+    "[models.NAME]": lambda: keys_of(ModelConfig),
+    "commands": commands,
+    "endpoints": endpoints,
+    "errors": error_classes,
+    "refusals": refusals,
+    "hooks": hooks,
+}
+
+
+def rendered(text: str) -> str:
+    """Give a page with its tables as the code has them now."""
+    return TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with `--check` name those that are behind."""
+    behind = [page for page in sorted(DOCS.rglob("*.md")) if rendered(page.read_text()) != page.read_text()]
+    for page in behind:
+        if arguments == ["--check"]:
+            print(f"{page.relative_to(DOCS.parent)} is behind the code; run: python docs/generate.py")  # noqa: T201
+        else:
+            page.write_text(rendered(page.read_text()))
+    return 1 if behind and arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
