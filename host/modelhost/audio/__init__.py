@@ -1,0 +1,64 @@
+"""Sound for backends: read recordings, find speech, cut it to what a model takes, and encode what a model says.
+
+Needs the extra: `pip install "modelhost[audio]"`. What recognisers hear is float32 from -1 to 1, one channel, at 16 kHz
+(`Samples`, `SAMPLE_RATE`); what voices say is 16-bit little-endian mono PCM, as bytes. A backend that transcribes is a few lines:
+
+    samples = decode(request.audio, format=request.format, sample_rate=request.sample_rate, context=context)
+    for window in windows(samples, longest=30):
+        for segment in self._recognise(window.samples):
+            yield window.place(segment)
+
+Names are looked up on first use, because PyAV takes a tenth of a second to import.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
+    from modelhost.audio.clean import normalize as normalize
+    from modelhost.audio.clean import remove_offset as remove_offset
+    from modelhost.audio.decoding import Limits as Limits
+    from modelhost.audio.decoding import decode as decode
+    from modelhost.audio.decoding import decoded as decoded
+    from modelhost.audio.encoding import MEDIA_TYPES as MEDIA_TYPES
+    from modelhost.audio.encoding import Encoder as Encoder
+    from modelhost.audio.endpoint import Endpointer as Endpointer
+    from modelhost.audio.endpoint import SpeechStarted as SpeechStarted
+    from modelhost.audio.endpoint import Utterance as Utterance
+    from modelhost.audio.pcm import Resampler as Resampler
+    from modelhost.audio.pcm import from_pcm as from_pcm
+    from modelhost.audio.pcm import to_pcm as to_pcm
+    from modelhost.audio.samples import SAMPLE_RATE as SAMPLE_RATE
+    from modelhost.audio.samples import Samples as Samples
+    from modelhost.audio.spans import Span as Span
+    from modelhost.audio.spans import speech_spans as speech_spans
+    from modelhost.audio.voice import VoiceDetector as VoiceDetector
+    from modelhost.audio.windowing import Window as Window
+    from modelhost.audio.windowing import windows as windows
+
+_HOMES = {
+    "modelhost.audio.clean": ("normalize", "remove_offset"),
+    "modelhost.audio.decoding": ("Limits", "decode", "decoded"),
+    "modelhost.audio.encoding": ("MEDIA_TYPES", "Encoder"),
+    "modelhost.audio.endpoint": ("Endpointer", "SpeechStarted", "Utterance"),
+    "modelhost.audio.pcm": ("Resampler", "from_pcm", "to_pcm"),
+    "modelhost.audio.samples": ("SAMPLE_RATE", "Samples"),
+    "modelhost.audio.spans": ("Span", "speech_spans"),
+    "modelhost.audio.voice": ("VoiceDetector",),
+    "modelhost.audio.windowing": ("Window", "windows"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'modelhost.audio' has no attribute {name!r}")
+    try:
+        module = import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name not in ("av", "numpy"):
+            raise
+        raise ImportError(f'{error.name} is not installed; modelhost.audio needs it: pip install "modelhost[audio]"') from error
+    value = globals()[name] = getattr(module, name)
+    return value
