@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
     from modelhost.extensions import Call as Call
     from modelhost.hookspecs import Events as Events
     from modelhost.hookspecs import hookimpl as hookimpl
+    from modelhost.sentences import Sentences as Sentences
     from modelhost.source import Source as Source
     from modelhost.types import (
         ABILITIES as ABILITIES,
@@ -205,6 +206,7 @@ _HOMES = {
     "modelhost.context": ("Context",),
     "modelhost.extensions": ("Call",),
     "modelhost.hookspecs": ("Events", "hookimpl"),
+    "modelhost.sentences": ("Sentences",),
     "modelhost.source": ("Source",),
 }
 """Where the names live that are in neither `modelhost.errors` (they end in Error) nor `modelhost.types`."""

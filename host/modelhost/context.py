@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
+from msgspec import structs
+
 from modelhost.log import Log, silent
 from modelhost.mailbox import Mailbox
 from modelhost.structs import Wire
@@ -117,7 +119,10 @@ class Context:
         self._call = call
         self._log = log or _SILENT
         self.input = input
-        """Live audio, as it comes; None where the request holds everything."""
+        """Live audio, as it comes, or live text (UTF-8) for speech; None where the request holds everything.
+
+        A backend sees audio only: its worker hands it live text sentence by sentence, each as a request.
+        """
         self.work: Work | None = None
         """The host's notes of this call, for its log and its metrics; None in a worker."""
         self._cancelled = False
@@ -164,6 +169,10 @@ class Context:
     def cancelled(self) -> bool:
         """Whether nobody wants the answer any more. Look at it between steps, and return."""
         return self._cancelled
+
+    def part(self) -> "Context":
+        """Give a context for a part of this call, cancelled by whoever ends the part; it has no live input."""
+        return Context(structs.replace(self.info, remaining=self.remaining()), call=self._call, log=self._log)
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below zero; None for no deadline."""

@@ -16,6 +16,7 @@ from modelhost.errors import BackendFailedError, ModelhostError, PluginError, Un
 from modelhost.log import Log, place_of
 from modelhost.types import ABILITIES, EVENTS, Ability, Done
 from modelhost.worker.pump import pumped
+from modelhost.worker.speaking import spoken
 
 _EVENT_TYPES: dict[Ability, tuple[type, ...]] = {ability: get_args(EVENTS[ability]) for ability in ABILITIES}
 
@@ -83,6 +84,17 @@ class Instance:
 
     async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
         """Run a hook and yield its events, `Done` last. Raises `ModelhostError` only."""
+        try:
+            run = self._run(ability, request, context)
+            if ability == "synthesize":
+                run = spoken(lambda part, inner: self._run("synthesize", part, inner), request, context)
+            async with aclosing(cast(Any, run)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            context.cancel()
+
+    async def _run(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
         if ability not in self._hooks:
             raise UnsupportedError(f"this backend cannot {ability}")
         done = False
@@ -102,8 +114,6 @@ class Instance:
             raise
         except Exception as error:
             raise self._failed(error, "backend failed", "the backend failed; the server's log says where") from None
-        finally:
-            context.cancel()
         if not done and not context.cancelled:
             raise PluginError(f"{ability} ended without Done")
 
