@@ -1,0 +1,69 @@
+"""Speech from a fish-speech / OpenAudio-S1-mini server.
+
+This module is what the host reads to know the plugin; the HTTP client is imported when a model is loaded.
+"""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from modelhost import (
+    Backend,
+    ModelCard,
+    NotReadyError,
+    SynthesizeEvent,
+    SynthesizeRequest,
+    VoicesEvent,
+    VoicesRequest,
+    hookimpl,
+)
+
+from modelhost_openaudio.options import OpenAudioOptions, Reference
+
+if TYPE_CHECKING:  # brings httpx
+    from modelhost_openaudio.speaker import Speaker
+
+__all__ = ["OpenAudioBackend", "OpenAudioOptions", "Reference"]
+
+
+class OpenAudioBackend(Backend[OpenAudioOptions]):
+    """Speech and voices of a fish-speech server, which runs already or is started with the model."""
+
+    _speaker: "Speaker | None" = None
+
+    @classmethod
+    def leaves_machine(cls, options: OpenAudioOptions) -> bool:
+        """Whether the server is on another machine."""
+        return options.leaves_machine
+
+    def load(self) -> ModelCard:
+        """Reach or start the server, and give it the configured voices.
+
+        Raises `NotReadyError` where there is no server, it does not accept the key, or a configured voice is missing.
+        """
+        from modelhost_openaudio.speaker import Speaker
+
+        speaker = Speaker(self.options, self.log)
+        card = speaker.load()
+        self._speaker = speaker
+        return card
+
+    def unload(self) -> None:
+        """End the server, if it was started with the model."""
+        speaker, self._speaker = self._speaker, None
+        if speaker:
+            speaker.close()
+
+    @hookimpl
+    def synthesize(self, request: SynthesizeRequest) -> AsyncIterator[SynthesizeEvent]:
+        """Speak the text, chunk by chunk as the server makes it."""
+        return self._ready().synthesize(request)
+
+    @hookimpl
+    def voices(self, request: VoicesRequest) -> AsyncIterator[VoicesEvent]:
+        """Name the voices on the server, after adding or deleting one."""
+        return self._ready().voices(request)
+
+    def _ready(self) -> "Speaker":
+        if self._speaker is None:
+            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
+        return self._speaker
