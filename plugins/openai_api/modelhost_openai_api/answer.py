@@ -1,0 +1,116 @@
+"""From a stream's chunks to the contract's events."""
+
+from collections.abc import Iterator
+from secrets import token_hex
+
+from modelhost import (
+    BackendFailedError,
+    ChoiceDone,
+    Delta,
+    Done,
+    FinishReason,
+    GenerateEvent,
+    TokenLogprob,
+    ToolDelta,
+    Usage,
+)
+
+from modelhost_openai_api.chunks import Alternative, CallChunk, ChoiceChunk, Chosen, Chunk, LogprobsChunk
+
+_REASONS: dict[str, FinishReason] = {
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+"""Any other is a `stop`: servers have more words for that than for the rest."""
+
+
+class Answer:
+    """Follows an answer of `n` choices from its first chunk to its end."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._calls: dict[int, list[int | str]] = {}
+        """By choice, what the upstream tells its calls apart by."""
+        self._reasons: dict[int, FinishReason] = {}
+        self._usage = Usage()
+        self._ended = False
+
+    def take(self, chunk: Chunk) -> Iterator[GenerateEvent]:
+        """Yield what a chunk brings; nothing of it is empty."""
+        if chunk.usage:
+            self._usage = chunk.usage.counts()
+        for choice in chunk.choices or ():
+            yield from self._pieces(choice)
+            if choice.finish_reason and choice.index not in self._reasons:
+                yield from self._finished(choice.index, choice.finish_reason)
+
+    def end(self) -> None:
+        """Take the upstream's word that there is no more."""
+        self._ended = True
+
+    def done(self) -> Done:
+        """Give the last event. Raises `BackendFailedError` for an answer that was cut off."""
+        if not self._ended and len(self._reasons) < self._n:
+            raise BackendFailedError("the upstream's answer ended in the middle")
+        return Done(reason=self._reasons.get(0, "stop") if self._n == 1 else "stop", usage=self._usage)
+
+    def _pieces(self, choice: ChoiceChunk) -> Iterator[GenerateEvent]:
+        delta = choice.delta
+        text = choice.text or (delta and (delta.content or delta.refusal)) or ""
+        reasoning = (delta and (delta.reasoning_content or delta.reasoning)) or ""
+        logprobs = _logprobs(choice.logprobs) if choice.logprobs else ()
+        if text or reasoning or logprobs:
+            yield Delta(text=text, reasoning=reasoning, index=choice.index, logprobs=logprobs)
+        for call in (delta and delta.tool_calls) or ():
+            piece = self._call(choice.index, call)
+            if piece.id or piece.arguments:
+                yield piece
+
+    def _call(self, index: int, call: CallChunk) -> ToolDelta:
+        """Number a call's piece, and let only its first one carry id and name, which some servers repeat in every piece."""
+        begun = self._calls.setdefault(index, [])
+        known: int | str = call.id or (begun[-1] if begun else "")  # a server without numbers begins a call with a new id
+        if call.index is not None:
+            known = call.index
+        arguments = (call.function and call.function.arguments) or ""
+        if known in begun:
+            return ToolDelta(call=begun.index(known), index=index, arguments=arguments)
+        begun.append(known)
+        name = (call.function and call.function.name) or ""
+        return ToolDelta(call=len(begun) - 1, index=index, id=call.id or f"call_{token_hex(12)}", name=name, arguments=arguments)
+
+    def _finished(self, index: int, said: str) -> Iterator[GenerateEvent]:
+        reason = _REASONS.get(said, "stop")
+        if reason == "stop" and self._calls.get(index):  # said of calls the caller forced, and by some servers always
+            reason = "tool_calls"
+        self._reasons[index] = reason
+        if self._n > 1:
+            yield ChoiceDone(index=index, reason=reason)
+
+
+def _logprobs(found: LogprobsChunk) -> tuple[TokenLogprob, ...]:
+    if found.content is not None:
+        return tuple(_chosen(token) for token in found.content)
+    tokens, logprobs = found.tokens or (), found.token_logprobs or ()
+    tops = found.top_logprobs or [None] * len(tokens)
+    return tuple(_listed(*one) for one in zip(tokens, logprobs, tops, strict=False))
+
+
+def _listed(token: str, logprob: float, top: dict[str, float] | None) -> TokenLogprob:
+    others = tuple(TokenLogprob(token=name, logprob=value, data=name.encode()) for name, value in (top or {}).items())
+    return TokenLogprob(token=token, logprob=logprob, data=token.encode(), top=others)
+
+
+def _chosen(token: Chosen) -> TokenLogprob:
+    return TokenLogprob(
+        token=token.token,
+        logprob=token.logprob,
+        data=_bytes(token),
+        top=tuple(TokenLogprob(token=one.token, logprob=one.logprob, data=_bytes(one)) for one in token.top_logprobs or ()),
+    )
+
+
+def _bytes(token: Alternative) -> bytes:
+    return token.token.encode() if token.bytes is None else bytes(token.bytes)

@@ -1,0 +1,147 @@
+"""Speech to text: a recording goes up, its transcript comes down whole."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import msgspec
+from modelhost import (
+    BackendFailedError,
+    Context,
+    Detected,
+    Done,
+    Segment,
+    TranscribeEvent,
+    TranscribeRequest,
+    UnsupportedError,
+    Usage,
+    Word,
+)
+
+from modelhost.languages import code_of
+from modelhost_openai_api.recording import open_recording
+from modelhost_openai_api.upstream import Upstream
+
+
+class WordHeard(msgspec.Struct):
+    """A word with its times, in seconds."""
+
+    word: str
+    start: float
+    end: float
+    probability: float | None = None
+
+
+class SegmentHeard(msgspec.Struct):
+    """A stretch of speech; times in seconds. Whisper's figures about itself may be missing."""
+
+    start: float
+    end: float
+    text: str
+    words: list[WordHeard] | None = None
+    tokens: tuple[int, ...] | None = None
+    temperature: float | None = None
+    avg_logprob: float | None = None
+    compression_ratio: float | None = None
+    no_speech_prob: float | None = None
+    speaker: str | None = None
+
+
+class Cost(msgspec.Struct):
+    """Seconds, or tokens, by what the upstream bills."""
+
+    seconds: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Transcript(msgspec.Struct):
+    """An answer of `verbose_json`; `json` has only the text and maybe the cost."""
+
+    text: str = ""
+    language: str | None = None
+    duration: float | None = None
+    segments: list[SegmentHeard] | None = None
+    words: list[WordHeard] | None = None
+    usage: Cost | None = None
+
+
+_decoder = msgspec.json.Decoder(Transcript, strict=False)  # a duration is a text to some servers
+
+
+async def transcribe(upstream: Upstream, request: TranscribeRequest, context: Context) -> AsyncIterator[TranscribeEvent]:
+    """Yield the upstream's segments. Raises `ModelhostError`."""
+    translate = request.task == "translate"
+    fields = _fields(upstream, request)
+    recording = await asyncio.to_thread(open_recording, request)
+    with recording.file:
+        files = {"file": (recording.name, recording.file, recording.media_type)}
+        endpoint = upstream.post("translations" if translate else "transcriptions", context, data=fields, files=files)
+        async with endpoint as response:
+            await response.aread()
+            heard = _transcript(response, fields["response_format"])
+    cost = heard.usage or Cost()
+    seconds = heard.duration or cost.seconds or recording.seconds or 0.0
+    if not translate and heard.language and (code := code_of(heard.language)):
+        yield Detected(language=code)
+    for segment in _segments(heard, seconds):
+        yield segment
+    usage = Usage(audio_seconds=seconds, input_tokens=cost.input_tokens or 0, output_tokens=cost.output_tokens or 0)
+    yield Done(usage=usage)
+
+
+def _fields(upstream: Upstream, request: TranscribeRequest) -> dict[str, Any]:
+    """Give the form's fields. Raises `UnsupportedError` for what OpenAI's translations have no word for."""
+    if request.task == "translate":
+        for param, asked in (("language", request.language), ("timestamp_granularities", request.word_timestamps)):
+            if asked:
+                raise UnsupportedError(f"the upstream's translations take no {param}; leave it out", param=param)
+    fields = {
+        "model": upstream.model,
+        "response_format": upstream.options.response_format,
+        "language": request.language,
+        "prompt": ", ".join(part for part in (request.prompt, *request.hotwords) if part) or None,
+        "temperature": None if request.temperature is None else str(request.temperature),
+        "timestamp_granularities[]": ["word", "segment"] if request.word_timestamps else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _transcript(response: httpx.Response, form: str) -> Transcript:
+    if form == "text":
+        return Transcript(text=response.text)
+    try:
+        return _decoder.decode(response.content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = f"the upstream's transcript is no {form}; set response_format in the model's options to one it has"
+        raise BackendFailedError(said) from None
+
+
+def _segments(heard: Transcript, seconds: float) -> Iterator[Segment]:
+    """Yield the segments in order of time; an answer without times is one, as long as the recording is known to be."""
+    found = sorted(heard.segments or (), key=lambda one: one.start)
+    if not found and heard.text.strip():
+        end = seconds or max((word.end for word in heard.words or ()), default=0.0)
+        found = [SegmentHeard(start=0.0, end=end, text=heard.text.strip())]
+    words = list(heard.words or ())
+    for number, one in enumerate(found):
+        last = number == len(found) - 1
+        count = len(words) if last else sum(word.start < one.end for word in words)
+        own, words = words[:count], words[count:]
+        yield _segment(one, one.words or own)
+
+
+def _segment(one: SegmentHeard, words: list[WordHeard]) -> Segment:
+    return Segment(
+        start=one.start,
+        end=max(one.start, one.end),
+        text=one.text,
+        words=tuple(Word(text=word.word, start=word.start, end=word.end, probability=word.probability) for word in words),
+        tokens=one.tokens or (),
+        temperature=one.temperature,
+        avg_logprob=one.avg_logprob,
+        compression_ratio=one.compression_ratio,
+        no_speech_prob=one.no_speech_prob,
+        speaker=one.speaker,
+    )
