@@ -1,0 +1,45 @@
+"""Speech to text with Whisper models, through faster-whisper and CTranslate2.
+
+This module is what the host reads to know the plugin; the runtime is imported when a model is loaded.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from modelhost import Backend, Context, ModelCard, NotReadyError, TranscribeEvent, TranscribeRequest, hookimpl
+
+from modelhost_whisper.options import WhisperOptions
+
+if TYPE_CHECKING:  # brings CTranslate2
+    from modelhost_whisper.model import SpeechModel
+
+__all__ = ["WhisperBackend", "WhisperOptions"]
+
+
+class WhisperBackend(Backend[WhisperOptions]):
+    """One Whisper model, shared by all requests window by window."""
+
+    _loaded: "SpeechModel | None" = None
+
+    def load(self) -> ModelCard:
+        """Check the folder and load the model.
+
+        Raises `NotReadyError` where files are missing or cannot be loaded, `BadInputError` where an option cannot work here.
+        """
+        from modelhost_whisper.model import SpeechModel
+
+        self._loaded = SpeechModel(self.options, threads=self.options.threads or self.threads)
+        return self._loaded.card()
+
+    def unload(self) -> None:
+        """Let go of the model; requests that still run get an error."""
+        loaded, self._loaded = self._loaded, None
+        if loaded:
+            loaded.close()
+
+    @hookimpl
+    def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
+        """Write down a recording of any length, or live audio."""
+        if self._loaded is None:
+            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
+        yield from self._loaded.transcribe(request, context)

