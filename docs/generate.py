@@ -18,7 +18,7 @@ import click
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from modelhost.cli import cli
-from modelhost.config.schema import Config, DefaultsConfig, KeyConfig, ModelConfig, ServerConfig
+from modelhost.config.schema import Config, DefaultsConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig
 from modelhost.errors import ModelhostError, RequestError, ServiceError
 from modelhost.http import errors as http_errors
 from modelhost.http import guard
@@ -207,6 +207,7 @@ def hooks() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "the whole file": lambda: keys_of(Config),
     "[server]": lambda: keys_of(ServerConfig),
+    "[speech]": lambda: keys_of(SpeechConfig),
     "[keys.NAME]": lambda: keys_of(KeyConfig),
     "[defaults]": lambda: keys_of(DefaultsConfig),
     "[models.NAME]": lambda: keys_of(ModelConfig),

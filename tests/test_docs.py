@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from modelhost.config import Config, KeyConfig, ModelConfig, ServerConfig, load_config
+from modelhost.config import Config, KeyConfig, ModelConfig, ServerConfig, SpeechConfig, load_config
 from modelhost.config.checking import option_problems
 from modelhost.config.reading import NOT_KEYS
 from modelhost.config.schema import DefaultsConfig
@@ -79,7 +79,7 @@ class TestConfigurations:
         loaded = load_config(EXAMPLE, environ={})
         assert option_problems(loaded, describe_all(wanted_plugins(loaded))) == []
 
-    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, ModelConfig])
+    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, ModelConfig, SpeechConfig])
     def test_the_example_names_every_key(self, kind: type[msgspec.Struct]) -> None:
         text = EXAMPLE.read_text()
         for field in msgspec.structs.fields(kind):
@@ -96,7 +96,7 @@ class TestConfigurations:
             if not is_configuration(tomllib.loads(text)):
                 continue
             (tmp_path / "modelhost.toml").write_text(text)
-            variables = dict.fromkeys(re.findall(r"(?<!\$)\$\{(\w+)\}", text), "a value of sixteen characters")
+            variables = dict.fromkeys(re.findall(r"(?<!\$)\$\{(\w+)\}", text), "a-value-of-sixteen-characters")
             loaded = load_config(tmp_path / "modelhost.toml", environ=variables)
             here = {key: options for key, options in wanted_plugins(loaded).items() if key[0] in installed()}
             assert option_problems(loaded, describe_all(here)) == []

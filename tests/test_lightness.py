@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from modelhost.testing.backends import RUNTIMES
@@ -37,9 +38,14 @@ def test_a_worker_imports_nothing_of_the_servers() -> None:
     assert not loaded & set(SERVER_ONLY)
 
 
-@pytest.mark.parametrize("module", ["modelhost_echo", "modelhost_gguf_chat"])
-def test_importing_a_first_party_plugin_imports_no_runtime(module: str) -> None:
-    assert not modules_after(f"import {module}") & set(RUNTIMES)
+PLUGINS = [
+    folder.name for folder in sorted((Path(__file__).parents[1] / "plugins").iterdir()) if (folder / "pyproject.toml").is_file()
+]
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_importing_a_first_party_plugin_imports_no_runtime(name: str) -> None:
+    assert not modules_after(f"import modelhost_{name}") & {*RUNTIMES, *SERVER_ONLY}
 
 
 def test_every_exported_name_is_there_and_type_checkers_see_the_same() -> None:

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from serving import Serve, Served
 
 DOCUMENT = own_document("")
-CONFIG = '[models.echo]\nplugin = "echo"\nrun = "inline"\naliases = ["chat", "smollm2-135m"]\n'
+CONFIG = '[models.echo]\nplugin = "echo"\nrun = "inline"\naliases = ["chat", "smollm2-135m", "piper", "whisper"]\n'
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
 
 

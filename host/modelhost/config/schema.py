@@ -6,7 +6,7 @@ from msgspec import Meta, field
 
 from modelhost.backend import Run
 from modelhost.structs import Struct
-from modelhost.types import Ability
+from modelhost.types import Ability, AudioFormat
 
 Seconds = Annotated[float, Meta(ge=0)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
@@ -63,6 +63,8 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     """CPU threads to divide among the running models; by default one less than there are cores, and at least one."""
     max_body_mb: Annotated[float, Meta(gt=0)] = 4.0
     """Largest JSON request, in MiB."""
+    max_audio_mb: Annotated[float, Meta(gt=0)] = 100.0
+    """Largest recording, in MiB; a request that carries it in base64 may be a third larger."""
     max_connections: Annotated[int, Meta(ge=1)] = 1000
     """Connections at once; one more closes that which has waited longest for its client."""
     max_connections_per_address: Annotated[int, Meta(ge=1)] = 250
@@ -125,6 +127,15 @@ class DefaultsConfig(Struct, forbid_unknown_fields=True):
     """Keys of `[models.NAME]`; one that stands in a model's own table replaces the whole value given here."""
 
 
+class SpeechConfig(Struct, forbid_unknown_fields=True):
+    """`[speech]`: what holds for speech where a request does not say."""
+
+    format: AudioFormat = "wav"
+    """Of `/v1/text-to-speech` and `/v1/dialogue`; `/v1/audio/speech` gives mp3 as OpenAI does."""
+    sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] | None = None
+    """Hz that speech is resampled to; by default each voice's own."""
+
+
 class Config(Struct, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -134,6 +145,8 @@ class Config(Struct, forbid_unknown_fields=True):
     """The host itself."""
     defaults: DefaultsConfig = DefaultsConfig()
     """What models have unless they say otherwise."""
+    speech: SpeechConfig = SpeechConfig()
+    """Speech."""
     models: dict[Name, ModelConfig] = {}
     """The models by name; the name is what clients ask for."""
     keys: dict[Name, KeyConfig] = {}

@@ -24,12 +24,18 @@ class About(Struct):
     access: Access
     body: Any = None
     """Type of the JSON body."""
+    form: Any = None
+    """Type of the form, of a route that takes files or JSON alike."""
+    files: tuple[str, ...] = ()
+    """Fields of the form that are files."""
     answer: Any = None
-    """Type of the JSON answer; None where it is text."""
+    """Type of the JSON answer, or several to choose from; None where it is text."""
     event: Any = None
-    """Type of one event of the stream, where the request may ask for one."""
+    """Type of one event of the stream, or several, where the request may ask for one."""
     text: str = ""
-    """Media type of an answer that is not JSON."""
+    """Media type of an answer that is text."""
+    media: tuple[str, ...] = ()
+    """Media types of answers that are bytes."""
     errors: tuple[int, ...] = ()
     """Statuses it may fail with, beside those every route has."""
     asks: dict[str, Example] = {}

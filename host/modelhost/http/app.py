@@ -14,6 +14,8 @@ from modelhost.extensions import ASGIApp
 from modelhost.host import ModelHost
 from modelhost.http.about import about
 from modelhost.http.access import access_to, with_scopes
+from modelhost.http.audio.speech import speech, text_to_speech
+from modelhost.http.audio.transcriptions import transcriptions, translations
 from modelhost.http.chat import chat_completions
 from modelhost.http.completions import completions
 from modelhost.http.docs import docs, docs_asset
@@ -36,6 +38,10 @@ ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     generate_stream,
     tokenize,
     detokenize,
+    transcriptions,
+    translations,
+    speech,
+    text_to_speech,
     list_models,
     load_model,
     show_model,

@@ -19,7 +19,7 @@ from modelhost.http.chat.shapes import FinishReason, UsageAnswer
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.http.sampling import Sampling, StreamOptions
-from modelhost.http.streaming import DONE, event_stream
+from modelhost.http.streaming import DONE, event, event_stream
 from modelhost.router import Router
 from modelhost.structs import Struct
 from modelhost.types import ChoiceDone, Delta, Done, GenerateEvent, GenerateRequest, TokenLogprob, Usage
@@ -204,7 +204,7 @@ class _Completion:
 
     def _event(self, choices: list[CompletionChoice], usage: UsageAnswer | None) -> bytes:
         answer = self._answer(choices, usage if self._include_usage else UNSET)
-        return b"data: " + msgspec.json.encode(answer) + b"\n\n"
+        return event(answer)
 
     def _answer(self, choices: list[CompletionChoice], usage: UsageAnswer | UnsetType | None) -> TextCompletion:
         context = self._context

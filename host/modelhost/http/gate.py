@@ -108,6 +108,7 @@ class Gate:
                 await self._answer(as_modelhost_error(error), scope, receive, send_with_headers)
             # Else the answer had begun and there is no telling any more: the connection ends in the middle of it.
         finally:
+            visit.leave()
             self._visits.leave(visit)
             self._observer.left(visit)
 

@@ -14,7 +14,7 @@ from modelhost.http.chat.shapes import UsageAnswer
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.http.sampling import Sampling
-from modelhost.http.streaming import text_stream
+from modelhost.http.streaming import byte_stream
 from modelhost.structs import Struct
 from modelhost.types import Delta, Done, FinishReason, GenerateEvent, GenerateRequest, Message, TextPart
 
@@ -104,7 +104,7 @@ async def generate_stream(request: Request[Any, Any, Any], body: bytes) -> Strea
     """The bare text, chunk by chunk. Where the model fails midway the connection is cut, so that half is not taken for whole."""
     asked, headers = _body.read(request, body)
     events = host_of(request).router.call("generate", asked.model, asked.to_request(), context_of(request))
-    return await text_stream(request, _texts(events), headers)
+    return await byte_stream(request, _texts(events), headers)
 
 
 async def _texts(events: AsyncIterator[GenerateEvent]) -> AsyncIterator[bytes]:

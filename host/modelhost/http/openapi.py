@@ -118,13 +118,23 @@ def document(routes: Iterable[HTTPRouteHandler], root_path: str = "") -> dict[st
 
 _TAGS = {
     "Text": "Generating text, and counting its tokens.",
+    "Audio": "Speech to text and text to speech.",
     "Models": "What there is, loading and unloading.",
     "Operation": "Health, metrics, running requests, and this document.",
 }
 
 
 def _kinds(said: About) -> set[Any]:
-    return {kind for kind in (said.body, said.answer, said.event) if kind not in (None, dict)}
+    return {kind for kind in (said.body, said.form, *_several(said.answer), *_several(said.event)) if kind not in (None, dict)}
+
+
+def _several(kinds: Any) -> tuple[Any, ...]:
+    return kinds if isinstance(kinds, tuple) else (kinds,)
+
+
+def _any_of(kinds: Any, refs: dict[Any, Any]) -> dict[str, Any]:
+    schemas = [refs[kind] for kind in _several(kinds)]
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _describe_fields(kinds: list[Any], components: dict[str, Any]) -> None:
@@ -169,31 +179,40 @@ def _operation(route: HTTPRouteHandler, path: str, refs: dict[Any, Any]) -> dict
     if said.body is not None:
         content = {"schema": refs[said.body], "examples": _examples(said.asks)}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+    if said.form is not None:
+        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _form(said, refs)}}}
     return operation
 
 
 def _answer(said: About, refs: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if said.answer is not None:
-        content["application/json"] = {"schema": refs[said.answer]}
+        content["application/json"] = {"schema": _any_of(said.answer, refs)}
         if said.answers:
             content["application/json"]["examples"] = _examples(said.answers)
     if said.event is not None:
-        name = refs[said.event]["$ref"].rpartition("/")[2]
-        told = f"Events, each a line `data: ` with a {name}, at last `data: [DONE]`."
+        names = " or ".join(refs[kind]["$ref"].rpartition("/")[2] for kind in _several(said.event))
+        told = f"Events, each a line `data: ` with a {names}{', at last `data: [DONE]`' if '[DONE]' in said.events else ''}."
         content["text/event-stream"] = {"schema": {"description": told}, "example": said.events}
     if said.text:
         content[said.text.partition(";")[0]] = {"schema": {"type": "string"}, "example": said.events}
+    for kind in said.media:
+        content[kind.partition(";")[0]] = {"schema": {"type": "string", "format": "binary"}}
     return {"description": "The answer.", "content": content}
+
+
+def _form(said: About, refs: dict[Any, Any]) -> dict[str, Any]:
+    files = {name: {"type": "string", "format": "binary"} for name in said.files}
+    return {"allOf": [refs[said.form], {"type": "object", "properties": files, "required": list(files)[:1]}]}
 
 
 def _errors(said: About, *, named: bool) -> dict[str, Any]:
     statuses = {*_ALWAYS, *said.errors} | ({404} if named else set())
     if said.access not in ("public",):
         statuses |= set(_WITH_KEY)
-    if said.body is not None:
+    if said.body is not None or said.form is not None:
         statuses |= set(_WITH_BODY)
-    if said.tag == "Text":
+    if said.tag in ("Text", "Audio"):
         statuses |= set(_WITH_MODEL)
     return {str(status): {"$ref": f"#/components/responses/error{status}"} for status in sorted(statuses)}
 

@@ -51,7 +51,7 @@ class JsonBody(Generic[T]):
             return value, {}
         if host_of(request).config.server.strict:
             raise BadInputError(f"unknown field {unknown[0][:100]!r}", param=unknown[0][:100], code="unknown_parameter")
-        return value, {IGNORED: ", ".join(_printable(key) for key in unknown[:20])}
+        return value, {IGNORED: ", ".join(printable(key) for key in unknown[:20])}
 
 
 def _is_json(content_type: str) -> bool:
@@ -59,6 +59,6 @@ def _is_json(content_type: str) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-def _printable(key: str) -> str:
+def printable(key: str) -> str:
     """Make a key fit for a header: it is the caller's text and may hold anything."""
     return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in key[:64])

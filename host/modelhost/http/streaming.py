@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
 
+import msgspec
 from litestar import Request
 from litestar.response import Stream
 
@@ -21,6 +22,12 @@ AHEAD = 256 * 1024
 """Bytes that may wait for a slow client before the model's call has to wait as well."""
 
 DONE = b"data: [DONE]\n\n"
+
+
+def event(value: Any) -> bytes:
+    """Make a server-sent event of a value."""
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
@@ -114,9 +121,11 @@ async def event_stream(request: Request[Any, Any, Any], events: AsyncIterator[by
     return await _stream(request, _Streamed(events, told=True), headers, "text/event-stream")
 
 
-async def text_stream(request: Request[Any, Any, Any], chunks: AsyncIterator[bytes], headers: dict[str, str]) -> Stream:
-    """Answer with a bare text as it comes. A failure after its first chunk cuts the connection: there is no other way to tell."""
-    return await _stream(request, _Streamed(chunks, told=False), headers, "text/plain")
+async def byte_stream(
+    request: Request[Any, Any, Any], chunks: AsyncIterator[bytes], headers: dict[str, str], media_type: str = "text/plain"
+) -> Stream:
+    """Answer with bare bytes as they come. A failure after the first of them cuts the connection: there is no way to tell it."""
+    return await _stream(request, _Streamed(chunks, told=False), headers, media_type)
 
 
 async def _stream(request: Request[Any, Any, Any], stream: _Streamed, headers: dict[str, str], media_type: str) -> Stream:

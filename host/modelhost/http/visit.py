@@ -16,6 +16,7 @@ class Visit:
     """One request, from its arrival to the last byte of its answer."""
 
     __slots__ = (
+        "_leaving",
         "arrived",
         "caller",
         "cancel",
@@ -44,11 +45,21 @@ class Visit:
         """What was answered; 0 before that."""
         self.complete = False
         """Whether the last byte of the answer has gone out."""
+        self._leaving: list[Callable[[], None]] = []
         self.since = time.time()
         self.arrived = time.monotonic()
         self.cancelled = False
         self.cancel = cancel
         """Stops the work. Streams put their own in its place, which tells their client why."""
+
+    def on_leave(self, callback: Callable[[], None]) -> None:
+        """Have something done when the answer has gone out, or nobody waits for it any more."""
+        self._leaving.append(callback)
+
+    def leave(self) -> None:
+        """Do it."""
+        for callback in self._leaving:
+            callback()
 
     @property
     def route(self) -> str:

@@ -1,0 +1,186 @@
+"""`/v1/audio/transcriptions`, `/v1/audio/translations` and `/v1/speech-to-text`: a recording in, its words out."""
+
+from contextlib import aclosing
+from typing import Annotated, Any, Literal, cast
+
+from litestar import Request, Response, post
+from msgspec import Meta
+
+from modelhost.errors import BadInputError, UnsupportedError
+from modelhost.http.about import Example, about
+from modelhost.http.answering import JsonAnswer
+from modelhost.http.audio.shapes import TranscriptDelta, TranscriptDone, Transcription, VerboseTranscription
+from modelhost.http.audio.transcript import MEDIA_TYPES, Format, Transcript, answer_of
+from modelhost.http.forms import FormReader, Upload
+from modelhost.http.leaving import CancelledWhenGone
+from modelhost.http.reading import context_of, host_of
+from modelhost.http.streaming import event_stream
+from modelhost.structs import Struct
+from modelhost.types import TranscribeRequest
+
+
+class TranslationForm(Struct):
+    """`POST /v1/audio/translations`. The recording is the file `file`, or base64 in `audio`."""
+
+    model: str | None = None
+    prompt: str | None = None
+    """What the recording is about, or how words in it are spelt."""
+    response_format: Format = "json"
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """0 lets the model raise it where its text looks like a loop or a guess."""
+    stream: bool = False
+    """Answer with events as the text is heard."""
+    hotwords: list[str] | None = None
+    """Words to expect."""
+    sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] = 16_000
+    """Hz, of raw PCM only: 16-bit, little-endian, mono, with `format` `pcm`."""
+    format: str | None = None
+    """What the recording is, where its name does not say; its content decides."""
+
+
+class TranscriptionForm(TranslationForm):
+    """`POST /v1/audio/transcriptions`. The recording is the file `file`, or base64 in `audio`."""
+
+    language: str | None = None
+    """ISO 639-1; without it the model finds out."""
+    languages: list[str] | None = None
+    timestamp_granularities: list[Literal["word", "segment"]] | None = None
+    """What `verbose_json` has; `segment` unless said otherwise."""
+    keywords: list[str] | None = None
+    """OpenAI's word for `hotwords`."""
+    include: list[str] | None = None
+    chunking_strategy: Any = None
+    known_speaker_names: list[str] | None = None
+    known_speaker_references: list[str] | None = None
+
+
+_transcription = FormReader(TranscriptionForm, files=("file", "audio"), base64_as="audio")
+_translation = FormReader(TranslationForm, files=("file", "audio"), base64_as="audio")
+
+_ANSWERS = {
+    "text": Example(value={"text": "Hello, world.", "usage": {"type": "duration", "seconds": 1.4}}),
+}
+_EVENTS = (
+    'data: {"type":"transcript.text.delta","delta":"Hello, "}\n\n'
+    'data: {"type":"transcript.text.delta","delta":"world."}\n\n'
+    'data: {"type":"transcript.text.done","text":"Hello, world.","usage":{"type":"duration","seconds":1.4}}\n\n'
+)
+
+
+@post(
+    ["/v1/audio/transcriptions", "/v1/speech-to-text"],
+    status_code=200,
+    summary="Write down a recording",
+    request_max_body_size=None,
+    opt=about(
+        "inference",
+        tag="Audio",
+        form=TranscriptionForm,
+        files=("file",),
+        answer=(Transcription, VerboseTranscription),
+        media=tuple(MEDIA_TYPES.values()),
+        event=(TranscriptDelta, TranscriptDone),
+        answers=_ANSWERS,
+        events=_EVENTS,
+    ),
+)
+async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
+    """OpenAI's transcription: as text, JSON, subtitles, with times of segments and words, whole or as a stream."""
+    asked, files, headers = await _transcription.read(request)
+    _refuse_what_nobody_can(asked)
+    words = "word" in (asked.timestamp_granularities or ())
+    if words and asked.response_format != "verbose_json":
+        raise BadInputError("timestamps of words come with response_format verbose_json", param="timestamp_granularities")
+    language = asked.language or (asked.languages[0] if asked.languages else None)
+    wanted = _request_of(asked, files, task="transcribe", language=language, words=words)
+    return await _answer(request, asked, wanted, headers, list(asked.timestamp_granularities or ()))
+
+
+@post(
+    "/v1/audio/translations",
+    status_code=200,
+    summary="Write down a recording in English",
+    request_max_body_size=None,
+    opt=about(
+        "inference",
+        tag="Audio",
+        form=TranslationForm,
+        files=("file",),
+        answer=(Transcription, VerboseTranscription),
+        media=tuple(MEDIA_TYPES.values()),
+        event=(TranscriptDelta, TranscriptDone),
+        answers=_ANSWERS,
+        events=_EVENTS,
+    ),
+)
+async def translations(request: Request[Any, Any, Any]) -> Response[Any]:
+    """OpenAI's translation: English, whatever was spoken; takes a model that has `translate` among its features."""
+    asked, files, headers = await _translation.read(request)
+    wanted = _request_of(asked, files, task="translate", language=None, words=False)
+    return await _answer(request, asked, wanted, headers, [])
+
+
+async def _answer(
+    request: Request[Any, Any, Any],
+    asked: TranslationForm,
+    wanted: TranscribeRequest,
+    headers: dict[str, str],
+    granularities: list[str],
+) -> Response[Any]:
+    form = asked.response_format
+    if form == "diarized_json":
+        raise UnsupportedError("no model here tells who speaks; use json or verbose_json", param="response_format")
+    if asked.stream and form in ("srt", "vtt"):
+        raise BadInputError(f"{form} comes whole; leave stream out, or use json", param="response_format")
+    transcript = Transcript(wanted.task, wanted.language)
+    events = host_of(request).router.call("transcribe", asked.model, wanted, context_of(request))
+    if asked.stream:
+        return await event_stream(request, transcript.stream(events), headers)
+    with CancelledWhenGone(request):
+        async with aclosing(cast(Any, events)):
+            await transcript.collect(events)
+    if form in MEDIA_TYPES:
+        return Response(transcript.written(form).encode(), media_type=MEDIA_TYPES[form], headers=headers)
+    return JsonAnswer(answer_of(transcript, form, granularities), headers=headers)
+
+
+def _request_of(
+    asked: TranslationForm,
+    files: dict[str, list[Upload]],
+    *,
+    task: Literal["transcribe", "translate"],
+    language: str | None,
+    words: bool,
+) -> TranscribeRequest:
+    recording = one_file(files, "file", "audio")
+    keywords = asked.keywords if isinstance(asked, TranscriptionForm) else None
+    return TranscribeRequest(
+        audio=recording.audio,
+        format=asked.format or recording.format,
+        sample_rate=asked.sample_rate,
+        task=task,
+        language=language,
+        prompt=asked.prompt,
+        hotwords=(*(asked.hotwords or ()), *(keywords or ())),
+        temperature=asked.temperature,
+        word_timestamps=words,
+    )
+
+
+def one_file(files: dict[str, list[Upload]], *names: str) -> Upload:
+    """Give the one file of a form, under whichever of its names. Raises `BadInputError`."""
+    found = [upload for name in names for upload in files.get(name, ())]
+    if not found:
+        raise BadInputError(f"send a recording as the file {names[0]!r}", param=names[0], code="missing_required_parameter")
+    if len(found) > 1:
+        raise BadInputError("send one recording a request", param=names[0])
+    return found[0]
+
+
+def _refuse_what_nobody_can(asked: TranscriptionForm) -> None:
+    if asked.known_speaker_names or asked.known_speaker_references:
+        raise UnsupportedError("no model here tells who speaks; leave known_speaker_names out", param="known_speaker_names")
+    if asked.include:
+        raise UnsupportedError("include: no model here gives logprobs of a transcript; leave it out", param="include")
+    if asked.languages and len(asked.languages) > 1:
+        raise UnsupportedError("no model here is told several languages; give one as `language`", param="languages")
