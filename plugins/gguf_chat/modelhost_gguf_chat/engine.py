@@ -7,20 +7,20 @@ import contextlib
 import ctypes
 import queue
 import threading
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import llama_cpp
 import numpy as np
-from modelhost import BadInputError, NotReadyError
+from modelhost import NotReadyError
 from modelhost.log import Log
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.sampling import Sampler, Sampling
 from modelhost_gguf_chat.tokens import Vocabulary
+from modelhost_gguf_chat.weights import listen, load_model, reason
 
 DEFAULT_MOST_CONTEXT = 8192
 AHEAD = 16
@@ -43,13 +43,6 @@ FLASH_ATTENTION = {
     "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
     "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
 }
-LOAD_MODES = {
-    (False, False): llama_cpp.LLAMA_LOAD_MODE_NONE,
-    (True, False): llama_cpp.LLAMA_LOAD_MODE_MMAP,
-    (False, True): llama_cpp.LLAMA_LOAD_MODE_MLOCK,
-    (True, True): llama_cpp.LLAMA_LOAD_MODE_MMAP_MLOCK,
-}
-"""By `use_mmap` and `use_mlock`."""
 
 
 class Prefilled(NamedTuple):
@@ -137,10 +130,10 @@ class Engine:
         """Load and compute one token; raises `NotReadyError` with llama.cpp's reason, `BadInputError` for an option."""
         self._model: Any = None
         self._context: Any = None
-        _listen(log)
+        listen(log)
         llama_cpp.llama_backend_init()
         try:
-            self._model = _load_model(weights, options)
+            self._model = load_model(weights, options)
             self.vocabulary = Vocabulary(self._model)
             trained: int = llama_cpp.llama_model_n_ctx_train(self._model)
             self.n_ctx = options.n_ctx or min(trained, DEFAULT_MOST_CONTEXT)
@@ -255,7 +248,7 @@ class Engine:
         self._tokens[0], self._positions[0], self._batch.logits[0] = max(self.vocabulary.bos, 0), 0, 1
         self._batch.n_tokens = 1
         if llama_cpp.llama_decode(self._context, self._batch):
-            raise NotReadyError(f"llama.cpp loaded the model but cannot compute with it{_reason()}", retry=False)
+            raise NotReadyError(f"llama.cpp loaded the model but cannot compute with it{reason()}", retry=False)
         llama_cpp.llama_synchronize(self._context)
         self._forget()
 
@@ -346,7 +339,7 @@ class Engine:
         if code == 0:
             return True
         if code != 2:
-            raise RuntimeError(f"llama_decode answered {code}{_reason()}")
+            raise RuntimeError(f"llama_decode answered {code}{reason()}")
         if not (self._rewinds and llama_cpp.llama_memory_seq_rm(self._memory, SEQUENCE, len(self._kept), -1)):
             self._forget()
         return False
@@ -391,30 +384,6 @@ class Engine:
             self._model = None
 
 
-def _load_model(weights: Path, options: GgufChatOptions) -> Any:
-    parameters = llama_cpp.llama_model_default_params()
-    parameters.n_gpu_layers = options.n_gpu_layers
-    parameters.load_mode = LOAD_MODES[options.use_mmap, options.use_mlock]
-    if options.main_gpu is not None:
-        if options.tensor_split:
-            raise BadInputError("main_gpu and tensor_split exclude each other; leave one out", param="tensor_split")
-        parameters.split_mode = llama_cpp.LLAMA_SPLIT_MODE_NONE
-        parameters.main_gpu = options.main_gpu
-    most = llama_cpp.llama_max_devices()
-    if len(options.tensor_split) > most:
-        raise BadInputError(f"tensor_split names more than the {most} devices llama.cpp can use", param="tensor_split")
-    if options.tensor_split:
-        split = (ctypes.c_float * most)(*options.tensor_split)
-        parameters.tensor_split = ctypes.cast(split, ctypes.POINTER(ctypes.c_float))
-    model = llama_cpp.llama_model_load_from_file(str(weights).encode(), parameters)
-    if not model:
-        raise NotReadyError(
-            f"llama.cpp cannot load {weights.name}{_reason()}; a newer llama-cpp-python may know this kind of model",
-            retry=False,
-        )
-    return model
-
-
 def _make_context(model: Any, options: GgufChatOptions, n_ctx: int, n_batch: int, threads: int) -> Any:
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = n_ctx
@@ -427,35 +396,7 @@ def _make_context(model: Any, options: GgufChatOptions, n_ctx: int, n_batch: int
     context = llama_cpp.llama_init_from_model(model, parameters)
     if not context:
         raise NotReadyError(
-            f"llama.cpp cannot make a context of {n_ctx} tokens{_reason()}; try a smaller n_ctx, or f16 for cache_type_v",
+            f"llama.cpp cannot make a context of {n_ctx} tokens{reason()}; try a smaller n_ctx, or f16 for cache_type_v",
             retry=False,
         )
     return context
-
-
-_log: Log = Log(lambda level, event, facts: None)
-_complaints: deque[str] = deque(maxlen=1)
-
-
-def _listen(log: Log) -> None:
-    """Take llama.cpp's log; it has one for the whole process, so the model loaded last gets it."""
-    global _log  # as global as llama.cpp's own
-    _log = log
-    _complaints.clear()
-    llama_cpp.llama_log_set(_log_callback, ctypes.c_void_p(0))
-
-
-def _on_log(level: int, text: bytes, data: Any) -> None:
-    """Hand warnings (3) and errors (4) on; llama.cpp writes about models there, never what is in a prompt."""
-    if level in (3, 4):
-        line = text.decode("utf-8", "replace").strip()
-        if level == 4:
-            _complaints.append(line)
-        _log.debug("llama.cpp says", line=line[:500])
-
-
-_log_callback = llama_cpp.llama_log_callback(_on_log)  # kept: llama.cpp calls it until the process ends
-
-
-def _reason() -> str:
-    return f" ({_complaints[-1][:200]})" if _complaints else ""

@@ -64,6 +64,8 @@ class Header(NamedTuple):
     architecture: str
     shards: int
     """Files the model consists of."""
+    pooling: int | None = None
+    """How an embedding model makes one vector of a text, by llama.cpp's numbers; None where the file says nothing."""
 
 
 def find(path: Path) -> tuple[Path, ...]:
@@ -144,7 +146,12 @@ class _Reader:
         if not isinstance(architecture, str):
             raise _Malformed("it does not say which architecture it is for")
         shards = metadata.get("split.count", 1)
-        return Header(architecture=architecture, shards=shards if isinstance(shards, int) else 1)
+        pooling = metadata.get(f"{architecture}.pooling_type")
+        return Header(
+            architecture=architecture,
+            shards=shards if isinstance(shards, int) else 1,
+            pooling=pooling if isinstance(pooling, int) else None,
+        )
 
     def tensors(self, count: int, alignment: object) -> None:
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):

@@ -21,7 +21,6 @@ from modelhost import (
 )
 from modelhost.log import Log
 
-from modelhost_gguf_chat import gguf
 from modelhost_gguf_chat.answer import Answer
 from modelhost_gguf_chat.engine import Engine, Finished, Job, Prefilled
 from modelhost_gguf_chat.logprobs import token_logprob
@@ -29,6 +28,7 @@ from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.sampling import decide
 from modelhost_gguf_chat.template import ChatTemplate
 from modelhost_gguf_chat.tokens import NO_TOKEN, Piece
+from modelhost_gguf_chat.weights import Weights, device_of
 
 MAX_TEXT = 1024 * 1024
 """Bytes of a text or a chat to count the tokens of. Some tokenizers take time by the square of it, and none can be stopped."""
@@ -39,21 +39,15 @@ MAX_TOKENS = MAX_TEXT
 class ChatModel:
     """A GGUF model, ready to answer."""
 
-    def __init__(self, options: GgufChatOptions, *, threads: int, log: Log) -> None:
+    def __init__(self, weights: Weights, options: GgufChatOptions, *, threads: int, log: Log) -> None:
         """Load it; raises what `Backend.load` may raise."""
         self._options = options
-        files = gguf.find(options.source.path)
-        headers = [gguf.check(file) for file in files]
-        if headers[0].architecture == "clip":
-            raise BadInputError(f"{files[0].name} is a projector for images or sound; name its language model", param="source")
-        if headers[0].shards > len(files):
-            raise BadInputError(f"{files[0].name} is one of {headers[0].shards} files and has lost its name", param="source")
-        self._size = sum(file.stat().st_size for file in files)
-        self._engine = Engine(files[0], options, threads=options.threads or threads, log=log)
+        self._size = weights.size
+        self._engine = Engine(weights.file, options, threads=options.threads or threads, log=log)
         try:
             self._vocabulary = self._engine.vocabulary
             if llama_cpp.llama_model_has_encoder(self._engine.model) or not llama_cpp.llama_model_has_decoder(self._engine.model):
-                raise BadInputError(f"{files[0].name} is not a model that continues text", param="source")
+                raise BadInputError(f"{weights.file.name} is not a model that continues text", param="source")
             self._template = self._find_template(log)
         except BaseException:
             self._engine.close()
@@ -75,7 +69,7 @@ class ChatModel:
             context_length=self._engine.n_ctx,
             concurrency=1,
             size_bytes=self._size,
-            device=_device(self._options),
+            device=device_of(self._options),
         )
 
     def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
@@ -241,13 +235,3 @@ class ChatModel:
 def _bound(size: int, param: str) -> None:
     if size > MAX_TEXT:
         raise BadInputError(f"{param}: {size} bytes are too many to tokenize, {MAX_TEXT} are allowed", param=param)
-
-
-def _device(options: GgufChatOptions) -> str:
-    if options.n_gpu_layers == 0 or not llama_cpp.llama_supports_gpu_offload():
-        return "cpu"
-    built_for: bytes = llama_cpp.llama_print_system_info()
-    return next(
-        (device for name, device in ((b"CUDA", "cuda"), (b"Metal", "metal"), (b"MTL", "metal")) if name in built_for),
-        "gpu",
-    )

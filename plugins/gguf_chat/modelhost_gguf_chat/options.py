@@ -16,8 +16,8 @@ class GgufChatOptions(Options):
     """The weights: a `.gguf` file, the first file of several (`…-00001-of-00003.gguf`), or a folder with one model."""
 
     n_ctx: Annotated[int, Meta(ge=0)] = 0
-    """Tokens that prompt and answer may take together. 0 means what the model was trained for, but 8192 at most,
-    because the memory for them is taken at load."""
+    """Tokens that prompt and answer may take together. 0 means what the model was trained for, but 8192 at most (2048 for a text
+    that becomes a vector), because the memory for them is taken at load."""
     n_batch: Annotated[int, Meta(ge=1, le=16384)] = 512
     """Prompt tokens computed in one step: more is faster on a GPU and takes more memory."""
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
@@ -58,3 +58,11 @@ class GgufChatOptions(Options):
 
     chat_template: str | None = None
     """A Jinja chat template to use in place of the one in the file."""
+
+    embeddings: bool = False
+    """Turn texts into vectors with a model that was made to continue them: the mean of what it computes for their tokens.
+    Embedding models do so anyway, and nothing else."""
+    dimensions: tuple[Annotated[int, Meta(ge=1)], ...] = ()
+    """Lengths an embedding model's vectors may be cut to, by its training (Matryoshka), beside the full one."""
+    prompts: dict[str, str] = {}
+    """What an embedding model wants before a text, by name: `query`, `document`, `clustering` or others. Files have none."""

@@ -59,15 +59,18 @@ class Vocabulary:
             self._ends = tuple(token for token in range(self.size) if llama_cpp.llama_vocab_is_eog(self.pointer, token))
         return self._ends
 
-    def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
-        """Split text into tokens, without BOS; `parse_special` lets control tokens be spelled out in it."""
+    def tokenize(self, text: str, *, parse_special: bool = False, add_special: bool = False) -> list[int]:
+        """Split text into tokens; `parse_special` lets control tokens be spelled out in it.
+
+        `add_special` puts around it what the model was trained to see around texts, such as BOS and EOS, or CLS and SEP.
+        """
         data = text.encode("utf-8", "replace")
-        if not data:
+        if not data and not add_special:
             return []
         room = len(data) + 8
         while True:
             tokens = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self.pointer, data, len(data), tokens, room, False, parse_special)
+            count = llama_cpp.llama_tokenize(self.pointer, data, len(data), tokens, room, add_special, parse_special)
             if count >= 0:
                 return tokens[:count]
             room = -count

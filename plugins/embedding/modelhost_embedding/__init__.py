@@ -1,0 +1,45 @@
+"""Texts to vectors with sentence-transformers: EmbeddingGemma, MiniLM and others.
+
+This module is what the host reads to know the plugin; torch is imported when a model is loaded.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from modelhost import Backend, Context, EmbedEvent, EmbedRequest, ModelCard, NotReadyError, hookimpl
+
+from modelhost_embedding.options import EmbeddingOptions
+
+if TYPE_CHECKING:  # brings torch
+    from modelhost_embedding.model import EmbeddingModel
+
+__all__ = ["EmbeddingBackend", "EmbeddingOptions"]
+
+
+class EmbeddingBackend(Backend[EmbeddingOptions]):
+    """One embedding model, whose texts of all requests are computed together."""
+
+    _loaded: "EmbeddingModel | None" = None
+
+    def load(self) -> ModelCard:
+        """Check the folder and load the model.
+
+        Raises `NotReadyError` where files are missing or cannot be loaded, `BadInputError` where an option cannot work here.
+        """
+        from modelhost_embedding.model import EmbeddingModel
+
+        self._loaded = EmbeddingModel(self.options, threads=self.options.threads or self.threads, log=self.log)
+        return self._loaded.card()
+
+    def unload(self) -> None:
+        """Let go of the model; requests that still wait get an error."""
+        loaded, self._loaded = self._loaded, None
+        if loaded:
+            loaded.close()
+
+    @hookimpl
+    def embed(self, request: EmbedRequest, context: Context) -> Iterator[EmbedEvent]:
+        """Turn texts or token ids into unit vectors."""
+        if self._loaded is None:
+            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
+        yield from self._loaded.embed(request, context)

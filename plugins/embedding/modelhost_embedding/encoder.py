@@ -1,0 +1,120 @@
+"""The model itself: tokens in, vectors out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from modelhost import NotReadyError
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+from modelhost_embedding.device import find_device, find_dtype
+from modelhost_embedding.families import family_of
+from modelhost_embedding.options import EmbeddingOptions
+from modelhost_embedding.sizes import unit
+from modelhost_embedding.tokens import Tokens
+from modelhost_embedding.turns import Piece, Row
+
+UNLIMITED = 1_000_000
+"""Tokens; what tokenizers say when they know no limit is more."""
+UNSTATED = 8192
+"""Tokens of a text, where neither the model's files nor the options name a limit."""
+PROBES = ("sea", "The quick brown fox jumps over the lazy dog, and the dog sleeps on.")
+ALIKE = 0.999
+"""Cosine of vectors that are the same but for rounding, in bfloat16 too."""
+
+
+class Encoder:
+    """A model of sentence-transformers, used below its own preparation of texts.
+
+    That preparation cuts what is too long without a word, and opens strings that look like files or URLs where a model knows
+    pictures or sound. Here tokens are given in their place, and `tokens` sees that the vectors are the same.
+    """
+
+    def __init__(self, folder: Path, options: EmbeddingOptions) -> None:
+        """Load it. Raises `NotReadyError` with the library's reason, `BadInputError` for an option that cannot work here."""
+        self.device = find_device(options.device, force_cpu=options.force_cpu)
+        self._model = _load(folder, self.device)
+        first = self._model[0]
+        if not isinstance(first, Transformer) or first.tokenizer is None:
+            raise NotReadyError(
+                f"{folder.name} does not begin with a transformer that reads text; use another model", retry=False
+            )
+        self.family = family_of(first.config)
+        stored = self._model.dtype or torch.float32
+        self._model.to(find_dtype(options.dtype, device=self.device, stored=stored, float16=self.family.float16))
+        self._model.eval()
+        self._padding: int = first.tokenizer.pad_token_id or 0
+        self._left = first.tokenizer.padding_side == "left"
+        self._tokenizer = first.tokenizer
+        self.vocabulary: int = first.model.get_input_embeddings().num_embeddings
+        """How many tokens there are, from 0 on."""
+        self.skips_prompt = any(isinstance(module, Pooling) and not module.include_prompt for module in self._model)
+        """Whether vectors are made of what follows the prompt alone."""
+        self.dimensions = len(self.compute([Piece(None, [0])])[0])
+        """Length of the vectors that `compute` gives."""
+
+    @property
+    def usual_dimensions(self) -> int | None:
+        """Length the model's files ask to cut vectors to."""
+        return self._model.truncate_dim
+
+    @property
+    def prompts(self) -> tuple[dict[str, str], str | None]:
+        """The model's prompts, and the name of the one it uses unless told otherwise."""
+        return {name: text or "" for name, text in self._model.prompts.items()}, self._model.default_prompt_name
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a text may have, by the model's files."""
+        config: Any = self._model[0].config
+        known = (self._model.max_seq_length, getattr(config, "max_position_embeddings", None))
+        return min((number for number in known if number and 0 < number < UNLIMITED), default=UNSTATED)
+
+    def tokens(self) -> Tokens:
+        """Make sure that tokens of ours become the vectors that sentence-transformers gives, and give the way to them.
+
+        Raises `NotReadyError` where they do not: the model prepares its texts in a way that is not known here.
+        """
+        theirs = self._model.encode([{"text": text} for text in PROBES], prompt="", normalize_embeddings=True, truncate_dim=None)
+        tokens = Tokens(self._tokenizer)
+        pieces = [Piece(None, [*tokens.before, *plain, *tokens.after]) for plain in tokens.plain(PROBES)]
+        size = theirs.shape[1]
+        if float(np.sum(unit(np.stack(self.compute(pieces)), size) * unit(theirs, size), axis=1).min()) < ALIKE:
+            raise NotReadyError("this model prepares texts in a way that is not known here; use another one", retry=False)
+        return tokens
+
+    def compute(self, pieces: Sequence[Piece]) -> list[Row]:
+        """Give the vectors of pieces with the same `skipped`, in order and as long as they come out of the model."""
+        longest = max(len(piece.tokens) for piece in pieces)
+        ids = np.full((len(pieces), longest), self._padding, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, piece in enumerate(pieces):
+            count = len(piece.tokens)
+            where = slice(longest - count, longest) if self._left else slice(count)
+            ids[row, where], mask[row, where] = piece.tokens, 1
+        features: dict[str, Any] = {
+            "input_ids": torch.from_numpy(ids).to(self.device),
+            "attention_mask": torch.from_numpy(mask).to(self.device),
+        }
+        if pieces[0].skipped:
+            features["prompt_length"] = pieces[0].skipped
+        with torch.inference_mode():
+            vectors: Row = self._model(features)["sentence_embedding"].float().cpu().numpy()
+        if not np.isfinite(vectors).all():
+            raise NotReadyError(
+                "this model gives no numbers for a text; its operator can set the option `dtype` to float32", retry=False
+            )
+        return list(vectors)
+
+
+def _load(folder: Path, device: str) -> SentenceTransformer:
+    try:
+        return SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # damaged files, unknown architectures: each part of the library has errors of its own
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise NotReadyError(
+            f"sentence-transformers cannot load {folder.name}: {type(error).__name__}: {reason}", retry=False
+        ) from None

