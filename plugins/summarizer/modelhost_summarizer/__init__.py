@@ -1,0 +1,48 @@
+"""Summaries of code, logs and documents, written by another model of the host.
+
+This module is what the host reads to know the plugin; the rest is imported when a model is loaded.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from modelhost import Backend, BadInputError, Context, ModelCard, NotReadyError, SummarizeEvent, SummarizeRequest, hookimpl
+
+from modelhost_summarizer.options import SummarizerOptions
+
+if TYPE_CHECKING:  # brings Pygments
+    from modelhost_summarizer.summarizer import Summarizer
+
+__all__ = ["SummarizerBackend", "SummarizerOptions"]
+
+
+class SummarizerBackend(Backend[SummarizerOptions]):
+    """Has texts summarised by a model that generates.
+
+    It runs in a process because condensing a large log keeps Python busy for seconds.
+    """
+
+    _loaded: "Summarizer | None" = None
+
+    def load(self) -> ModelCard:
+        """Look for the personas. The generator is not asked: it may load when it is needed.
+
+        Raises `BadInputError` where the options name a persona that is not there.
+        """
+        from modelhost_summarizer.summarizer import Summarizer
+
+        loaded = Summarizer(self.options)
+        for option in ("code_persona", "log_persona", "document_persona"):
+            try:
+                loaded.personas.find(getattr(self.options, option))
+            except BadInputError as error:
+                raise BadInputError(f"{option}: {error.message}") from None
+        self._loaded = loaded
+        return ModelCard(concurrency=self.options.concurrency)
+
+    @hookimpl
+    def summarize(self, request: SummarizeRequest, context: Context) -> Iterator[SummarizeEvent]:
+        """Say what the text is, how far the work is where it takes several steps, and then the summary."""
+        if self._loaded is None:
+            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
+        return self._loaded.summarize(request, context)
