@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelhost import BadInputError, Blob
-from modelhost.audio import MEDIA_TYPES, SAMPLE_RATE, Encoder, Resampler, Samples, decode, from_pcm, to_pcm
+from modelhost.audio import SAMPLE_RATE, Encoder, Resampler, Samples, decode, from_pcm, to_pcm
+from modelhost.types.synthesize import MEDIA_TYPES
 
 FORMATS = sorted(MEDIA_TYPES)
 EXACT = ("flac", "pcm", "wav")

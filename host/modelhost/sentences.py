@@ -10,8 +10,53 @@ _CLAUSE = re.compile(r"[,;:，、；：—–]\s*|\s+-+\s+")
 
 # Before a full stop these end no sentence. Single letters (initials, "z. B.") and numbers alone ("1. First") do not either.
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st vs etc approx inc ltd jr sr gen col sgt capt rev fig vol no nr art hr fr hrsg bzw ca usw evtl ggf"
-    " inkl max min mme mlle m sra srta dña avv dott sig ecc pág".split()
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "st",
+        "vs",
+        "etc",
+        "approx",
+        "inc",
+        "ltd",
+        "jr",
+        "sr",
+        "gen",
+        "col",
+        "sgt",
+        "capt",
+        "rev",
+        "fig",
+        "vol",
+        "no",
+        "nr",
+        "art",
+        "hr",
+        "fr",
+        "hrsg",
+        "bzw",
+        "ca",
+        "usw",
+        "evtl",
+        "ggf",
+        "inkl",
+        "max",
+        "min",
+        "mme",
+        "mlle",
+        "m",
+        "sra",
+        "srta",
+        "dña",
+        "avv",
+        "dott",
+        "sig",
+        "ecc",
+        "pág",
+    ]
 )
 
 

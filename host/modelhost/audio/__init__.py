@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
     from modelhost.audio.decoding import Limits as Limits
     from modelhost.audio.decoding import decode as decode
     from modelhost.audio.decoding import decoded as decoded
-    from modelhost.audio.encoding import MEDIA_TYPES as MEDIA_TYPES
     from modelhost.audio.encoding import Encoder as Encoder
     from modelhost.audio.endpoint import Endpointer as Endpointer
     from modelhost.audio.endpoint import SpeechStarted as SpeechStarted
@@ -39,7 +38,7 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
 _HOMES = {
     "modelhost.audio.clean": ("normalize", "remove_offset"),
     "modelhost.audio.decoding": ("Limits", "decode", "decoded"),
-    "modelhost.audio.encoding": ("MEDIA_TYPES", "Encoder"),
+    "modelhost.audio.encoding": ("Encoder",),
     "modelhost.audio.endpoint": ("Endpointer", "SpeechStarted", "Utterance"),
     "modelhost.audio.pcm": ("Resampler", "from_pcm", "to_pcm"),
     "modelhost.audio.samples": ("SAMPLE_RATE", "Samples"),

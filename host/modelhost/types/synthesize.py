@@ -10,6 +10,16 @@ from modelhost.types.media import Blob
 
 AudioFormat = Literal["pcm", "wav", "mp3", "opus", "aac", "flac"]
 
+MEDIA_TYPES: dict[AudioFormat, str] = {
+    "pcm": "audio/pcm",
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",  # RFC 7845; `audio/opus` is Opus in RTP
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+}
+"""What HTTP calls each format."""
+
 
 class VoiceSample(Wire):
     """A recording of a voice to imitate, with the words it says."""

@@ -1,4 +1,4 @@
-"""The one thread that computes: takes windows of all requests by turns, several at a time."""
+"""The threads that compute: they take windows of all requests by turns, several at a time."""
 
 import contextlib
 import threading
@@ -17,13 +17,17 @@ R = TypeVar("R")
 class Engine(Generic[P, R]):
     """Computes pieces of work in batches."""
 
-    def __init__(self, compute: Callable[[list[P]], list[R]], kind: Callable[[P], Hashable], *, batch: int, share: int) -> None:
+    def __init__(
+        self, compute: Callable[[list[P]], list[R]], kind: Callable[[P], Hashable], *, batch: int, share: int, threads: int = 1
+    ) -> None:
+        """Start `threads` that `compute` pieces of one `kind`, `batch` of them in one go, and `share` of one job."""
         self._compute = compute
         self._turns: Turns[tuple[P, Future[R]]] = Turns(lambda entry: kind(entry[0]), batch=batch, share=share)
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="whisper", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, name="whisper", daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, job: Hashable, piece: P) -> "Future[R]":
         """Have a piece computed in its job's turn; from any thread."""
@@ -46,8 +50,9 @@ class Engine(Generic[P, R]):
         """Stop after what is being computed; what waits is told."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while batch := self._next():

@@ -47,6 +47,7 @@ class SpeechModel:
                 device_index=index,
                 compute_type=_compute_type(options.compute_type, device, index),
                 cpu_threads=threads,
+                num_workers=options.replicas,
                 local_files_only=True,
             )
         except (RuntimeError, ValueError) as error:
@@ -54,11 +55,12 @@ class SpeechModel:
         self._languages = tuple(sorted(self._model.supported_languages))
         self._decoder = Decoder(self._model, options.beam_size)
         self._check(options.language)
-        few, many = (2, 4) if device == "cpu" else (8, 16)
+        few, many = (1, 2) if device == "cpu" else (8, 16)
         self._share = options.share or few
         batch = options.batch_size or many
+        self._ahead = 2 * self._share * options.replicas
         self._engine: Engine[Piece, Outcome] = Engine(
-            self._decoder.compute, lambda piece: piece.kind, batch=batch, share=self._share
+            self._decoder.compute, lambda piece: piece.kind, batch=batch, share=self._share, threads=options.replicas
         )
 
     def close(self) -> None:
@@ -93,7 +95,7 @@ class SpeechModel:
         seconds = len(samples) / SAMPLE_RATE
         whole = [Window(samples=samples, start=0.0, end=seconds)]
         cut = windows(samples, WINDOW) if self._options.vad else whole
-        yield from recording.write_down(cut, seconds, ahead=2 * self._share)
+        yield from recording.write_down(cut, seconds, ahead=self._ahead)
         if not context.cancelled:
             yield Done(usage=Usage(audio_seconds=seconds))
 

@@ -19,17 +19,19 @@ class WhisperOptions(Options):
     compute_type: ComputeType = "auto"
     """`auto` is float16 on a GPU that has it and int8 elsewhere."""
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
-    """CPU threads; without it the share the host gives this model."""
+    """CPU threads of each replica; without it the share the host gives this model."""
+    replicas: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Windows computed at the same time, each with `threads` threads: more for several requests, nothing for one short one."""
     beam_size: Annotated[int, Meta(ge=1, le=32)] = 5
     """Hypotheses followed at once: more is slower and a little better."""
     temperatures: Annotated[tuple[Annotated[float, Meta(ge=0, le=2)], ...], Meta(min_length=1)] = (0.0, 0.4, 0.8)
     """Tried one after the other while the text looks like a loop or a guess."""
     batch_size: Annotated[int, Meta(ge=1, le=256)] | None = None
-    """Windows computed together, of all requests; without it 4 on a CPU and 16 on a GPU."""
+    """Windows of all requests computed in one go; without it 2 on a CPU, which gains little from more, and 16 on a GPU."""
     share: Annotated[int, Meta(ge=1, le=256)] | None = None
-    """How many of them one request may have while others wait; without it 2 on a CPU and 8 on a GPU.
+    """How many of them may be of one request; without it 1 on a CPU and 8 on a GPU.
 
-    A newcomer waits for that many windows of a long recording, and no more.
+    A newcomer waits for that many windows of a long recording, and shares the next step with it.
     """
     concurrency: Annotated[int, Meta(ge=1, le=256)] = 16
     """Requests at once; each holds its decoded recording, 3.8 MB a minute."""

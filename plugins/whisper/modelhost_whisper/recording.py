@@ -1,5 +1,6 @@
 """A recording being written down: its windows go to the engine, what comes back becomes segments in order of time."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -101,7 +102,7 @@ class Recording:
         while _doubtful(outcome) and tried < len(self._temperatures):
             before, outcome = outcome, self._submit(features, tried).result()
             attempts.append((outcome, self._temperatures[tried]))
-            if _words(outcome) == _words(before):  # chance had a say, and heard the same: what repeats itself is the speaker
+            if _agree(outcome, before):  # chance had a say, and heard the same: what repeats itself is the speaker
                 return before, self._temperatures[tried - 1], False
             tried += 1
         if not _doubtful(outcome):
@@ -110,8 +111,10 @@ class Recording:
         return *max(sound or attempts, key=lambda one: one[0].avg_logprob), not sound
 
 
-def _words(outcome: Outcome) -> set[str]:
-    return set(outcome.text.lower().split())
+def _agree(one: Outcome, other: Outcome) -> bool:
+    """Whether two attempts heard mostly the same words, however often."""
+    here, there = (set(re.findall(r"\w+", outcome.text.lower())) for outcome in (one, other))
+    return 2 * len(here & there) >= len(here | there)
 
 
 def _silent(outcome: Outcome) -> bool:
