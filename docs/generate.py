@@ -18,7 +18,7 @@ import click
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from modelhost.cli import cli
-from modelhost.config.schema import Config, DefaultsConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig
+from modelhost.config.schema import Config, DefaultsConfig, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig
 from modelhost.errors import ModelhostError, RequestError, ServiceError
 from modelhost.http import errors as http_errors
 from modelhost.http import guard
@@ -149,6 +149,21 @@ def endpoints() -> str:
     return table("| | what | key |", rows)
 
 
+def messages(path: str) -> str:
+    """Give the messages of a WebSocket: what it takes, what it sends, and their fields."""
+    route = next(route for route in ROUTES if path in route.paths)
+    rows = [
+        (f"`{kind.__struct_config__.tag}`", way, " ".join(str(kind.__doc__).split()), _fields(kind))
+        for way, kinds in (("to the host", about_of(route).hears), ("from the host", about_of(route).says))
+        for kind in kinds
+    ]
+    return table("| `type` | way | what | fields |", rows)
+
+
+def _fields(kind: type[msgspec.Struct]) -> str:
+    return ", ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(kind))
+
+
 def error_classes() -> str:
     """Give every class of error that is raised, by status."""
     rows = []
@@ -208,11 +223,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "the whole file": lambda: keys_of(Config),
     "[server]": lambda: keys_of(ServerConfig),
     "[speech]": lambda: keys_of(SpeechConfig),
+    "[dialogue]": lambda: keys_of(DialogueConfig),
     "[keys.NAME]": lambda: keys_of(KeyConfig),
     "[defaults]": lambda: keys_of(DefaultsConfig),
     "[models.NAME]": lambda: keys_of(ModelConfig),
     "commands": commands,
     "endpoints": endpoints,
+    "/v1/speech-to-text/ws": lambda: messages("/v1/speech-to-text/ws"),
+    "/v1/text-to-speech/ws": lambda: messages("/v1/text-to-speech/ws"),
+    "/v1/generate_ws": lambda: messages("/v1/generate_ws"),
     "errors": error_classes,
     "refusals": refusals,
     "hooks": hooks,

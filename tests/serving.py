@@ -25,7 +25,7 @@ class Served:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "modelhost", "serve", "--port", "0", *arguments],
             cwd=folder,
-            env={**clean_environment(folder), **(env or {})},
+            env={**clean_environment(folder), "TMPDIR": str(self._temporary()), **(env or {})},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -38,6 +38,16 @@ class Served:
         assert found, "".join(self.log)
         self.url = found[0]
         self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    def _temporary(self) -> Path:
+        """A place of its own for temporary files, with a path short enough for anybody."""
+        folder = self.folder / "tmp"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def uploads(self) -> list[Path]:
+        """Files of requests that are on disk now."""
+        return list((self.folder / "tmp").glob("modelhost-upload-*"))
 
     def _read(self) -> None:
         assert self.process.stderr is not None

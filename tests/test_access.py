@@ -94,8 +94,7 @@ def status_at(host: Served, method: str, path: str, headers: dict[str, str]) -> 
 
     async def shake_hands() -> int:
         try:
-            async with connect(f"{host.url.replace('http', 'ws')}{path}", additional_headers=headers) as socket:
-                await socket.recv()
+            async with connect(f"{host.url.replace('http', 'ws')}{path}", additional_headers=headers):
                 return 101
         except InvalidStatus as refused:
             answer = refused.response

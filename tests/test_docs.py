@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from modelhost.config import Config, KeyConfig, ModelConfig, ServerConfig, SpeechConfig, load_config
+from modelhost.config import Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig, load_config
 from modelhost.config.checking import option_problems
 from modelhost.config.reading import NOT_KEYS
 from modelhost.config.schema import DefaultsConfig
+from modelhost.dialogue.memory import MOST_CHARACTERS
 from modelhost.host import wanted_plugins
 from modelhost.http import guard, streaming
 from modelhost.keys import SHORTEST
@@ -79,7 +80,7 @@ class TestConfigurations:
         loaded = load_config(EXAMPLE, environ={})
         assert option_problems(loaded, describe_all(wanted_plugins(loaded))) == []
 
-    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, ModelConfig, SpeechConfig])
+    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, ModelConfig, SpeechConfig, DialogueConfig])
     def test_the_example_names_every_key(self, kind: type[msgspec.Struct]) -> None:
         text = EXAMPLE.read_text()
         for field in msgspec.structs.fields(kind):
@@ -120,7 +121,7 @@ class TestReference:
         done = subprocess.run([sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
-    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, DefaultsConfig, ModelConfig])
+    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, DefaultsConfig, ModelConfig, DialogueConfig])
     def test_the_configuration_page_has_every_key(self, kind: type[msgspec.Struct]) -> None:
         text = (DOCS / "reference/configuration.md").read_text()
         for field in msgspec.structs.fields(kind):
@@ -195,7 +196,7 @@ FIGURES = {
         f"last {process.OUTPUT_BYTES // KIB} KiB are kept",
         f"`unload` run for {process.STOP_SECONDS:g} seconds",
     ],
-    "reference/configuration.md": [f"at least {SHORTEST}\nprintable"],
+    "reference/configuration.md": [f"at least {SHORTEST}\nprintable", f"of {MOST_CHARACTERS:,} characters at most"],
 }
 """What the pages say in figures, made of the code's own."""
 

@@ -68,6 +68,16 @@ class Metrics:
         self.fallbacks = Counter(
             "fallbacks", "Requests that went on to a route's next model, by the one that failed.", call, **shared
         )
+        self.dialogue_seconds = Histogram(
+            "dialogue_seconds",
+            "Turns of dialogues that came to their end, by stage; `first_audio` and `total` from their beginning.",
+            ("stage",),
+            buckets=_REQUEST,
+            **shared,
+        )
+        self.dialogue_degraded = Counter(
+            "dialogue_degraded", "Turns of dialogues whose reply was not spoken, or not to its end.", **shared
+        )
         # Looking a labelled counter up costs as much as counting, so those of requests are kept.
         self._known: dict[tuple[str, str, str, int], tuple[Any, Any]] = {}
         ProcessCollector(registry=self.registry)

@@ -63,9 +63,10 @@ class Router:
         names = ", ".join(model.name for model in able)
         raise BadInputError(f"say which `model` is to {ability}: {names}", param="model", code="missing_required_parameter")
 
-    def context(self, request_id: str, caller: str = "", traceparent: str = "") -> Context:
-        """Make the context of a request that has just come in."""
-        info = CallInfo(request_id=request_id, caller=caller, traceparent=traceparent, remaining=self._timeout)
+    def context(self, request_id: str, caller: str = "", traceparent: str = "", *, timed: bool = True) -> Context:
+        """Make the context of a request that has just come in; one that is not `timed` may last as long as it likes."""
+        remaining = self._timeout if timed else None
+        info = CallInfo(request_id=request_id, caller=caller, traceparent=traceparent, remaining=remaining)
         return Context(info)
 
     def call(self, ability: Ability, name: str | None, request: Any, context: Context) -> AsyncIterator[Any]:

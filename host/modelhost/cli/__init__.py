@@ -9,6 +9,8 @@ import click
 COMMANDS = {
     "serve": ("serve", "Run the host."),
     "chat": ("chat", "Talk to a model."),
+    "transcribe": ("transcribe", "Write down recordings."),
+    "say": ("say", "Say a text."),
     "models": ("models", "List the models."),
     "ps": ("models", "List what runs, and what it costs."),
     "load": ("models", "Load a model now."),

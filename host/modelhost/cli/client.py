@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import re
 import ssl
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,28 +11,53 @@ from typing import Any
 import click
 import httpx
 
-from modelhost.config import load_config
+from modelhost.cli.own_host import own_host
+from modelhost.config import Loaded, load_config
 
-_READY = re.compile(r"modelhost is serving .* on (https?://\S+)")
+
+class HostClient(httpx.Client):
+    """A client that sends the key of MODELHOST_API_KEY; a key on a command line would show in every process list."""
+
+    def __init__(self, url: str, certificate: Path | None = None) -> None:
+        """Ask the host at `url`; a configured certificate is the only one trusted then."""
+        key = os.environ.get("MODELHOST_API_KEY")
+        self._settings: dict[str, Any] = {
+            "base_url": url,
+            "headers": {"authorization": f"Bearer {key}"} if key else {},
+            "verify": _only(certificate) if certificate else True,
+            "trust_env": False,
+        }
+        # Loading a large model may take minutes; a dead host is noticed at once all the same.
+        super().__init__(**self._settings, timeout=httpx.Timeout(600, connect=5))
+
+    def patient(self) -> httpx.AsyncClient:
+        """Give a client of the same host for many requests at once, each of which may take as long as it takes."""
+        return httpx.AsyncClient(**self._settings, timeout=httpx.Timeout(None, connect=5))
 
 
-def running(url: str | None, config_path: str | None) -> httpx.Client | None:
+def running(url: str | None, config_path: str | None) -> HostClient | None:
     """Give a client of the host that runs; None where none does."""
     if url is not None:
         url = url if "://" in url else f"http://{url}"
-        client = _client(url)
+        client = HostClient(url)
         if not _alive(client):
             raise click.ClickException(f"no host answers at {url}")
         return client
     loaded = load_config(config_path)
     server = loaded.config.server
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104  # asked at this machine's own
-    scheme, trusted = ("https", loaded.folder / Path(server.tls_cert).expanduser()) if server.tls_cert else ("http", None)
-    client = _client(f"{scheme}://[{host}]:{server.port}" if ":" in host else f"{scheme}://{host}:{server.port}", trusted)
+    scheme = "https" if server.tls_cert else "http"
+    at = f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
+    client = HostClient(f"{scheme}://{at}", _certificate(loaded))
     if _alive(client):
         return client
     client.close()
     return None
+
+
+def _certificate(loaded: Loaded) -> Path | None:
+    name = loaded.config.server.tls_cert
+    return loaded.folder / Path(name).expanduser() if name else None
 
 
 def _alive(client: httpx.Client) -> bool:
@@ -45,7 +68,7 @@ def _alive(client: httpx.Client) -> bool:
 
 
 @contextlib.contextmanager
-def connected(url: str | None, config_path: str | None) -> Iterator[httpx.Client]:
+def connected(url: str | None, config_path: str | None) -> Iterator[HostClient]:
     """Give a client of the running host. Raises when none runs."""
     found = running(url, config_path)
     if found is None:
@@ -57,43 +80,21 @@ def connected(url: str | None, config_path: str | None) -> Iterator[httpx.Client
 
 
 @contextlib.contextmanager
-def connected_or_started(url: str | None, config_path: str | None) -> Iterator[httpx.Client]:
-    """Give a client of the running host, or of one that lives as long as this command."""
+def connected_or_started(
+    url: str | None, config_path: str | None, *, no_start: bool = False, announce: bool = False
+) -> Iterator[HostClient]:
+    """Give a client of the running host, or of one that lives as long as this command; `announce` says so on standard error."""
     found = running(url, config_path)
     if found is not None:
         with contextlib.closing(found):
             yield found
         return
-    command = [sys.executable, "-m", "modelhost", "serve", "--port", "0", "--log-level", "warning"]
-    command += ["--config", config_path] if config_path else []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as server:
-        try:
-            assert server.stderr is not None
-            said = []
-            for line in server.stderr:
-                said.append(line)
-                if match := _READY.search(line):
-                    with _client(match[1]) as client:
-                        yield client
-                    return
-            raise click.ClickException("the host did not start: " + "".join(said[-3:]).strip())
-        finally:
-            server.terminate()
-            assert server.stderr is not None
-            server.stderr.close()
-
-
-def _client(url: str, trusted: Path | None = None) -> httpx.Client:
-    """Make a client that sends the key of MODELHOST_API_KEY; a key on a command line would show in every process list."""
-    key = os.environ.get("MODELHOST_API_KEY")
-    # Loading a large model may take minutes; a dead host is noticed at once all the same.
-    return httpx.Client(
-        base_url=url,
-        headers={"authorization": f"Bearer {key}"} if key else {},
-        timeout=httpx.Timeout(600, connect=5),
-        verify=_only(trusted) if trusted else True,
-        trust_env=False,
-    )
+    if no_start:
+        raise click.ClickException("no host is running; start one with `modelhost serve`, or leave --no-start out")
+    if announce:
+        click.echo("no host is running: starting one for this command", err=True)
+    with own_host(config_path) as address, HostClient(address, _certificate(load_config(config_path))) as client:
+        yield client
 
 
 def _only(certificate: Path) -> ssl.SSLContext:
@@ -120,8 +121,20 @@ def checked(response: httpx.Response) -> Any:
     except ValueError:
         raise click.ClickException(f"{response.url} answered {response.status_code}, not as a modelhost would") from None
     if response.is_error:
-        message = answer.get("error", {}).get("message", f"the host answered {response.status_code}")
-        if response.status_code == 401:
-            message += "; for this command put it into the environment variable MODELHOST_API_KEY"
-        raise click.ClickException(message)
+        error = answer.get("error", {})
+        raise refused({"message": f"the host answered {response.status_code}", **error})
     return answer
+
+
+_REMEDIES = {
+    "invalid_api_key": "for this command put it into the environment variable MODELHOST_API_KEY",
+    "request_too_large": "max_audio_mb under [server] says how large a recording may be",
+    "deadline_exceeded": "request_timeout under [server] says how many seconds a request may take",
+}
+"""Code of an error → what whoever types a command can do."""
+
+
+def refused(error: dict[str, Any]) -> click.ClickException:
+    """Make an exception of an error that the host tells."""
+    remedy = _REMEDIES.get(error.get("code") or "")
+    return click.ClickException(f"{error['message']}; {remedy}" if remedy else error["message"])

@@ -64,7 +64,7 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     max_body_mb: Annotated[float, Meta(gt=0)] = 4.0
     """Largest JSON request, in MiB."""
     max_audio_mb: Annotated[float, Meta(gt=0)] = 100.0
-    """Largest recording, in MiB; a request that carries it in base64 may be a third larger."""
+    """Largest recording, or text to summarise, in MiB; a request that carries it in base64 may be a third larger."""
     max_connections: Annotated[int, Meta(ge=1)] = 1000
     """Connections at once; one more closes that which has waited longest for its client."""
     max_connections_per_address: Annotated[int, Meta(ge=1)] = 250
@@ -136,6 +136,30 @@ class SpeechConfig(Struct, forbid_unknown_fields=True):
     """Hz that speech is resampled to; by default each voice's own."""
 
 
+class DialogueConfig(Struct, forbid_unknown_fields=True):
+    """`[dialogue]`: what holds for `/v1/dialogue` where a request does not say."""
+
+    audio_prompt: str = (
+        "You are talking with somebody. Their words come from a speech recogniser, which may have misheard some of them. "
+        "Your reply is read aloud: answer in the language they speak, in one to three short sentences of plain words, "
+        "without lists, markup, emoji or links."
+    )
+    """What the model is told before a turn that was spoken; empty for nothing."""
+    text_prompt: str = (
+        "You are talking with somebody who writes to you. Your reply is read aloud: answer in the language they write, "
+        "in one to three short sentences of plain words, without lists, markup, emoji or links."
+    )
+    """What it is told before a turn that was written."""
+    max_tokens: Annotated[int, Meta(ge=1)] = 512
+    """Tokens a reply may have."""
+    memory_sessions: Annotated[int, Meta(ge=0)] = 1000
+    """Dialogues that are remembered for each key; one more makes the host forget that which has rested for longest."""
+    memory_turns: Annotated[int, Meta(ge=1)] = 20
+    """Last turns of a dialogue that are remembered, of 32,000 characters at most."""
+    memory_minutes: Annotated[float, Meta(gt=0)] = 60.0
+    """Minutes a dialogue is remembered after its last turn, in the host's memory only."""
+
+
 class Config(Struct, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -147,6 +171,8 @@ class Config(Struct, forbid_unknown_fields=True):
     """What models have unless they say otherwise."""
     speech: SpeechConfig = SpeechConfig()
     """Speech."""
+    dialogue: DialogueConfig = DialogueConfig()
+    """Dialogues."""
     models: dict[Name, ModelConfig] = {}
     """The models by name; the name is what clients ask for."""
     keys: dict[Name, KeyConfig] = {}

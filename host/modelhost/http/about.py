@@ -36,6 +36,12 @@ class About(Struct):
     """Media type of an answer that is text."""
     media: tuple[str, ...] = ()
     """Media types of answers that are bytes."""
+    query: dict[str, str] = {}
+    """Parameters in the URL's query, with what each is for."""
+    hears: tuple[Any, ...] = ()
+    """Types of the messages a WebSocket takes."""
+    says: tuple[Any, ...] = ()
+    """Types of the messages it sends."""
     errors: tuple[int, ...] = ()
     """Statuses it may fail with, beside those every route has."""
     asks: dict[str, Example] = {}

@@ -10,14 +10,17 @@ from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from modelhost.config import ServerConfig
+from modelhost.dialogue import Dialogue, InProcessMemory
 from modelhost.extensions import ASGIApp
 from modelhost.host import ModelHost
 from modelhost.http.about import about
 from modelhost.http.access import access_to, with_scopes
 from modelhost.http.audio.speech import speech, text_to_speech
 from modelhost.http.audio.transcriptions import transcriptions, translations
+from modelhost.http.audio.voices import add_voice, delete_voice, list_voices
 from modelhost.http.chat import chat_completions
 from modelhost.http.completions import completions
+from modelhost.http.dialogue import dialogue, forget_dialogue
 from modelhost.http.docs import docs, docs_asset
 from modelhost.http.errors import answer_error
 from modelhost.http.generate import generate, generate_stream
@@ -27,9 +30,13 @@ from modelhost.http.models import list_models, load_model, show_model, unload_mo
 from modelhost.http.openapi import openapi
 from modelhost.http.plugins import list_plugins
 from modelhost.http.requests import cancel_request, list_requests
+from modelhost.http.sockets.generating import generate_ws
+from modelhost.http.sockets.listening import listen
+from modelhost.http.sockets.speaking import speak
 from modelhost.http.tokens import detokenize, tokenize
 from modelhost.http.visit import Visits
 from modelhost.http.workers import list_workers, show_worker
+from modelhost.logs import host_log
 
 ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     chat_completions,
@@ -42,6 +49,14 @@ ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     translations,
     speech,
     text_to_speech,
+    dialogue,
+    forget_dialogue,
+    list_voices,
+    add_voice,
+    delete_voice,
+    listen,
+    speak,
+    generate_ws,
     list_models,
     load_model,
     show_model,
@@ -75,7 +90,7 @@ def make_app(host: ModelHost, visits: Visits) -> Litestar:
 
     return Litestar(
         [*ROUTES, *_mounted(host)],
-        state=State({"host": host, "visits": visits}, deep_copy=False),
+        state=State({"host": host, "visits": visits, "dialogue": _dialogue(host)}, deep_copy=False),
         lifespan=[lifespan],
         middleware=[with_scopes(server)],
         request_max_body_size=int(server.max_body_mb * 2**20),
@@ -83,6 +98,12 @@ def make_app(host: ModelHost, visits: Visits) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _dialogue(host: ModelHost) -> Dialogue:
+    wanted = host.config.dialogue
+    memory = InProcessMemory(sessions=wanted.memory_sessions, turns=wanted.memory_turns, seconds=wanted.memory_minutes * 60)
+    return Dialogue(host.router, memory, host.metrics, host_log("http"), hold=host.config.server.hold_status)
 
 
 def public_paths(server: ServerConfig) -> frozenset[str]:

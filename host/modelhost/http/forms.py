@@ -60,11 +60,15 @@ class Form:
 class FormReader(Generic[T]):
     """Reads forms into structs of one type, as leniently as forms have to be: `"0.5"` is a number, `"true"` a truth."""
 
-    def __init__(self, kind: type[T], *, files: tuple[str, ...], base64_as: str | None = None) -> None:
-        """Read `kind`; `files` are the fields that may be files, `base64_as` one that may have a file's bytes in base64."""
+    def __init__(self, kind: type[T], *, files: tuple[str, ...], base64_as: str | None = None, query: bool = False) -> None:
+        """Read `kind`; `files` are the fields that may be files, `base64_as` one that may have a file's bytes in base64.
+
+        With `query` fields may stand in the URL's query as well.
+        """
         self._kind = kind
         self._files = files
         self._base64 = base64_as
+        self._query = query
         fields = msgspec.structs.fields(kind)  # type: ignore[arg-type]
         self._known = frozenset(field.encode_name for field in fields)
         self._lists = frozenset(field.encode_name for field in fields if _is_list(field.type))
@@ -74,6 +78,8 @@ class FormReader(Generic[T]):
         folder = Path(tempfile.mkdtemp(prefix="modelhost-upload-"))
         visit_of(request.scope).on_leave(lambda: shutil.rmtree(folder, ignore_errors=True))
         form = await _form(request, folder, self._limit(request))
+        for name, value in request.query_params.multi_items() if self._query else ():
+            form.add(name, value)
         await asyncio.to_thread(self._take_base64, form, folder)  # a hundred megabytes of it take a while
         headers = self._ignored(request, form)
         plain = {name: self._value(name, values) for name, values in form.fields.items() if name in self._known}

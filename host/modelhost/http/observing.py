@@ -34,6 +34,7 @@ class Observer:
             if work is not None:
                 ability = work.ability
                 facts |= work.facts()
+            facts |= _other_stages(visit)
         self._metrics.request(route, model, ability, status, seconds)
         say = self._log.debug if route in QUIET else self._log.info
         say(
@@ -51,6 +52,16 @@ class Observer:
         """Log that an answer broke off after it had begun."""
         cause = error.__cause__ or error
         self._log.warning("answer cut short", request_id=visit.request_id, error=type(cause).__name__, place=place_of(cause))
+
+
+def _other_stages(visit: Visit) -> dict[str, Any]:
+    """Give the facts of an answer's further calls, each with its ability before it: `transcribe_model`."""
+    facts: dict[str, Any] = {}
+    for ability, context in visit.stages.items():
+        if context is not visit.context and context.work is not None:
+            of_work = {**context.work.facts(), "model": context.info.model}
+            facts |= {f"{ability}_{name}": fact for name, fact in of_work.items() if name != "ability"}
+    return facts
 
 
 def server_timing(visit: Visit) -> list[tuple[bytes, bytes]]:

@@ -117,7 +117,7 @@ def document(routes: Iterable[HTTPRouteHandler], root_path: str = "") -> dict[st
 
 
 _TAGS = {
-    "Text": "Generating text, and counting its tokens.",
+    "Text": "Generating and summarising text, and counting its tokens.",
     "Audio": "Speech to text and text to speech.",
     "Models": "What there is, loading and unloading.",
     "Operation": "Health, metrics, running requests, and this document.",
@@ -176,6 +176,11 @@ def _operation(route: HTTPRouteHandler, path: str, refs: dict[Any, Any]) -> dict
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names
         ]
+    if said.query:
+        operation.setdefault("parameters", []).extend(
+            {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
+            for name, text in said.query.items()
+        )
     if said.body is not None:
         content = {"schema": refs[said.body], "examples": _examples(said.asks)}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}

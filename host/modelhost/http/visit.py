@@ -10,6 +10,7 @@ from litestar import Request
 from modelhost.context import Context
 from modelhost.errors import ModelhostError
 from modelhost.keys import Caller
+from modelhost.types import Ability
 
 
 class Visit:
@@ -27,6 +28,7 @@ class Visit:
         "request_id",
         "scope",
         "since",
+        "stages",
         "status",
         "traceparent",
     )
@@ -38,7 +40,9 @@ class Visit:
         """Whose key it carries; None before that is known, and for nobody's."""
         self.traceparent = ""
         self.context: Context | None = None
-        """Of the model's call, once there is one."""
+        """Of the model's call, once there is one; where there are several, of that on which the answer depends now."""
+        self.stages: dict[Ability, Context] = {}
+        """Of all models' calls, where an answer takes several."""
         self.refusal: ModelhostError | None = None
         """Why its key is not good for the route."""
         self.status = 0

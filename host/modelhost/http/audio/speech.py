@@ -17,15 +17,7 @@ from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.http.streaming import byte_stream, event, event_stream
 from modelhost.structs import Struct
 from modelhost.types import AudioChunk, AudioFormat, Blob, Done, SynthesizeEvent, SynthesizeRequest, Usage, VoiceSample
-
-MEDIA_TYPES: dict[AudioFormat, str] = {
-    "mp3": "audio/mpeg",
-    "opus": "audio/ogg",
-    "aac": "audio/aac",
-    "flac": "audio/flac",
-    "wav": "audio/wav",
-    "pcm": "audio/pcm",
-}
+from modelhost.types.synthesize import MEDIA_TYPES
 
 PCM_RATE = 24_000
 """Hz of OpenAI's `pcm`, whose clients know no other; a request may name another `sample_rate`."""

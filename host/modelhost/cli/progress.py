@@ -1,0 +1,80 @@
+"""What a terminal shows while recordings are being transcribed; nothing where standard error is no terminal."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class ProgressLines:
+    """A line for each recording that is at work, and one for all of them where there are several."""
+
+    def __init__(self, total: int) -> None:
+        """Show the progress of `total` transcripts."""
+        console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[state]}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not (sys.stderr.isatty() and console.is_interactive),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._total = total
+        self._done = 0
+        self._all = self._progress.add_task("all", total=total, state=f"0 of {total}", visible=total > 1)
+
+    def __enter__(self) -> "ProgressLines":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line to standard error, above the moving ones."""
+        self._progress.console.print(text, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def line(self, name: str, size: int) -> Iterator["Line"]:
+        """Show a recording of `size` bytes until it is done with, well or not."""
+        line = Line(self._progress, name, size)
+        try:
+            yield line
+        finally:
+            line.close()
+            self._done += 1
+            self._progress.update(self._all, completed=self._done, state=f"{self._done} of {self._total}")
+
+
+class Line:
+    """How far one recording is: how much of it was sent, and then how much text came back; how much is to come nobody knows."""
+
+    def __init__(self, progress: Progress, name: str, size: int) -> None:
+        self._progress = progress
+        self._name = name
+        self._size = size
+        self._listening = False
+        self._task = progress.add_task(name, total=size, state="sending")
+
+    def sent(self, size: int) -> None:
+        """Say that so many bytes were sent, of all of them."""
+        self._progress.update(self._task, completed=size)
+        if size >= self._size and not self._listening:
+            self._listening = True
+            self.close()
+            self._task = self._progress.add_task(self._name, total=None, state="listening")
+
+    def heard(self, characters: int) -> None:
+        """Say how much text there is so far."""
+        self._progress.update(self._task, state=f"{characters:,} characters")
+
+    def close(self) -> None:
+        """Take the line away."""
+        self._progress.remove_task(self._task)

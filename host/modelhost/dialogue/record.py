@@ -1,0 +1,60 @@
+"""What a turn took and cost, and who did it: for its last step and for the metrics."""
+
+import time
+
+from modelhost.context import Context
+from modelhost.dialogue.steps import Models, Timings, TurnDone, TurnUsage
+from modelhost.metrics import Metrics
+from modelhost.types import Ability, Usage
+
+
+class Record:
+    """Notes of one turn, from now on."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._seconds: dict[str, float] = {}
+        self._usage: dict[Ability, Usage] = {}
+        self._models: dict[Ability, str] = {}
+
+    def called(self, ability: Ability, context: Context) -> None:
+        """Note which model a stage went to, whatever becomes of it."""
+        if context.info.model:
+            self._models[ability] = context.info.model
+
+    def finished(self, ability: Ability, context: Context, seconds: float) -> None:
+        """Note that a stage is complete."""
+        self._seconds[ability] = seconds
+        if context.work and context.work.usage:
+            self._usage[ability] = context.work.usage
+
+    def sounded(self) -> None:
+        """Note that there is sound; the first counts."""
+        self._seconds.setdefault("first_audio", time.monotonic() - self._start)
+
+    def sum_up(self, metrics: Metrics) -> TurnDone:
+        """Give the last step, and count the turn."""
+        seconds = {**self._seconds, "total": time.monotonic() - self._start}
+        for stage, amount in seconds.items():
+            metrics.dialogue_seconds.labels(stage).observe(amount)
+        return TurnDone(timings=_timings(seconds), usage=self._cost(), models=Models(**self._models))
+
+    def _cost(self) -> TurnUsage:
+        heard, written, spoken = (self._usage.get(ability, Usage()) for ability in ("transcribe", "generate", "synthesize"))
+        return TurnUsage(
+            input_tokens=written.input_tokens,
+            output_tokens=written.output_tokens,
+            heard_seconds=round(heard.audio_seconds, 3),
+            spoken_seconds=round(spoken.audio_seconds, 3),
+        )
+
+
+def _timings(seconds: dict[str, float]) -> Timings:
+    rounded = {stage: round(amount, 3) for stage, amount in seconds.items()}
+    return Timings(
+        transcribe=rounded.get("transcribe"),
+        generate=rounded["generate"],
+        first_audio=rounded.get("first_audio"),
+        synthesize=rounded.get("synthesize"),
+        total=rounded["total"],
+    )

@@ -1,0 +1,279 @@
+"""One turn of a dialogue: hear, write, speak."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any
+
+from msgspec.structs import replace
+
+from modelhost.context import Context
+from modelhost.dialogue.hearing import heard
+from modelhost.dialogue.live_text import LiveText
+from modelhost.dialogue.memory import Exchange, Memory
+from modelhost.dialogue.record import Record
+from modelhost.dialogue.steps import AssistantDelta, AssistantText, Degraded, Metadata, Models, SpeechChunk, Step
+from modelhost.errors import BadInputError, ModelhostError, RequestError
+from modelhost.log import Log
+from modelhost.metrics import Metrics
+from modelhost.router import Router
+from modelhost.structs import Struct
+from modelhost.types import (
+    Ability,
+    AudioChunk,
+    Delta,
+    Done,
+    FinishReason,
+    GenerateRequest,
+    Message,
+    Role,
+    SynthesizeRequest,
+    TextPart,
+    TranscribeRequest,
+)
+from modelhost.types.synthesize import MEDIA_TYPES
+
+AHEAD = 16
+"""Steps that may wait to be read; then the models have to wait as well."""
+
+ANY_RATE = frozenset({"wav", "pcm", "flac"})
+"""Formats that take whatever rate a voice has; the others choose the next one they know."""
+
+Began = Callable[[Ability, Context], None]
+"""Told of each stage's call as it begins."""
+
+
+class Turn(Struct):
+    """What is said to the host, and how it is to reply."""
+
+    session: str
+    text: str = ""
+    """What was written, where there is no recording."""
+    recording: TranscribeRequest | None = None
+    system: str = ""
+    """What the model is told before; empty for nothing."""
+    generate: GenerateRequest = GenerateRequest()
+    """How the reply is to be written; its messages are filled in."""
+    synthesize: SynthesizeRequest | None = None
+    """How the reply is to be spoken; its text is filled in. None for a reply in writing alone."""
+    models: Models = Models()
+    """Who is asked; None for those of the routes."""
+    live: bool = False
+    """Give the reply while it is written, and speak each sentence as soon as it is complete."""
+
+
+class Dialogue:
+    """Takes turns, any number at once."""
+
+    def __init__(self, router: Router, memory: Memory, metrics: Metrics, log: Log, *, hold: float) -> None:
+        """Have `router` do the work; `Metadata` waits for a first result, `hold` seconds at most."""
+        self.router = router
+        self.memory = memory
+        self.metrics = metrics
+        self.log = log
+        self.hold = hold
+
+    async def reply(self, turn: Turn, context: Context, began: Began) -> AsyncIterator[Step]:
+        """Work a turn off, within the deadline of `context`; give each step as it is there.
+
+        `Metadata` comes first and `TurnDone` last. What keeps the reply from being spoken is a step of its own; other failures
+        are raised as `ModelhostError`. Closing this generator early stops every stage, and nothing is remembered.
+        """
+        reply = _Reply(self, turn, context, began)
+        working = asyncio.get_running_loop().create_task(reply.run())
+        try:
+            while (step := await reply.steps.get()) is not None:
+                if isinstance(step, Exception):
+                    raise step
+                yield step
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+
+class _Reply:
+    """One turn while it is worked on: what comes of it arrives in `steps`, an exception or None at the end."""
+
+    def __init__(self, dialogue: Dialogue, turn: Turn, context: Context, began: Began) -> None:
+        self.steps: asyncio.Queue[Step | Exception | None] = asyncio.Queue(AHEAD)
+        self._dialogue = dialogue
+        self._turn = turn
+        self._context = context
+        self._began = began
+        self._record = Record()
+        self._introduced = False
+        self._written: list[str] = []
+        self._live: LiveText | None = None
+        self._speaking: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Do it all."""
+        timer = asyncio.get_running_loop().call_later(self._dialogue.hold, self._introduce)
+        try:
+            await self._take_turn()
+        except Exception as error:
+            await self.steps.put(error)
+        else:
+            await self.steps.put(None)
+        finally:
+            timer.cancel()
+
+    async def _take_turn(self) -> None:
+        turn, dialogue = self._turn, self._dialogue
+        self._check_models()
+        said = _message("user", await self._hear(turn.recording) if turn.recording else turn.text)
+        try:
+            reason = await self._write(said)
+            reply = "".join(self._written)
+            if self._live:
+                self._live.finish()
+            await self._tell(AssistantText(text=reply, finish_reason=reason))
+            if self._speaking:
+                await self._speaking
+            elif turn.synthesize and reply.strip():
+                await self._speak(turn.synthesize, reply)
+        finally:
+            if self._speaking:
+                self._speaking.cancel()
+                await asyncio.gather(self._speaking, return_exceptions=True)
+        if reply.strip():
+            await dialogue.memory.remember(self._context.caller, turn.session, (said, _message("assistant", reply)))
+        await self._tell(self._record.sum_up(dialogue.metrics))
+
+    # The stages
+
+    async def _hear(self, request: TranscribeRequest) -> str:
+        async with self._stage("transcribe", request, self._context.part()) as events:
+            transcript = await heard(events, request.language)
+        if not transcript.text:
+            raise BadInputError("no words were heard in the recording", param="file", code="no_speech")
+        await self._tell(transcript)
+        return transcript.text
+
+    async def _write(self, said: Message) -> FinishReason:
+        """Have the reply written; where the model cannot take all that is remembered, with less and less of it."""
+        earlier = await self._dialogue.memory.recall(self._context.caller, self._turn.session)
+        while True:
+            try:
+                return await self._generate((*earlier, said))
+            except RequestError as error:
+                if error.code != "context_length_exceeded" or not earlier or self._written:
+                    raise
+                earlier = earlier[(len(earlier) + 2) // 4 * 2 :]  # the newer half; a question stays with its reply
+
+    async def _generate(self, messages: Exchange) -> FinishReason:
+        turn = self._turn
+        system = (_message("system", turn.system),) if turn.system else ()
+        request = replace(turn.generate, messages=(*system, *messages))
+        reason: FinishReason = "stop"
+        async with self._stage("generate", request, self._context.part()) as events:
+            async for event in events:
+                if isinstance(event, Delta) and event.text:
+                    self._written.append(event.text)
+                    if turn.live:
+                        await self._pass_on(event.text)
+                elif isinstance(event, Done):
+                    reason = event.reason
+        return reason
+
+    async def _pass_on(self, text: str) -> None:
+        """Give a piece of the reply to the client and to the voice, which is asked for with the first of them."""
+        request = self._turn.synthesize
+        if request and self._live is None:
+            self._live = LiveText()
+            self._speaking = asyncio.get_running_loop().create_task(self._speak(request, ""))
+        if self._live:
+            self._live.put(text.encode())
+        await self._tell(AssistantDelta(text=text))
+
+    async def _speak(self, request: SynthesizeRequest, text: str) -> None:
+        """Speak `text`, or the live text; a failure is told and costs nothing but the sound."""
+        context = self._context.part()
+        context.input = self._live
+        try:
+            async with self._stage("synthesize", replace(request, text=text), context) as events:
+                async for event in events:
+                    if isinstance(event, AudioChunk):
+                        self._record.sounded()
+                        await self._tell(SpeechChunk(data=event.data, sample_rate=event.sample_rate))
+        except ModelhostError as error:
+            self._dialogue.metrics.dialogue_degraded.inc()
+            facts = {"request_id": context.request_id, "model": context.info.model, "code": error.code}
+            self._dialogue.log.warning("reply not spoken", **facts)
+            await self._tell(Degraded(stage="synthesize", error=error))
+
+    @asynccontextmanager
+    async def _stage(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[AsyncIterator[Any]]:
+        """Run a stage and give its events; notes who did it, how long that took, and what it cost."""
+        self._began(ability, context)
+        start = time.monotonic()
+        try:
+            with _naming(ability):
+                events: Any = self._dialogue.router.call(ability, getattr(self._turn.models, ability), request, context)
+                async with aclosing(events):
+                    yield events
+        finally:
+            self._record.called(ability, context)
+        self._record.finished(ability, context, time.monotonic() - start)
+
+    def _check_models(self) -> None:
+        """Raise for a model that is not there before anything is done. A host without any voice still replies in writing."""
+        models, find = self._turn.models, self._dialogue.router.candidates
+        if self._turn.recording:
+            with _naming("transcribe"):
+                find("transcribe", models.transcribe)
+        with _naming("generate"):
+            find("generate", models.generate)
+        if self._turn.synthesize and models.synthesize:
+            with _naming("synthesize"):
+                find("synthesize", models.synthesize)
+
+    # Telling
+
+    async def _tell(self, step: Step) -> None:
+        self._introduce()
+        await self.steps.put(step)
+
+    def _introduce(self) -> None:
+        """Give `Metadata`, once. It waits for a first result, because a failure before it is a plain answer."""
+        if self._introduced:
+            return
+        self._introduced = True
+        request = self._turn.synthesize
+        metadata = Metadata(
+            session_id=self._turn.session,
+            request_id=self._context.request_id,
+            format=request.format if request else None,
+            media_type=MEDIA_TYPES[request.format] if request else None,
+            sample_rate=self._sample_rate(request) if request else None,
+            reference_id=request.voice if request else None,
+        )
+        self.steps.put_nowait(metadata)
+
+    def _sample_rate(self, request: SynthesizeRequest) -> int | None:
+        """Give the rate of the sound to come, where that is certain: as it was asked for, or the model's own."""
+        if request.format not in ANY_RATE:
+            return None
+        if request.sample_rate:
+            return request.sample_rate
+        try:
+            model, *others = self._dialogue.router.candidates("synthesize", self._turn.models.synthesize)
+        except RequestError:
+            return None
+        return model.card.sample_rate if model.card and not others else None
+
+
+@contextmanager
+def _naming(ability: Ability) -> Iterator[None]:
+    """Have an error about the `model` say which of the three it is."""
+    try:
+        yield
+    except ModelhostError as error:
+        if error.param == "model":
+            error.param = f"{ability}_model"
+        raise
+
+
+def _message(role: Role, text: str) -> Message:
+    return Message(role=role, content=(TextPart(text=text),))

@@ -1,0 +1,171 @@
+"""`/v1/text-to-speech/ws` and `/ws/tts`: text goes in while it is written, its sound comes back sentence by sentence."""
+
+import asyncio
+import base64
+from contextlib import aclosing
+from typing import Annotated, Any, cast
+
+from litestar import WebSocket, websocket
+from msgspec import Meta
+
+from modelhost.errors import BadInputError, ModelhostError
+from modelhost.http.about import about
+from modelhost.http.audio.speech import Speaking, named_voice
+from modelhost.http.sockets.feed import Feed
+from modelhost.http.sockets.talk import Failure, Talk
+from modelhost.structs import Struct
+from modelhost.types import AudioChunk, AudioFormat, Done, SynthesizeRequest
+from modelhost.types.synthesize import MEDIA_TYPES
+
+
+class Speak(Speaking, kw_only=True, tag_field="type", tag="start"):
+    """Begin, or begin anew after `end`. May be left out: then the query of the URL and the defaults count."""
+
+    voice: str | None = None
+    reference_id: str | None = None
+    """An older word for `voice`."""
+    format: AudioFormat | None = None
+    """By default `[speech] format`, which is `wav`."""
+    speed: Annotated[float, Meta(ge=0.25, le=4)] = 1.0
+    binary: bool = False
+    """Send sound as binary frames, in place of `audio` messages."""
+
+
+class Say(Speak, kw_only=True, tag_field="type", tag="say"):
+    """A whole text: `start`, `text` and `end` in one."""
+
+    text: str
+
+
+class Text(Struct, tag_field="type", tag="text"):
+    """More text. Sentences are spoken as they become complete."""
+
+    text: str
+
+
+class End(Struct, tag_field="type", tag="end"):
+    """Nothing follows; `done` is the answer."""
+
+
+class SoundFormat(Struct, tag_field="type", tag="format"):
+    """What the sound that follows is."""
+
+    format: AudioFormat
+    media_type: str
+    sample_rate: int
+
+
+class SoundPart(Struct, tag_field="type", tag="audio"):
+    """More sound, in base64; all parts together are one file."""
+
+    audio: str
+
+
+class Spoken(Struct, tag_field="type", tag="done"):
+    """All has been said."""
+
+    duration: float
+    """Seconds of sound."""
+
+
+HEARS = (Say, Speak, Text, End)
+SAYS = (SoundFormat, SoundPart, Spoken, Failure)
+
+
+@websocket(["/v1/text-to-speech/ws", "/ws/tts"], opt=about("inference", tag="Audio", hears=HEARS, says=SAYS))
+async def speak(socket: WebSocket[Any, Any, Any]) -> None:
+    """Speak text as it comes."""
+    session: SpeakingSession | None = None
+    query = socket.query_params
+    first = Speak(model=query.get("model"), voice=query.get("voice"))
+    async with Talk[Speak | Say | Text | End](socket, Speak | Say | Text | End, {"text": "say"}) as talk:
+        try:
+            async for message in talk:
+                if isinstance(message, (Speak, Say)) and session and not session.over:
+                    await talk.tell(BadInputError("send `end` before you `start` again"))
+                    continue
+                match message:
+                    case Say():
+                        session = SpeakingSession(talk, message, first)
+                        await session.say(message.text)
+                        await session.end()
+                    case Speak():
+                        session = SpeakingSession(talk, message, first)
+                    case Text():
+                        session = session or SpeakingSession(talk, first, first)
+                        await session.say(message.text)
+                    case End():
+                        if session:
+                            await session.end()
+                        session = None
+                    case _:
+                        await talk.tell(BadInputError("text comes as JSON, not as binary frames"))
+        finally:
+            if session:
+                session.cancel()
+
+
+class SpeakingSession:
+    """One text, from `start` to `end`."""
+
+    def __init__(self, talk: Talk[Any], asked: Speak, first: Speak) -> None:
+        self._talk = talk
+        self._binary = asked.binary
+        self._feed = Feed()
+        speech = talk.host.config.speech
+        request = SynthesizeRequest(
+            text="",
+            voice=named_voice(asked.voice or asked.reference_id or first.voice),
+            speed=asked.speed,
+            format=asked.format or speech.format,
+            sample_rate=asked.sample_rate or speech.sample_rate,
+            **asked.settings(),
+        )
+        self._task = asyncio.get_running_loop().create_task(self._tell(asked.model or first.model, request))
+
+    @property
+    def over(self) -> bool:
+        """Whether everything has been said."""
+        return self._task.done()
+
+    async def say(self, text: str) -> None:
+        """Take more text."""
+        if not self.over:
+            await self._feed.put(text.encode())
+
+    async def end(self) -> None:
+        """Say that nothing follows, and wait until all is spoken."""
+        self._feed.finish()
+        await asyncio.wait({self._task})
+
+    def cancel(self) -> None:
+        """Stop."""
+        self._task.cancel()
+
+    async def _tell(self, model: str | None, request: SynthesizeRequest) -> None:
+        context = self._talk.context(timed=False)
+        context.input = self._feed.mailbox
+        told = False
+        try:
+            events = self._talk.host.router.call("synthesize", model, request, context)
+            async with aclosing(cast(Any, events)):
+                async for event in events:
+                    if isinstance(event, AudioChunk):
+                        if not told:
+                            told = True
+                            media_type = MEDIA_TYPES[request.format]
+                            form = SoundFormat(format=request.format, media_type=media_type, sample_rate=event.sample_rate)
+                            await self._talk.send(form)
+                        await self._send(event.data)
+                    elif isinstance(event, Done):
+                        await self._talk.send(Spoken(duration=round(event.usage.audio_seconds, 3)))
+        except ModelhostError as error:
+            await self._talk.tell(error)
+        finally:
+            self._feed.mailbox.close()
+
+    async def _send(self, data: bytes) -> None:
+        if self._binary:
+            await self._talk.send_bytes(data)
+        else:
+            await self._talk.send(SoundPart(audio=base64.b64encode(data).decode()))

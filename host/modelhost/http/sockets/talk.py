@@ -1,0 +1,134 @@
+"""A WebSocket as a conversation in typed messages; a bad one gets an error in return, and the line stays open."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import msgspec
+from litestar import WebSocket
+
+from modelhost.config import ServerConfig
+from modelhost.context import Context
+from modelhost.errors import BadInputError, DeadlineError, ModelhostError
+from modelhost.host import ModelHost
+from modelhost.http.errors import as_modelhost_error, envelope
+from modelhost.http.visit import visit_of
+from modelhost.structs import Struct
+
+T = TypeVar("T")
+
+WAITING = 8
+"""Messages that may wait to be read; then nothing more is taken from the line until one has been."""
+
+PATIENCE = 100
+"""Bad messages after which the line is closed."""
+
+POLICY_VIOLATION = 1008
+
+
+class Failure(Struct, tag_field="type", tag="error"):
+    """What went wrong, as in every answer of the host; the line stays open."""
+
+    error: dict[str, Any]
+
+
+class Talk(Generic[T]):
+    """Reads messages of the kinds in `T`, and bytes of binary frames; writes structs as JSON.
+
+    `async with Talk(…) as talk: async for message in talk: …` ends, cancelling the block, when the client leaves.
+    """
+
+    def __init__(self, socket: WebSocket[Any, Any, Any], kinds: Any, guess: dict[str, str]) -> None:
+        """Read `kinds`, a union of tagged structs; `guess` says by a field which `type` a message without one is of."""
+        self.socket = socket
+        self.host: ModelHost = socket.app.state.host
+        self._kinds = kinds
+        self._guess = guess
+        self._inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING)
+        self._bad = 0
+        self._gone = False
+        self._sending = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self.socket.accept()
+        self._task = asyncio.current_task()
+        self._receiving = asyncio.get_running_loop().create_task(self._receive())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        self._receiving.cancel()
+        if self._gone:
+            return isinstance(error, asyncio.CancelledError) or error is None
+        if error is None:
+            await self.socket.close()
+        return False
+
+    async def _receive(self) -> None:
+        receive: Callable[[], Awaitable[Any]] = self.socket.receive
+        while (message := await receive())["type"] != "websocket.disconnect":
+            text = message.get("text")
+            await self._inbox.put(message.get("bytes") if text is None else text)
+        self._gone = True
+        assert self._task is not None
+        self._task.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[T | bytes]:
+        idle = self._server.request_timeout
+        while True:
+            try:
+                async with asyncio.timeout(idle):  # `wait_for` of Python 3.11 can lose the cancellation of who leaves
+                    raw = await self._inbox.get()
+            except TimeoutError:
+                await self.tell(DeadlineError(f"nothing was said here for {idle:g} s; the line is closed"))
+                return
+            if isinstance(raw, bytes):
+                yield raw
+                continue
+            try:
+                yield self._read(raw or "")
+            except Exception as error:  # whatever a client sends, it is told what is wrong with it
+                await self.tell(error)
+                self._bad += 1
+                if self._bad >= PATIENCE:
+                    await self.socket.close(POLICY_VIOLATION, "too many bad messages")
+                    self._gone = True
+                    return
+
+    @property
+    def _server(self) -> ServerConfig:
+        return self.host.config.server
+
+    def _read(self, raw: str) -> T:
+        value = msgspec.json.decode(raw)
+        if not isinstance(value, dict):
+            raise BadInputError("a message is a JSON object")
+        if "type" not in value:
+            kind = next((kind for field, kind in self._guess.items() if field in value), None)
+            if kind is None:
+                raise BadInputError("the message has no `type`", param="type")
+            value["type"] = kind
+        message: T = msgspec.convert(value, self._kinds)
+        return message
+
+    def context(self, *, timed: bool = True) -> Context:
+        """Make the context of a model's call; one that is not `timed` lasts as long as the client stays."""
+        visit = visit_of(self.socket.scope)
+        caller = visit.caller.name if visit.caller else ""
+        visit.context = self.host.router.context(visit.request_id, caller, visit.traceparent, timed=timed)
+        return visit.context
+
+    async def send(self, message: Struct) -> None:
+        """Send a message."""
+        async with self._sending:
+            await self.socket.send_data(msgspec.json.encode(message), mode="text")
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a binary frame."""
+        async with self._sending:
+            await self.socket.send_data(data, mode="binary")
+
+    async def tell(self, error: Exception) -> None:
+        """Send an error."""
+        told = error if isinstance(error, ModelhostError) else as_modelhost_error(error)
+        await self.send(Failure(error=envelope(told)["error"]))
