@@ -198,6 +198,17 @@ def test_closing_a_call_settles_it_long_before_it_would_have_ended(kind: str) ->
 
 
 @both
+def test_calls_given_up_before_they_began_are_settled(kind: str) -> None:
+    async def use(runner: Runner) -> None:
+        for _ in range(50):
+            settled = asyncio.Event()
+            runner.call("generate", chat("word " * 1000), Context(), settled.set).close()
+            await asyncio.wait_for(settled.wait(), 5)
+
+    running(kind, use, pace=20)
+
+
+@both
 def test_a_slow_reader_stalls_its_own_call_only(kind: str) -> None:
     async def use(runner: Runner) -> None:
         slow = runner.call("synthesize", SynthesizeRequest(text="word " * 2000), Context())  # 6 MB of sound

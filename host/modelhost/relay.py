@@ -50,8 +50,14 @@ class Relay(Generic[T]):
 
     def _start(self) -> None:
         self._task = self._loop.create_task(self._work())
+        self._task.add_done_callback(self._over)
         if self._cancelled:
             self._task.cancel()
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        """Settle what was given up before it began: a task cancelled before its first step skips its `finally`."""
+        if task.cancelled() and self._settled:
+            self._settled()
 
     async def _work(self) -> None:
         error: BaseException | None = None

@@ -324,6 +324,12 @@ class Channel(asyncio.Protocol):
         context = self._context_for(frame.info, input=live)
         incoming = self._incoming[frame.id] = _Incoming(context, live)
         incoming.task = self._loop.create_task(self._work(frame, incoming))
+        incoming.task.add_done_callback(lambda _: self._ended(frame.id))
+
+    def _ended(self, id_: int) -> None:
+        """Tell the end of a call that was given up before it began: its task has never run."""
+        if self._incoming.pop(id_, None):
+            self.send(frames.End(id=id_))
 
     async def _work(self, frame: frames.Call, call: _Incoming) -> None:
         """Run one call and send what it yields; it ends with `End` or `Error`, always."""
