@@ -18,7 +18,16 @@ import click
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from modelhost.cli import cli
-from modelhost.config.schema import Config, DefaultsConfig, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig
+from modelhost.config.schema import (
+    CacheConfig,
+    Config,
+    DefaultsConfig,
+    DialogueConfig,
+    KeyConfig,
+    ModelConfig,
+    ServerConfig,
+    SpeechConfig,
+)
 from modelhost.errors import ModelhostError, RequestError, ServiceError
 from modelhost.http import errors as http_errors
 from modelhost.http import guard
@@ -224,6 +233,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "[server]": lambda: keys_of(ServerConfig),
     "[speech]": lambda: keys_of(SpeechConfig),
     "[dialogue]": lambda: keys_of(DialogueConfig),
+    "[cache]": lambda: keys_of(CacheConfig),
     "[keys.NAME]": lambda: keys_of(KeyConfig),
     "[defaults]": lambda: keys_of(DefaultsConfig),
     "[models.NAME]": lambda: keys_of(ModelConfig),

@@ -56,6 +56,9 @@ aliases = ["chat"]
 plugin = "echo"
 preload = true
 
+[models.singer]
+plugin = "echo"
+
 [models.slow]
 plugin = "echo"
 preload = true
@@ -390,13 +393,13 @@ class TestDegraded:
 class TestLeaving:
     def test_who_leaves_a_reply_stops_both_the_text_and_the_voice_and_it_is_not_remembered(self, host: Served) -> None:
         text = "One two three. " * 100
-        asked = {"text": text, "generate_model": "slow", "synthesize_model": "voice", "stream_text": True, "session_id": "left"}
+        asked = {"text": text, "generate_model": "slow", "synthesize_model": "singer", "stream_text": True, "session_id": "left"}
         with host.client.stream("POST", "/v1/dialogue", json=asked) as answer:
             lines = answer.iter_lines()
             while json.loads(next(lines))["event"] != "audio_chunk":
                 pass
-            assert [metric(host, f'in_flight{{model="{model}"}}') for model in ("slow", "voice")] == [1, 1]
-        eventually(lambda: not any(metric(host, f'in_flight{{model="{model}"}}') for model in ("slow", "voice")))
+            assert [metric(host, f'in_flight{{model="{model}"}}') for model in ("slow", "singer")] == [1, 1]
+        eventually(lambda: not any(metric(host, f'in_flight{{model="{model}"}}') for model in ("slow", "singer")))
         assert host.client.delete("/v1/dialogue/left").json()["forgotten"] is False
 
     @pytest.mark.parametrize(

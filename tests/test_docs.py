@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from modelhost.config import Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig, load_config
+from modelhost.config import CacheConfig, Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig, load_config
 from modelhost.config.checking import option_problems
 from modelhost.config.reading import NOT_KEYS
 from modelhost.config.schema import DefaultsConfig
@@ -80,7 +80,7 @@ class TestConfigurations:
         loaded = load_config(EXAMPLE, environ={})
         assert option_problems(loaded, describe_all(wanted_plugins(loaded))) == []
 
-    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, ModelConfig, SpeechConfig, DialogueConfig])
+    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, ModelConfig, SpeechConfig, DialogueConfig, CacheConfig])
     def test_the_example_names_every_key(self, kind: type[msgspec.Struct]) -> None:
         text = EXAMPLE.read_text()
         for field in msgspec.structs.fields(kind):
@@ -121,7 +121,7 @@ class TestReference:
         done = subprocess.run([sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
-    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, DefaultsConfig, ModelConfig, DialogueConfig])
+    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, DefaultsConfig, ModelConfig, DialogueConfig, CacheConfig])
     def test_the_configuration_page_has_every_key(self, kind: type[msgspec.Struct]) -> None:
         text = (DOCS / "reference/configuration.md").read_text()
         for field in msgspec.structs.fields(kind):

@@ -16,7 +16,12 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from serving import Serve, Served
 
 DOCUMENT = own_document("")
-CONFIG = '[models.echo]\nplugin = "echo"\nrun = "inline"\naliases = ["chat", "smollm2-135m", "piper", "whisper"]\n'
+CONFIG = """
+[models.echo]
+plugin = "echo"
+run = "inline"
+aliases = ["chat", "smollm2-135m", "text-embedding-3-small", "piper", "whisper"]
+"""
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
 
 

@@ -11,6 +11,7 @@ from modelhost.types import (
     GenerateRequest,
     ImagePart,
     Message,
+    SummarizeRequest,
     SynthesizeRequest,
     TokenizeRequest,
     TranscribeRequest,
@@ -69,6 +70,9 @@ def needs(request: Any) -> Iterator[Need]:
                 yield Need(param="input", feature="token_input")
             if request.overlong == "truncate":
                 yield Need(param="truncate", feature="truncate")
+        case SummarizeRequest():
+            if request.enable_safety:
+                yield Need(param="enable_safety", feature="safety")
         case TokenizeRequest():
             yield from _of_messages(request.messages)
         case _:

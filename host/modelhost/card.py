@@ -27,6 +27,7 @@ Feature = Literal[
     "presence_penalty",
     "frequency_penalty",
     "ignore_eos",
+    # generate and summarize
     "safety",
     # transcribe
     "live",
@@ -57,6 +58,8 @@ class ModelCard(Wire):
     dimensions: tuple[int, ...] = ()
     """Lengths of vector the model was trained for, the usual one first."""
     voices: tuple[str, ...] = ()
+    personas: tuple[str, ...] = ()
+    """Those it summarises for, as they were when it was loaded."""
     languages: tuple[str, ...] = ()
     """ISO 639-1; empty means unknown, not none."""
     sample_rate: int | None = None

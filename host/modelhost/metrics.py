@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
 
 from modelhost.types import Ability, Usage
@@ -78,6 +78,10 @@ class Metrics:
         self.dialogue_degraded = Counter(
             "dialogue_degraded", "Turns of dialogues whose reply was not spoken, or not to its end.", **shared
         )
+        self.cache_lookups = Counter(
+            "cache_lookups", "Inputs looked up in the cache: `hit` was known, `miss` computed.", (*call, "result"), **shared
+        )
+        self.cache_bytes = Gauge("cache_bytes", "Memory that kept results take.", **shared)
         # Looking a labelled counter up costs as much as counting, so those of requests are kept.
         self._known: dict[tuple[str, str, str, int], tuple[Any, Any]] = {}
         ProcessCollector(registry=self.registry)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from modelhost.cached_embed import CachedEmbed
 from modelhost.config import Config
 from modelhost.context import CallInfo, Context
 from modelhost.errors import (
@@ -25,12 +26,15 @@ from modelhost.types import Ability
 class Router:
     """Finds the model for a request and runs it there."""
 
-    def __init__(self, pool: Pool, config: Config, extensions: Extensions, metrics: Metrics, log: Log) -> None:
+    def __init__(
+        self, pool: Pool, config: Config, extensions: Extensions, cached_embed: CachedEmbed, metrics: Metrics, log: Log
+    ) -> None:
         self._pool = pool
         self._routes = config.routes
         self._timeout = config.server.request_timeout
         self._extensions = extensions
         self._extended = bool(extensions.names)
+        self._cached_embed = cached_embed
         self._metrics = metrics
         self._log = log
         self._names: dict[str, Model] = {}
@@ -69,24 +73,27 @@ class Router:
         info = CallInfo(request_id=request_id, caller=caller, traceparent=traceparent, remaining=remaining)
         return Context(info)
 
-    def call(self, ability: Ability, name: str | None, request: Any, context: Context) -> AsyncIterator[Any]:
+    def call(
+        self, ability: Ability, name: str | None, request: Any, context: Context, *, cached: bool = True
+    ) -> AsyncIterator[Any]:
         """Run a request: gives its events, as an async generator to be closed. Raises `RequestError` for the name.
 
-        From the first event on `context.info.model` names the model that answers.
+        From the first event on `context.info.model` names the model that answers. What is not to be `cached` is neither
+        taken from the cache nor kept there.
         """
         candidates = self.candidates(ability, name)
         chain = context.info.chain
         if len(candidates) == 1:
-            return self._on(candidates[0], ability, request, context, chain)
-        return self._on_first_available(candidates, ability, request, context, chain)
+            return self._on(candidates[0], ability, request, context, chain, cached)
+        return self._on_first_available(candidates, ability, request, context, chain, cached)
 
     async def _on_first_available(
-        self, candidates: list[Model], ability: Ability, request: Any, context: Context, chain: tuple[str, ...]
+        self, candidates: list[Model], ability: Ability, request: Any, context: Context, chain: tuple[str, ...], cached: bool
     ) -> AsyncIterator[Any]:
         """Try one model after another until one gives an event; bad input is bad for all of them."""
         for model in candidates:
             started = False
-            events: Any = self._on(model, ability, request, context, chain)
+            events: Any = self._on(model, ability, request, context, chain, cached)
             try:
                 async for event in events:
                     started = True
@@ -101,7 +108,9 @@ class Router:
             finally:
                 await events.aclose()
 
-    def _on(self, model: Model, ability: Ability, request: Any, context: Context, chain: tuple[str, ...]) -> AsyncIterator[Any]:
+    def _on(
+        self, model: Model, ability: Ability, request: Any, context: Context, chain: tuple[str, ...], cached: bool
+    ) -> AsyncIterator[Any]:
         if model.name in chain:
             raise CallCycleError(f"models call each other in a circle: {' → '.join((*chain, model.name))}")
         context.info = msgspec.structs.replace(
@@ -111,6 +120,8 @@ class Router:
         def call(request: Any, context: Context) -> AsyncIterator[Any]:
             return model.call(ability, request, context)
 
+        if ability == "embed" and cached:
+            call = self._cached_embed.around(model, call)
         if self._extended:
             call = self._extensions.around(ability, model.name, call)
         return call(request, context)

@@ -1,6 +1,6 @@
 """What the host notes of a model's call while it runs: for its log, its metrics and its answers."""
 
-from typing import Any
+from typing import Any, Literal
 
 from modelhost.types import Ability, Usage
 
@@ -8,10 +8,12 @@ from modelhost.types import Ability, Usage
 class Work:
     """One call of a model. Times are in seconds."""
 
-    __slots__ = ("ability", "began", "events", "first_event", "loading", "queued", "usage")
+    __slots__ = ("ability", "began", "cache", "events", "first_event", "loading", "queued", "usage")
 
     def __init__(self, ability: Ability) -> None:
         self.ability = ability
+        self.cache: Literal["hit", "miss", "off"] = "off"
+        """Whether all of the answer was known before, or the cache was not asked."""
         self.began: float | None = None
         """When the backend was given it, in `time.monotonic()` seconds; None while it waits."""
         self.loading = 0.0
@@ -27,6 +29,8 @@ class Work:
     def facts(self) -> dict[str, Any]:
         """Give what goes into the log."""
         facts: dict[str, Any] = {"ability": self.ability, "first_event_seconds": round(self.first_event, 4)}
+        if self.cache != "off":
+            facts["cache"] = self.cache
         if self.loading:
             facts["load_seconds"] = round(self.loading, 4)
         if self.queued:

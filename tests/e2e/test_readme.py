@@ -137,6 +137,13 @@ def test_the_readmes_curl_command_works(url: str) -> None:
     assert '"object":"chat.completion"' in done.stdout
 
 
+def test_the_readmes_speech_goes_out_and_comes_back_as_text(url: str, tmp_path: Path) -> None:
+    commands = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)[1]
+    command = commands.replace("http://127.0.0.1:8000", url)
+    done = subprocess.run(["bash", "-ec", command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    assert "quick brown fox" in done.stdout.lower()
+
+
 def test_the_readmes_python_works(url: str) -> None:
     code = block("python").replace("http://127.0.0.1:8000", url)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

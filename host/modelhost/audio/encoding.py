@@ -88,7 +88,7 @@ class Encoder:
     def _add_stream(self, codec: _Codec) -> AudioStream:
         stream = self._container.add_stream(codec.encoder, rate=self.sample_rate, layout="mono")
         assert isinstance(stream, AudioStream)
-        stream.options = codec.settings
+        stream.options = dict(codec.settings)
         if codec.lossy:
             stream.bit_rate = _bit_rate(self.sample_rate)
         return stream

@@ -11,6 +11,8 @@ COMMANDS = {
     "chat": ("chat", "Talk to a model."),
     "transcribe": ("transcribe", "Write down recordings."),
     "say": ("say", "Say a text."),
+    "summarize": ("summarize", "Summarise code, logs and documents."),
+    "embed": ("embed", "Turn texts into vectors."),
     "models": ("models", "List the models."),
     "ps": ("models", "List what runs, and what it costs."),
     "load": ("models", "Load a model now."),

@@ -128,7 +128,7 @@ def checked(response: httpx.Response) -> Any:
 
 _REMEDIES = {
     "invalid_api_key": "for this command put it into the environment variable MODELHOST_API_KEY",
-    "request_too_large": "max_audio_mb under [server] says how large a recording may be",
+    "request_too_large": "max_audio_mb under [server] says how large a file may be",
     "deadline_exceeded": "request_timeout under [server] says how many seconds a request may take",
 }
 """Code of an error → what whoever types a command can do."""

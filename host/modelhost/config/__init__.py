@@ -1,6 +1,16 @@
 """What the operator writes: TOML into frozen structs, with errors that name the file, the key and what is allowed."""
 
 from modelhost.config.reading import Loaded, load_config
-from modelhost.config.schema import Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig
+from modelhost.config.schema import CacheConfig, Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig
 
-__all__ = ["Config", "DialogueConfig", "KeyConfig", "Loaded", "ModelConfig", "ServerConfig", "SpeechConfig", "load_config"]
+__all__ = [
+    "CacheConfig",
+    "Config",
+    "DialogueConfig",
+    "KeyConfig",
+    "Loaded",
+    "ModelConfig",
+    "ServerConfig",
+    "SpeechConfig",
+    "load_config",
+]

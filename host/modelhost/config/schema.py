@@ -160,6 +160,13 @@ class DialogueConfig(Struct, forbid_unknown_fields=True):
     """Minutes a dialogue is remembered after its last turn, in the host's memory only."""
 
 
+class CacheConfig(Struct, forbid_unknown_fields=True):
+    """`[cache]`: results that are kept to be given again."""
+
+    max_mb: Annotated[float, Meta(ge=0, le=1_048_576)] = 64.0
+    """Memory for them, in MiB; 0 keeps nothing."""
+
+
 class Config(Struct, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -173,6 +180,8 @@ class Config(Struct, forbid_unknown_fields=True):
     """Speech."""
     dialogue: DialogueConfig = DialogueConfig()
     """Dialogues."""
+    cache: CacheConfig = CacheConfig()
+    """Results that are kept to be given again."""
     models: dict[Name, ModelConfig] = {}
     """The models by name; the name is what clients ask for."""
     keys: dict[Name, KeyConfig] = {}

@@ -22,17 +22,22 @@ from modelhost.http.chat import chat_completions
 from modelhost.http.completions import completions
 from modelhost.http.dialogue import dialogue, forget_dialogue
 from modelhost.http.docs import docs, docs_asset
+from modelhost.http.embeddings import embed_file, embeddings
 from modelhost.http.errors import answer_error
 from modelhost.http.generate import generate, generate_stream
 from modelhost.http.health import health, livez, readyz
 from modelhost.http.metrics import metrics
 from modelhost.http.models import list_models, load_model, show_model, unload_model
 from modelhost.http.openapi import openapi
+from modelhost.http.parse_ast import parse_ast
+from modelhost.http.personas import list_personas
 from modelhost.http.plugins import list_plugins
 from modelhost.http.requests import cancel_request, list_requests
+from modelhost.http.rerank import rerank
 from modelhost.http.sockets.generating import generate_ws
 from modelhost.http.sockets.listening import listen
 from modelhost.http.sockets.speaking import speak
+from modelhost.http.summaries import summaries, summarize
 from modelhost.http.tokens import detokenize, tokenize
 from modelhost.http.visit import Visits
 from modelhost.http.workers import list_workers, show_worker
@@ -45,6 +50,9 @@ ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     generate_stream,
     tokenize,
     detokenize,
+    summaries,
+    summarize,
+    list_personas,
     transcriptions,
     translations,
     speech,
@@ -57,6 +65,10 @@ ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     listen,
     speak,
     generate_ws,
+    embeddings,
+    embed_file,
+    rerank,
+    parse_ast,
     list_models,
     load_model,
     show_model,

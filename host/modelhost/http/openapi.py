@@ -119,6 +119,8 @@ def document(routes: Iterable[HTTPRouteHandler], root_path: str = "") -> dict[st
 _TAGS = {
     "Text": "Generating and summarising text, and counting its tokens.",
     "Audio": "Speech to text and text to speech.",
+    "Embeddings": "Texts to vectors, and what is near to what.",
+    "Code": "What source code is made of.",
     "Models": "What there is, loading and unloading.",
     "Operation": "Health, metrics, running requests, and this document.",
 }
@@ -217,7 +219,7 @@ def _errors(said: About, *, named: bool) -> dict[str, Any]:
         statuses |= set(_WITH_KEY)
     if said.body is not None or said.form is not None:
         statuses |= set(_WITH_BODY)
-    if said.tag in ("Text", "Audio"):
+    if said.tag in ("Text", "Audio", "Embeddings"):
         statuses |= set(_WITH_MODEL)
     return {str(status): {"$ref": f"#/components/responses/error{status}"} for status in sorted(statuses)}
 

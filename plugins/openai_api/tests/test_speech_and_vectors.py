@@ -20,8 +20,8 @@ from modelhost import (
     Vectors,
     Word,
 )
-from modelhost.testing.abilities import tone
 from modelhost.languages import code_of
+from modelhost.testing.abilities import tone
 
 RECORDING = TranscribeRequest(audio=Blob(tone(0.2)), format="wav")
 LARGE = 3 * 1024 * 1024

@@ -38,7 +38,9 @@ class SummarizerBackend(Backend[SummarizerOptions]):
             except BadInputError as error:
                 raise BadInputError(f"{option}: {error.message}") from None
         self._loaded = loaded
-        return ModelCard(concurrency=self.options.concurrency)
+        names = tuple(persona.name for persona in loaded.personas.all())
+        # `safety` is passed on: whether the generator has it, its own card says.
+        return ModelCard(features=("streaming", "safety"), personas=names, concurrency=self.options.concurrency)
 
     @hookimpl
     def summarize(self, request: SummarizeRequest, context: Context) -> Iterator[SummarizeEvent]:

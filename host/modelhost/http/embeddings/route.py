@@ -1,0 +1,161 @@
+"""`POST /v1/embeddings`: OpenAI's way from texts to vectors."""
+
+import asyncio
+import base64
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from litestar import Request, post
+from msgspec import UNSET, Meta, UnsetType
+
+from modelhost.errors import BadInputError
+from modelhost.http.about import Example, about
+from modelhost.http.answering import JsonAnswer
+from modelhost.http.embeddings.asking import MAX_INPUTS, Dimensions, cache_header, vectors_of
+from modelhost.http.reading import JsonBody, context_of
+from modelhost.structs import Struct
+from modelhost.types import EmbedRequest, Usage
+from modelhost.vectors import Rows, numbers
+
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+ROWS = 64
+"""Rows written before other requests have their turn."""
+
+
+class EmbeddingsBody(Struct):
+    """`POST /v1/embeddings`; the fields from `prompt_name` on are modelhost's own."""
+
+    input: str | list[str | int | list[int]]
+    """A text, its token ids, or a list of up to 2048 of either."""
+    model: str | None = None
+    dimensions: Dimensions | None = None
+    """Length of the vectors, one of those the model was trained for; they are cut and brought to length 1."""
+    encoding_format: Literal["float", "base64"] | None = None
+    """Numbers, or the base64 of little-endian float32; `float` unless said otherwise."""
+    user: str | None = None
+    prompt_name: str | None = None
+    """What the vectors are for: `query`, `document`, `clustering`, or another name the model has."""
+    title: str | None = None
+    """Of the document, for models that make use of it."""
+    truncate: bool | None = None
+    """Cut inputs that are too long, in place of refusing them; the answer names them."""
+    cache: bool | None = None
+    """`false` computes anew and keeps nothing; the header `cache-control: no-store` says the same."""
+
+    def inputs(self) -> tuple[str | tuple[int, ...], ...]:
+        """Give the inputs one by one. Raises `BadInputError`."""
+        given = [self.input] if isinstance(self.input, str) else self.input
+        for kind in (list[str], list[list[TokenId]], list[TokenId]):
+            try:
+                found: Any = msgspec.convert(given, kind)
+            except msgspec.ValidationError:
+                continue
+            found = [found] if found and kind == list[TokenId] else found
+            return _checked(tuple(one if isinstance(one, str) else tuple(one) for one in found))
+        raise BadInputError("input must be a text, token ids, or a list of texts or of lists of ids", param="input")
+
+    def to_request(self) -> EmbedRequest:
+        """Give what a backend is asked. Raises `BadInputError`."""
+        return EmbedRequest(
+            inputs=self.inputs(),
+            dimensions=self.dimensions,
+            prompt_name=self.prompt_name,
+            title=self.title,
+            overlong="truncate" if self.truncate else "refuse",
+        )
+
+
+def _checked(inputs: tuple[str | tuple[int, ...], ...]) -> tuple[str | tuple[int, ...], ...]:
+    if not 0 < len(inputs) <= MAX_INPUTS:
+        raise BadInputError(f"input holds {len(inputs)} inputs; send 1 to {MAX_INPUTS}", param="input")
+    if not all(inputs):
+        raise BadInputError(f"input {inputs.index(next(one for one in inputs if not one))} is empty; leave it out", param="input")
+    return inputs
+
+
+class Embedding(Struct):
+    """The vector of one input."""
+
+    index: int
+    embedding: list[float] | str
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingsUsage(Struct):
+    """Tokens the model has read for this answer: those of inputs that were known before cost nothing."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+    @classmethod
+    def of(cls, usage: Usage) -> "EmbeddingsUsage":
+        """Tell what calls cost."""
+        return cls(prompt_tokens=usage.input_tokens, total_tokens=usage.input_tokens)
+
+
+class Embeddings(Struct):
+    """The vectors, in the order of the inputs."""
+
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingsUsage
+    object: Literal["list"] = "list"
+    truncated: list[int] | UnsetType = UNSET
+    """Numbers of the inputs that were cut, where any were."""
+
+
+_body = JsonBody(EmbeddingsBody)
+
+
+@post(
+    "/v1/embeddings",
+    status_code=200,
+    summary="Turn texts into vectors",
+    opt=about(
+        "inference",
+        tag="Embeddings",
+        body=EmbeddingsBody,
+        answer=Embeddings,
+        asks={
+            "texts": Example(summary="Texts", value={"model": "text-embedding-3-small", "input": ["a cat", "a car"]}),
+            "query": Example(
+                summary="A question, for a search",
+                value={"model": "text-embedding-3-small", "input": "who purrs?", "prompt_name": "query"},
+            ),
+        },
+        answers={
+            "answer": Example(
+                value={
+                    "object": "list",
+                    "data": [{"object": "embedding", "index": 0, "embedding": [0.6, 0.0, -0.8]}],
+                    "model": "minilm-l6-v2",
+                    "usage": {"prompt_tokens": 4, "total_tokens": 4},
+                }
+            )
+        },
+    ),
+)
+async def embeddings(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
+    """OpenAI's embeddings; equal inputs of one caller are computed once, which `x-modelhost-cache` tells."""
+    asked, headers = _body.read(request, body)
+    context = context_of(request)
+    rows = await vectors_of(request, context, asked.model, asked.to_request(), cache=asked.cache is not False)
+    answer = Embeddings(
+        data=await _written(rows, as_base64=asked.encoding_format == "base64"),
+        model=context.info.model,
+        usage=EmbeddingsUsage.of(rows.usage),
+        truncated=[*rows.truncated] or UNSET,
+    )
+    return JsonAnswer(answer, headers={**headers, **cache_header(context)})
+
+
+async def _written(rows: Rows, *, as_base64: bool) -> list[Embedding]:
+    """Write the vectors; some at a time, because millions of numbers take longer than others should wait."""
+    written: list[Embedding] = []
+    for index, row in enumerate(rows.vectors):
+        embedding: Any = base64.b64encode(row).decode() if as_base64 else msgspec.Raw(msgspec.json.encode(numbers(row)))
+        written.append(Embedding(index=index, embedding=cast(Any, embedding)))
+        if index % ROWS == ROWS - 1:
+            await asyncio.sleep(0)
+    return written

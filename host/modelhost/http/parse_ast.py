@@ -1,0 +1,145 @@
+"""`POST /parse-ast`: what a file of source code is made of, as eGemma's clients ask for it."""
+
+import asyncio
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+from litestar import Request, post
+from msgspec import UNSET, UnsetType
+
+from modelhost import outline
+from modelhost.errors import BadInputError, UnsupportedError
+from modelhost.http.about import Example, about
+from modelhost.http.answering import JsonAnswer
+from modelhost.http.forms import FormReader
+from modelhost.http.texts import text_of
+from modelhost.structs import Struct
+
+LANGUAGES = ("python",)
+
+MAX_CHARACTERS = 1024 * 1024
+"""Of one file."""
+MAX_SECONDS = 20
+"""Until a parser that is not done is ended; its own limit is of CPU time."""
+
+# A parser may take a gigabyte for a moment, so not many run at once; what waits for its turn can be given up.
+_parsers = ThreadPoolExecutor(2, thread_name_prefix="parse-ast")
+
+
+class ParseForm(Struct):
+    """`POST /parse-ast`: the code is the file `file`."""
+
+    language: str = "python"
+
+
+class Param(Struct):
+    """A parameter, with what is written after its name; `type` is `None` where nothing is."""
+
+    name: str
+    """With its stars, where it takes any number."""
+    type: str
+    default: str | UnsetType = UNSET
+
+
+class Function(Struct):
+    """A function or method; `returns` is `None` where nothing is written."""
+
+    name: str
+    docstring: str
+    params: list[Param]
+    returns: str
+    decorators: list[str]
+    is_async: bool
+
+
+class Class(Struct):
+    """A class, with the methods it defines itself."""
+
+    name: str
+    docstring: str
+    base_classes: list[str]
+    methods: list[Function]
+    decorators: list[str]
+
+
+class Outline(Struct):
+    """A file: what it imports anywhere, and what it defines at its top."""
+
+    language: str
+    docstring: str
+    imports: list[str]
+    functions: list[Function]
+    classes: list[Class]
+
+
+class _Parsed(Struct):
+    """What the parser writes: an outline, or where and why there is none."""
+
+    outline: Outline | None = None
+    line: int = 0
+    column: int = 0
+    problem: str = ""
+
+
+_form = FormReader(ParseForm, files=("file",))
+_decoder = msgspec.json.Decoder(_Parsed)
+
+_EXAMPLE = {
+    "language": "python",
+    "docstring": "Greetings.",
+    "imports": ["os"],
+    "functions": [
+        {
+            "name": "greet",
+            "docstring": "",
+            "params": [{"name": "name", "type": "str", "default": "'you'"}],
+            "returns": "str",
+            "decorators": [],
+            "is_async": False,
+        }
+    ],
+    "classes": [],
+}
+
+
+@post(
+    "/parse-ast",
+    status_code=200,
+    summary="Outline a file of source code",
+    opt=about(
+        "inference",
+        tag="Code",
+        form=ParseForm,
+        files=("file",),
+        answer=Outline,
+        answers={"answer": Example(value=_EXAMPLE)},
+    ),
+)
+async def parse_ast(request: Request[Any, Any, Any]) -> JsonAnswer:
+    """Imports, classes and functions of a Python file; it is parsed and never run. No model takes part."""
+    asked, files, headers = await _form.read(request)
+    if asked.language.lower() not in LANGUAGES:
+        raise UnsupportedError(f"this language is not supported; these are: {', '.join(LANGUAGES)}", param="language")
+    text = await asyncio.to_thread(text_of, files)
+    if len(text) > MAX_CHARACTERS:
+        raise BadInputError(f"the file has {len(text)} characters, {MAX_CHARACTERS} are allowed; send it in parts", param="file")
+    parsed = await asyncio.get_running_loop().run_in_executor(_parsers, _parsed, text)
+    if parsed.outline is None:
+        where = f"line {parsed.line}, column {parsed.column}"
+        raise BadInputError(f"the code does not parse at {where}: {parsed.problem}", param="file", code="invalid_syntax")
+    return JsonAnswer(parsed.outline, headers=headers)
+
+
+def _parsed(text: str) -> _Parsed:
+    """Parse a text in a process of its own. Raises `BadInputError` for one that is too much for it."""
+    command = [sys.executable, "-I", "-S", "-W", "ignore", outline.__file__]
+    try:
+        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=MAX_SECONDS, env={}, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        raise BadInputError(
+            "the code is nested too deeply, or takes too much memory or time to parse", param="file", code="too_complex"
+        ) from None
+    return _decoder.decode(done.stdout)
