@@ -262,6 +262,14 @@ def test_a_refusal_names_the_input_by_its_number_in_the_callers_request() -> Non
     in_a_setting(use)
 
 
+def test_a_request_without_inputs_is_refused() -> None:
+    async def use(setting: Setting) -> None:
+        with pytest.raises(BadInputError, match="no input"):
+            await setting.embed()
+
+    in_a_setting(use)
+
+
 def test_without_room_nothing_is_kept_and_nobody_waits_for_another() -> None:
     async def use(setting: Setting) -> None:
         for _ in range(2):

@@ -283,6 +283,8 @@ class TestFile:
     def test_the_cache_is_told_and_may_be_off(self, host: Served) -> None:
         assert [cache_of(self.embed(host, "Kept.", model="echo")) for _ in range(2)] == ["miss", "hit"]
         assert cache_of(self.embed(host, "Kept.", model="echo", cache="false")) == "off"
+        assert cache_of(self.embed(host, "Kept.", model="minilm")) == "miss"
+        assert cache_of(self.embed(host, "Kept.", model="minilm", dimensions=[384, 128])) == "miss"
 
 
 class TestRerank:
@@ -347,6 +349,8 @@ class TestRerank:
         assert cache_of(self.rerank(host, "echo", query="one")) == "hit"
         answer = self.rerank(host, "echo", query="four")
         assert (cache_of(answer), answer.json()["usage"]["total_tokens"]) == ("miss", 4)
+        answer = self.rerank(host, "echo", query="four", documents=["a new one"])
+        assert (cache_of(answer), answer.json()["usage"]["total_tokens"]) == ("miss", 9)
 
 
 class TestFaults:

@@ -41,6 +41,8 @@ class CachedEmbed:
             return call
 
         async def embed(request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
+            if not request.inputs:
+                raise BadInputError("there is no input; send at least one text", param="input")
             asked = _Asked(request, model.revision, context.caller)
             tokens = await self._fill(asked, call, context)
             self._note(model, asked, context)
@@ -98,7 +100,7 @@ class CachedEmbed:
         misses = len(asked.computed)
         self._lookups.labels(model.name, "embed", "miss").inc(misses)
         self._lookups.labels(model.name, "embed", "hit").inc(len(asked.inputs) - misses)
-        if context.work is None:  # the model was not asked
+        if not misses:  # the model was not asked
             context.work = Work("embed")
         context.work.cache = "miss" if misses else "hit"
 
@@ -116,6 +118,7 @@ class _Asked:
         self.computed: set[bytes] = set()
 
     def events(self) -> Iterator[Vectors]:
+        """Give the rows in order; all values must be there."""
         values = [self.found[key] for key in self.keys]
         for first in range(0, len(values), ROWS):
             some = values[first : first + ROWS]

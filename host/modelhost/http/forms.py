@@ -117,6 +117,16 @@ class FormReader(Generic[T]):
         return {IGNORED: ", ".join(printable(name) for name in unknown[:20])}
 
 
+def one_file(files: dict[str, list[Upload]], what: str, *names: str) -> Upload:
+    """Give the one file of a form, under whichever of its names; `what` it should be is for the error. Raises `BadInputError`."""
+    found = [upload for name in names for upload in files.get(name, ())]
+    if not found:
+        raise BadInputError(f"send {what} as the file {names[0]!r}", param=names[0], code="missing_required_parameter")
+    if len(found) > 1:
+        raise BadInputError("send one file a request", param=names[0])
+    return found[0]
+
+
 def from_base64(text: str, param: str) -> bytes:
     """Decode base64, with or without the head of a `data:` URL. Raises `BadInputError`."""
     if text.startswith("data:"):

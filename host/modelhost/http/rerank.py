@@ -8,13 +8,12 @@ from typing import Annotated, Any, Literal
 from litestar import Request, post
 from msgspec import UNSET, Meta, UnsetType
 
-from modelhost.context import Context
 from modelhost.errors import BadInputError, RequestError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
-from modelhost.http.embeddings.asking import CACHE, MAX_INPUTS, cache_header, vectors_for
+from modelhost.http.embeddings.asking import MAX_INPUTS, Asking
 from modelhost.http.embeddings.route import EmbeddingsUsage
-from modelhost.http.reading import JsonBody, context_of
+from modelhost.http.reading import JsonBody
 from modelhost.http.visit import request_id_of
 from modelhost.structs import Struct
 from modelhost.types import EmbedRequest, Usage
@@ -113,37 +112,30 @@ async def rerank(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
     """Compares vectors, made with the model's prompts for questions and documents where it has them."""
     asked, headers = _body.read(request, body)
     texts = asked.texts()
-    context = context_of(request)
-    documents = await _vectors(request, context, asked, asked.model, "documents", texts)
-    known = cache_header(context)
+    asking = Asking(request, cache=asked.cache)
+    documents = await _vectors(asking, asked, asked.model, "documents", texts)
     # Vectors of two models cannot be compared: whoever has answered first answers again.
-    query = await _vectors(request, context, asked, context.info.model, "query", (asked.query,))
+    model = asking.context.info.model
+    query = await _vectors(asking, asked, model, "query", (asked.query,))
     scores = await asyncio.to_thread(_scores, query, documents)
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: asked.top_n]
     answer = Reranked(
         id=request_id_of(request),
-        model=context.info.model,
+        model=model,
         results=[_result(index, scores[index], texts[index] if asked.return_documents else None) for index in best],
         usage=EmbeddingsUsage.of(Usage(input_tokens=documents.usage.input_tokens + query.usage.input_tokens)),
         truncated=[*documents.truncated] or UNSET,
     )
-    if known[CACHE] == "hit":  # of an answer to which both calls belong, all has to be
-        known = cache_header(context)
-    return JsonAnswer(answer, headers={**headers, **known})
+    return JsonAnswer(answer, headers={**headers, **asking.headers()})
 
 
 async def _vectors(
-    request: Request[Any, Any, Any],
-    context: Context,
-    asked: RerankBody,
-    model: str | None,
-    field: Literal["documents", "query"],
-    texts: tuple[str, ...],
+    asking: Asking, asked: RerankBody, model: str | None, field: Literal["documents", "query"], texts: tuple[str, ...]
 ) -> Rows:
     wanted = EmbedRequest(inputs=texts, overlong="truncate" if asked.truncate else "refuse")
     purpose = "document" if field == "documents" else "query"
     try:
-        return await vectors_for(purpose, request, context, model, wanted, cache=asked.cache is not False)
+        return await asking.vectors_for(purpose, model, wanted)
     except RequestError as error:
         if error.param == "input":  # as the field is called where vectors are asked for
             error.param = field

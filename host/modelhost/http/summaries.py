@@ -8,12 +8,11 @@ from litestar import Request, Response, post
 from msgspec import Meta
 
 from modelhost.context import Context
-from modelhost.errors import BadInputError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.chat.examples import USAGE
 from modelhost.http.chat.shapes import UsageAnswer
-from modelhost.http.forms import FormReader, Upload
+from modelhost.http.forms import FormReader, one_file
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.http.streaming import event, event_stream
@@ -191,7 +190,7 @@ _EVENTS = (
 async def summarize(request: Request[Any, Any, Any]) -> Response[Any]:
     """Code, a log or a document, as a file of up to `max_audio_mb`; UTF-8. Large logs are condensed before they are read."""
     asked, files, headers = await _form.read(request)
-    upload = _one_text(files)
+    upload = one_file(files, "a text", "file")
     wanted = asked.asked(upload.audio, upload.filename, asked.generator or asked.model_name)
     return await _answer(request, asked, wanted, headers, _Summary.short)
 
@@ -256,12 +255,3 @@ async def _as_events(events: AsyncIterator[SummarizeEvent], summary: _Summary) -
             elif isinstance(one, Delta) and one.text:
                 yield event(SummaryDelta(delta=one.text))
     yield event(summary.done())
-
-
-def _one_text(files: dict[str, list[Upload]]) -> Upload:
-    match files.get("file", []):
-        case [upload]:
-            return upload
-        case []:
-            raise BadInputError("send a text as the file 'file'", param="file", code="missing_required_parameter")
-    raise BadInputError("send one file a request", param="file")

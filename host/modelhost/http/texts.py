@@ -1,18 +1,13 @@
 """Files that are text."""
 
 from modelhost.errors import BadInputError
-from modelhost.http.forms import Upload
+from modelhost.http.forms import Upload, one_file
 
 
 def text_of(files: dict[str, list[Upload]], name: str = "file") -> str:
     """Give the one text of a form, without a byte order mark. Raises `BadInputError` unless it is UTF-8 without NUL."""
-    found = files.get(name, [])
-    if not found:
-        raise BadInputError(f"send a text as the file {name!r}", param=name, code="missing_required_parameter")
-    if len(found) > 1:
-        raise BadInputError("send one file a request", param=name)
     try:
-        text = found[0].audio.read().decode("utf-8-sig")
+        text = one_file(files, "a text", name).audio.read().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadInputError(f"{name} is not UTF-8", param=name) from None
     if "\0" in text:

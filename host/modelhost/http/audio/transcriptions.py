@@ -11,7 +11,7 @@ from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.audio.shapes import TranscriptDelta, TranscriptDone, Transcription, VerboseTranscription
 from modelhost.http.audio.transcript import MEDIA_TYPES, Format, Transcript, answer_of
-from modelhost.http.forms import FormReader, Upload
+from modelhost.http.forms import FormReader, Upload, one_file
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import context_of, host_of
 from modelhost.http.streaming import event_stream
@@ -152,7 +152,7 @@ def _request_of(
     language: str | None,
     words: bool,
 ) -> TranscribeRequest:
-    recording = one_file(files, "file", "audio")
+    recording = one_file(files, "a recording", "file", "audio")
     keywords = asked.keywords if isinstance(asked, TranscriptionForm) else None
     return TranscribeRequest(
         audio=recording.audio,
@@ -165,16 +165,6 @@ def _request_of(
         temperature=asked.temperature,
         word_timestamps=words,
     )
-
-
-def one_file(files: dict[str, list[Upload]], *names: str) -> Upload:
-    """Give the one file of a form, under whichever of its names. Raises `BadInputError`."""
-    found = [upload for name in names for upload in files.get(name, ())]
-    if not found:
-        raise BadInputError(f"send a recording as the file {names[0]!r}", param=names[0], code="missing_required_parameter")
-    if len(found) > 1:
-        raise BadInputError("send one recording a request", param=names[0])
-    return found[0]
 
 
 def _refuse_what_nobody_can(asked: TranscriptionForm) -> None:

@@ -7,8 +7,7 @@ from litestar import Request, delete, get, post
 
 from modelhost.http.about import about
 from modelhost.http.answering import JsonAnswer
-from modelhost.http.audio.transcriptions import one_file
-from modelhost.http.forms import FormReader
+from modelhost.http.forms import FormReader, one_file
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import context_of, host_of
 from modelhost.structs import Struct
@@ -76,7 +75,7 @@ async def list_voices(request: Request[Any, Any, Any], model: str | None = None)
 async def add_voice(request: Request[Any, Any, Any]) -> JsonAnswer:
     """A new voice, for all who use the model; it takes a model that clones voices."""
     asked, files, headers = await _form.read(request)
-    sample = VoiceSample(audio=one_file(files, "audio_sample", "file", "audio").audio, text=asked.text)
+    sample = VoiceSample(audio=one_file(files, "a recording", "audio_sample", "file", "audio").audio, text=asked.text)
     model = host_of(request).router.candidates("voices", asked.model)[0]
     with CancelledWhenGone(request):
         await _ask(request, model.name, VoicesRequest(add=asked.name, samples=(sample,)))

@@ -10,9 +10,9 @@ from msgspec import Meta
 from modelhost.errors import BadInputError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
-from modelhost.http.embeddings.asking import Dimensions, cache_header, vectors_for, vectors_of
+from modelhost.http.embeddings.asking import Asking, Dimensions
 from modelhost.http.forms import FormReader
-from modelhost.http.reading import context_of, host_of
+from modelhost.http.reading import host_of
 from modelhost.http.texts import text_of
 from modelhost.structs import Struct
 from modelhost.types import EmbedRequest
@@ -73,7 +73,7 @@ async def embed_file(request: Request[Any, Any, Any]) -> JsonAnswer:
     text = await asyncio.to_thread(text_of, files)
     if not text:
         raise BadInputError("the file is empty", param="file")
-    context = context_of(request)
+    asking = Asking(request, cache=asked.cache)
     answer: dict[str, list[float]] = {}
     sizes: list[int | None] = [*asked.dimensions] or [await _usual(request, asked.model)]
     for dimensions in sizes:
@@ -85,12 +85,12 @@ async def embed_file(request: Request[Any, Any, Any]) -> JsonAnswer:
             overlong="truncate" if asked.truncate else "refuse",
         )
         if asked.prompt_name is None:
-            rows = await vectors_for("document", request, context, asked.model, wanted, cache=asked.cache)
+            rows = await asking.vectors_for("document", asked.model, wanted)
         else:
-            rows = await vectors_of(request, context, asked.model, wanted, cache=asked.cache)
+            rows = await asking.vectors(asked.model, wanted)
         answer[f"embedding_{rows.dimensions}d"] = numbers(rows.vectors[0])
         headers |= {TRUNCATED: "true"} if rows.truncated else {}
-    return JsonAnswer(answer, headers={**headers, **cache_header(context)})
+    return JsonAnswer(answer, headers={**headers, **asking.headers()})
 
 
 def _read_query(request: Request[Any, Any, Any]) -> EmbedQuery:

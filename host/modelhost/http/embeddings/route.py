@@ -11,8 +11,8 @@ from msgspec import UNSET, Meta, UnsetType
 from modelhost.errors import BadInputError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
-from modelhost.http.embeddings.asking import MAX_INPUTS, Dimensions, cache_header, vectors_of
-from modelhost.http.reading import JsonBody, context_of
+from modelhost.http.embeddings.asking import MAX_INPUTS, Asking, Dimensions
+from modelhost.http.reading import JsonBody
 from modelhost.structs import Struct
 from modelhost.types import EmbedRequest, Usage
 from modelhost.vectors import Rows, numbers
@@ -69,8 +69,9 @@ class EmbeddingsBody(Struct):
 def _checked(inputs: tuple[str | tuple[int, ...], ...]) -> tuple[str | tuple[int, ...], ...]:
     if not 0 < len(inputs) <= MAX_INPUTS:
         raise BadInputError(f"input holds {len(inputs)} inputs; send 1 to {MAX_INPUTS}", param="input")
-    if not all(inputs):
-        raise BadInputError(f"input {inputs.index(next(one for one in inputs if not one))} is empty; leave it out", param="input")
+    for number, one in enumerate(inputs):
+        if not one:
+            raise BadInputError(f"input {number} is empty; leave it out", param="input")
     return inputs
 
 
@@ -139,15 +140,15 @@ _body = JsonBody(EmbeddingsBody)
 async def embeddings(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
     """OpenAI's embeddings; equal inputs of one caller are computed once, which `x-modelhost-cache` tells."""
     asked, headers = _body.read(request, body)
-    context = context_of(request)
-    rows = await vectors_of(request, context, asked.model, asked.to_request(), cache=asked.cache is not False)
+    asking = Asking(request, cache=asked.cache)
+    rows = await asking.vectors(asked.model, asked.to_request())
     answer = Embeddings(
         data=await _written(rows, as_base64=asked.encoding_format == "base64"),
-        model=context.info.model,
+        model=asking.context.info.model,
         usage=EmbeddingsUsage.of(rows.usage),
         truncated=[*rows.truncated] or UNSET,
     )
-    return JsonAnswer(answer, headers={**headers, **cache_header(context)})
+    return JsonAnswer(answer, headers={**headers, **asking.headers()})
 
 
 async def _written(rows: Rows, *, as_base64: bool) -> list[Embedding]:
