@@ -101,6 +101,7 @@ ATTACKS: dict[str, Attack] = {
     "a page's form": Attack(request(SECRET.encode(), kind=b"text/plain"), (415,)),
     "a body that claims to be packed": Attack(request(b"\x1f\x8b" + SECRET.encode(), b"Content-Encoding: gzip"), (400, 415)),
     "brackets without end": Attack(request(b"[" * 200_000), (400,)),
+    "bytes that are no text": Attack(request(b'{"model": "\xff\xfe", "messages": []}'), (400,)),
     "half a character": Attack(request(b'{"model": "\\ud800", "messages": []}'), (400, 404)),
     "a body over the limit": Attack(request(_MULTIPLE_OF_A_MEGABYTE), (413,)),
     "a chunked body over the limit": Attack(

@@ -222,7 +222,7 @@ class TestCache:
     def test_hits_and_misses_are_in_the_metrics_and_the_log(self, host: Served) -> None:
         ask(host, input=["counted"])
         ask(host, input=["counted"])
-        assert any('"cache":"hit"' in line for line in host.log)
+        eventually(lambda: any('"cache":"hit"' in line for line in host.log))
         text = host.client.get("/metrics", headers={"authorization": "Bearer operator-has-sixteen-letters"}).text
         for result in ("hit", "miss"):
             assert f'modelhost_cache_lookups_total{{ability="embed",model="echo",result="{result}"}}' in text

@@ -100,7 +100,7 @@ class CachedEmbed:
         misses = len(asked.computed)
         self._lookups.labels(model.name, "embed", "miss").inc(misses)
         self._lookups.labels(model.name, "embed", "hit").inc(len(asked.inputs) - misses)
-        if not misses:  # the model was not asked
+        if not misses or context.work is None:  # the model was not asked now
             context.work = Work("embed")
         context.work.cache = "miss" if misses else "hit"
 

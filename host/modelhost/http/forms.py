@@ -20,7 +20,7 @@ from litestar.exceptions import HTTPException
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from modelhost.errors import BadInputError
-from modelhost.http.reading import IGNORED, host_of, printable
+from modelhost.http.reading import IGNORED, host_of, printable, utf8
 from modelhost.http.visit import visit_of
 from modelhost.structs import Struct
 from modelhost.types import Blob
@@ -263,7 +263,9 @@ def _urlencoded(body: bytes) -> Form:
 
 def _json(body: bytes) -> Form:
     form = Form()
-    for name, value in msgspec.json.decode(body, type=dict[str, Any]).items():
+    with utf8():
+        values = msgspec.json.decode(body, type=dict[str, Any])
+    for name, value in values.items():
         if value is not None:
             form.add(name, value)
     return form

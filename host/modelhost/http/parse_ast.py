@@ -1,4 +1,4 @@
-"""`POST /parse-ast`: what a file of source code is made of, as eGemma's clients ask for it."""
+"""`POST /parse-ast`: what a file of source code is made of, as older clients ask for it."""
 
 import asyncio
 import subprocess

@@ -1,5 +1,7 @@
 """Requests into structs, strictly: no number in quotes is taken for a number, no unknown field is dropped without a word."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -33,6 +35,15 @@ def context_of(request: Request[Any, Any, Any]) -> Context:
     return visit.context
 
 
+@contextmanager
+def utf8() -> Iterator[None]:
+    """Decode what a client sent; bytes that are no text are its error, and msgspec's way to say so is Python's own exception."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise BadInputError("the body is not UTF-8", code="invalid_json") from None
+
+
 class JsonBody(Generic[T]):
     """Reads JSON bodies of one type."""
 
@@ -45,8 +56,9 @@ class JsonBody(Generic[T]):
         kind = request.headers.get("content-type", "")
         if kind and not _is_json(kind):
             raise HTTPException(status_code=415)
-        value = self._decoder.decode(body)
-        unknown = sorted(key for key in _keys.decode(body) if key not in self._known)
+        with utf8():
+            value = self._decoder.decode(body)
+            unknown = sorted(key for key in _keys.decode(body) if key not in self._known)
         if not unknown:
             return value, {}
         if host_of(request).config.server.strict:

@@ -1,4 +1,4 @@
-"""`POST /embed`: the vector of a file, as eGemma's clients ask for it."""
+"""`POST /embed`: the vector of a file, as older clients ask for it."""
 
 import asyncio
 from typing import Annotated, Any
