@@ -77,6 +77,8 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     """Seconds a client may leave an answer unread before it is taken for gone."""
     strict: bool = False
     """Refuse unknown fields of a request, in place of naming them in `x-modelhost-ignored`."""
+    tracing: Annotated[str, Meta(pattern=r"^https?://[^\s]+$")] | None = None
+    """Send OpenTelemetry traces to this collector (OTLP over HTTP), as in `http://127.0.0.1:4318`; takes `modelhost[tracing]`."""
     request_id_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "x-request-id"
     """Header that carries the request's id, in and out."""
     request_timeout: Annotated[float, Meta(gt=0)] = 600.0

@@ -150,6 +150,7 @@ class Gate:
         traceparent = headers.get(b"traceparent", b"")
         if _TRACEPARENT.fullmatch(traceparent):
             visit.traceparent = traceparent.decode()
+        self._observer.entered(visit)
         return False
 
     async def _answer(self, error: ModelhostError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from modelhost.http.tracing import Tracing
 from modelhost.http.visit import Visit
 from modelhost.log import Log, place_of
 from modelhost.metrics import Metrics
@@ -14,9 +15,15 @@ QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 class Observer:
     """Told of every request that has been answered."""
 
-    def __init__(self, metrics: Metrics, log: Log) -> None:
+    def __init__(self, metrics: Metrics, log: Log, tracing: Tracing | None = None) -> None:
         self._metrics = metrics
         self._log = log
+        self._tracing = tracing
+
+    def entered(self, visit: Visit) -> None:
+        """Note that a request may go further in."""
+        if self._tracing:
+            self._tracing.begin(visit)
 
     def left(self, visit: Visit) -> None:
         """Count a request and log it: who, what, how long, how much, and nothing that was said."""
@@ -36,6 +43,8 @@ class Observer:
                 facts |= work.facts()
             facts |= _other_stages(visit)
         self._metrics.request(route, model, ability, status, seconds)
+        if self._tracing:
+            self._tracing.end(visit, route, status)
         say = self._log.debug if route in QUIET else self._log.info
         say(
             "request",

@@ -19,6 +19,7 @@ from modelhost.http.guard import Connections, GuardedConnection, allow_open_file
 from modelhost.http.listening import among, tls_files
 from modelhost.http.metrics import ConnectionCounts
 from modelhost.http.observing import Observer
+from modelhost.http.tracing import Tracing
 from modelhost.http.visit import Visits
 from modelhost.logs import host_log
 
@@ -34,6 +35,7 @@ class HostServer(uvicorn.Server):
         self._on_ready = on_ready
         self._visits = Visits()
         server = host.config.server
+        self._tracing = Tracing.of(server)
         self.connections = Connections(server, exempt=among(server.trusted_proxies))
         gate = Gate(
             make_app(host, self._visits),
@@ -42,7 +44,7 @@ class HostServer(uvicorn.Server):
             draining=lambda: host.draining,
             public=public_paths(server),
             visits=self._visits,
-            observer=Observer(host.metrics, host_log(part="http")),
+            observer=Observer(host.metrics, host_log(part="http"), self._tracing),
         )
         host.metrics.register(ConnectionCounts(self.connections))
         super().__init__(
@@ -73,6 +75,12 @@ class HostServer(uvicorn.Server):
             gc.freeze()
             gc.set_threshold(10_000, 20, 20)
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, and see the last spans off."""
+        await super().shutdown(sockets)
+        if self._tracing:
+            await asyncio.to_thread(self._tracing.close)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

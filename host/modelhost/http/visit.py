@@ -24,6 +24,7 @@ class Visit:
         "cancelled",
         "complete",
         "context",
+        "parent",
         "refusal",
         "request_id",
         "scope",
@@ -39,6 +40,9 @@ class Visit:
         self.caller: Caller | None = None
         """Whose key it carries; None before that is known, and for nobody's."""
         self.traceparent = ""
+        """The trace it belongs to, as backends are told."""
+        self.parent = ""
+        """The same as its client said, where spans of our own stand between."""
         self.context: Context | None = None
         """Of the model's call, once there is one; where there are several, of that on which the answer depends now."""
         self.stages: dict[Ability, Context] = {}
