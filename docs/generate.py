@@ -209,7 +209,8 @@ def refusals() -> str:
         for status, error in filter(None, guard._REFUSALS.values())
     ]
     rows += [
-        (status, code, text.format(method="METHOD", path="PATH"), "no") for status, (code, text) in http_errors._REASONS.items()
+        (status, code, text.format(method="METHOD", path="PATH", most=4, key="max_body_mb"), "no")
+        for status, (code, text) in http_errors._REASONS.items()
     ]
     return table(
         "| status | code | message | retry |", ((str(s), f"`{code}`", text, retry) for s, code, text, retry in sorted(rows))

@@ -488,3 +488,31 @@ def test_a_recording_with_bytes_changed_is_read_or_refused_and_nothing_else(name
         return
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() <= 1
+
+
+class TestWhatAnMp4Claims:
+    """FFmpeg believes a track's table of sizes as it opens the file: 20 kB of them took 7 GB."""
+
+    @staticmethod
+    def box(kind: bytes, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        return struct.pack(">I4s", len(body) + 8, kind) + body
+
+    def track(self, samples: int) -> bytes:
+        table = self.box(b"stbl", self.box(b"stsz", bytes(4), struct.pack(">II", 64, samples)))
+        return self.box(b"trak", self.box(b"mdia", self.box(b"minf", table)))
+
+    @pytest.mark.hostile
+    @pytest.mark.parametrize(("tracks", "samples"), [(10, 5_000_000), (1, 2**32 - 1), (17, 1)])
+    def test_more_than_a_day_or_than_sixteen_tracks_is_refused_before_it_is_opened(self, tracks: int, samples: int) -> None:
+        bomb = self.box(b"ftyp", b"M4A \0\0\0\0") + self.box(b"moov", *[self.track(samples)] * tracks)
+        with pytest.raises(BadInputError, match="streams"):
+            decode(Blob(bomb))
+
+    @pytest.mark.hostile
+    @pytest.mark.parametrize(
+        "filling", [b"\0\0\0\x08free" * 300_000, b"\0\0\0\x08moov" * 300_000, b"\xff\xff\xff\xffmoov" * 5000]
+    )
+    def test_endless_boxes_are_not_followed(self, filling: bytes) -> None:
+        with pytest.raises(BadInputError):
+            decode(Blob(b"\0\0\0\x10ftypM4A \0\0\0\0" + filling))

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import wave
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from serving import Serve, Served, eventually
 CONFIG = """
 [server]
 max_audio_mb = 2
+max_body_mb = 1
 
 [models.echo]
 plugin = "echo"
@@ -70,6 +72,10 @@ def sdk(host: Served) -> openai.OpenAI:
 def fox(sdk: openai.OpenAI) -> bytes:
     """The sentence, spoken, as MP3."""
     return sdk.audio.speech.create(model="tts-1", voice="alloy", input=FOX).read()
+
+
+def rss(host: Served) -> int:
+    return int(Path(f"/proc/{host.process.pid}/statm").read_text().split()[1]) * 4096
 
 
 def plain(text: str) -> str:
@@ -204,6 +210,26 @@ class TestTranscriptions:
     def test_a_form_of_a_thousand_parts_is_refused(self, host: Served) -> None:
         answer = host.client.post("/v1/audio/transcriptions", files=[(f"f{n}", (None, "x")) for n in range(1000)])
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_form")
+
+    @pytest.mark.hostile
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("application/x-www-form-urlencoded", b"a=" + b"%41" * 2_000_000),
+            ("application/json", b'{"hotwords":[' + b"{}," * 2_000_000 + b"{}]}"),
+        ],
+    )
+    def test_what_is_no_file_may_not_be_large(self, host: Served, kind: str, body: bytes) -> None:
+        answer = host.client.post("/v1/audio/transcriptions", content=body, headers={"content-type": kind})
+        assert answer.status_code == 413
+
+    @pytest.mark.hostile
+    def test_a_million_names_nobody_knows_are_passed_over(self, host: Served, fox: bytes) -> None:
+        names = ",".join(f'"{number}":[]' for number in range(250_000))
+        body = f'{{"model":"echo","audio":"{base64.b64encode(fox).decode()}",{names}}}'
+        answer = host.client.post("/v1/audio/transcriptions", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code in (200, 413)
+        assert rss(host) < 400 * 2**20
 
     def test_unknown_fields_are_ignored_and_named(self, host: Served, fox: bytes) -> None:
         assert transcribe(host, fox, flavour="mint").headers["x-modelhost-ignored"] == "flavour"

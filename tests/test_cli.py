@@ -291,7 +291,8 @@ def test_plugins_are_listed_with_the_reason_for_those_that_cannot_be_used(run: R
 class TestWithoutAHost:
     @pytest.mark.parametrize("typed", [["models"], ["ps"], ["load", "echo"], ["stop", "echo"]])
     def test_a_command_that_needs_one_is_one_line(self, run: Run, typed: list[str]) -> None:
-        assert refusal(run(*typed, config=ECHO), 1) == "no host is running; start one with `modelhost serve`"
+        told = refusal(run(*typed, config=ECHO), 1)
+        assert re.fullmatch(r"no host answers at http://127\.0\.0\.1:\d+; start one with `modelhost serve`, or say .*", told)
 
     @pytest.mark.parametrize("typed", [["models"], ["chat", "hello"], ["chat", "hello", "--url", "nonsense"]])
     def test_a_named_one_that_does_not_answer_is_one_line(self, run: Run, typed: list[str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelhost import outline
 from modelhost.http.parse_ast import MAX_CHARACTERS
-from serving import Serve, Served
+from serving import Serve, Served, eventually
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,15 @@ def parse(host: Served, code: str | bytes, **fields: str) -> httpx.Response:
 def refusal(answer: httpx.Response) -> tuple[int, str, str]:
     error = answer.json()["error"]
     return answer.status_code, error["param"], error["code"]
+
+
+def test_who_leaves_takes_the_parser_along(host: Served) -> None:
+    dense = "@a\n" * 100_000 + "def f(): pass\n"
+    for _ in range(6):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{host.url}/parse-ast", files={"file": ("code.py", dense * 2)}, timeout=0.05, trust_env=False)
+    eventually(lambda: not [one for one in host.client.get("/v1/requests").json()["data"] if one["route"] == "/parse-ast"], 5)
+    assert parse(host, "def f(): pass").status_code == 200
 
 
 CODE = '''"""A test module for parsing."""

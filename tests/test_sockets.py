@@ -179,6 +179,25 @@ class TestListening:
             line.say(type="end")
             assert line.until("done")[-1]["text"] == "heard 0 bytes"
 
+    def test_who_only_starts_takes_no_place_of_the_model(self, host: Served) -> None:
+        with open_line(host, "/ws/stt") as ears, open_line(host, "/ws/tts") as mouth:
+            ears.say(type="start", model="slow")
+            mouth.say(type="start", model="slow")
+            ears.say(type="nonsense")  # an answer to it shows that what came before has been read
+            mouth.say(type="nonsense")
+            ears.error()
+            mouth.error()
+            assert running(host, "slow") == 0
+
+    def test_a_recording_leaves_the_disk_when_it_has_been_answered(self, host: Served) -> None:
+        with open_line(host, "/ws/stt") as line:
+            for _ in range(3):
+                line.say(type="start", model="echo", format="webm")
+                line.line.send(bytes(1000))
+                line.say(type="end")
+                line.until("done")
+            eventually(lambda: not host.uploads())
+
     def test_a_client_that_leaves_stops_the_work(self, host: Served) -> None:
         with open_line(host, "/ws/stt?model=slow") as line:
             line.line.send(bytes(100))

@@ -24,6 +24,8 @@ class Need(Struct):
     param: str
     feature: Feature | None = None
     input: Input | None = None
+    words: str = ""
+    """What it is, where the field's name does not say it."""
 
     def met_by(self, card: ModelCard) -> bool:
         """Whether a model can do it."""
@@ -32,7 +34,7 @@ class Need(Struct):
     @property
     def what(self) -> str:
         """Say it in words."""
-        return f"{self.input} input" if self.input else f"{self.param}"
+        return self.words or (f"{self.input} input" if self.input else self.param)
 
 
 _GENERATE: tuple[tuple[str, Feature], ...] = (
@@ -62,7 +64,7 @@ def needs(request: Any) -> Iterator[Need]:
             if request.speed != 1.0:
                 yield Need(param="speed", feature="speed")
             if request.samples:
-                yield Need(param="samples", feature="cloning")
+                yield Need(param="references", feature="cloning")
             if request.instructions:
                 yield Need(param="instructions", feature="instructions")
         case EmbedRequest():
@@ -106,7 +108,7 @@ def _of_messages(messages: tuple[Message, ...]) -> Iterator[Need]:
 
 def _of_transcribe(request: TranscribeRequest) -> Iterator[Need]:
     if request.task == "translate":
-        yield Need(param="task", feature="translate")
+        yield Need(param="task", feature="translate", words="translation, which multilingual models have")
     if request.word_timestamps:
         yield Need(param="timestamp_granularities", feature="word_timestamps")
     if request.hotwords:

@@ -63,7 +63,9 @@ class Router:
         if len(able) == 1:
             return able
         if not able:
-            raise UnsupportedError(f"no model here can {ability}", param="model")
+            raise UnsupportedError(
+                f"no model here can {ability}; configure one, or name another host's with openai_api", param="model"
+            )
         names = ", ".join(model.name for model in able)
         raise BadInputError(f"say which `model` is to {ability}: {names}", param="model", code="missing_required_parameter")
 

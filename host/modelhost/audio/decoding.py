@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
+from modelhost.audio.mp4 import is_modest
 from modelhost.audio.pcm import RATES, PcmFrames
 from modelhost.audio.samples import SAMPLE_RATE, Samples
 from modelhost.context import Context
@@ -144,6 +145,10 @@ def _pcm_frames(file: IO[bytes], sample_rate: int) -> Iterator[AudioFrame]:
 
 
 def _frames(file: IO[bytes], limits: Limits, context: Context | None) -> Iterator[AudioFrame]:
+    if not is_modest(file, tracks=limits.streams):
+        raise _bad(
+            f"the recording has more than {limits.streams} streams, or claims more samples than a day has; convert it to FLAC"
+        )
     try:
         container = av.open(file, mode="r", options=dict(_OPTIONS), metadata_errors="replace")
     except FFmpegError:

@@ -35,6 +35,8 @@ def chat_command(
     """
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read()
+    if prompt is not None and not prompt.strip():
+        raise click.UsageError("there is nothing to say: the prompt is empty")
     messages = [{"role": "system", "content": system}] if system else []
     settings = {"model": model, "max_tokens": max_tokens, "temperature": temperature}
     asked = {key: value for key, value in settings.items() if value is not None}

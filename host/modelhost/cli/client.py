@@ -44,15 +44,18 @@ def running(url: str | None, config_path: str | None) -> HostClient | None:
             raise click.ClickException(f"no host answers at {url}")
         return client
     loaded = load_config(config_path)
-    server = loaded.config.server
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104  # asked at this machine's own
-    scheme = "https" if server.tls_cert else "http"
-    at = f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
-    client = HostClient(f"{scheme}://{at}", _certificate(loaded))
+    client = HostClient(_address(loaded), _certificate(loaded))
     if _alive(client):
         return client
     client.close()
     return None
+
+
+def _address(loaded: Loaded) -> str:
+    server = loaded.config.server
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104  # asked at this machine's own
+    scheme = "https" if server.tls_cert else "http"
+    return f"{scheme}://[{host}]:{server.port}" if ":" in host else f"{scheme}://{host}:{server.port}"
 
 
 def _certificate(loaded: Loaded) -> Path | None:
@@ -72,7 +75,8 @@ def connected(url: str | None, config_path: str | None) -> Iterator[HostClient]:
     """Give a client of the running host. Raises when none runs."""
     found = running(url, config_path)
     if found is None:
-        raise click.ClickException("no host is running; start one with `modelhost serve`")
+        at = _address(load_config(config_path))
+        raise click.ClickException(f"no host answers at {at}; start one with `modelhost serve`, or say with --url where it is")
     with contextlib.closing(found):
         if sys.stderr.isatty():
             click.echo(f"# {found.base_url}", err=True)
@@ -128,7 +132,6 @@ def checked(response: httpx.Response) -> Any:
 
 _REMEDIES = {
     "invalid_api_key": "for this command put it into the environment variable MODELHOST_API_KEY",
-    "request_too_large": "max_audio_mb under [server] says how large a file may be",
     "deadline_exceeded": "request_timeout under [server] says how many seconds a request may take",
 }
 """Code of an error → what whoever types a command can do."""

@@ -8,16 +8,19 @@ from typing import Any
 import click
 import msgspec
 
-from modelhost.cli.options import config_option
+from modelhost.cli.options import NO_MODELS, config_option
 from modelhost.config import load_config
 from modelhost.config.checking import option_problems, other_problems
 from modelhost.config.json_schema import schema_of
 from modelhost.errors import ConfigError
 from modelhost.host import ModelHost, wanted_plugins
+from modelhost.http.listening import among, check_openness, tls_files
 from modelhost.log import Log, silent
 from modelhost.plugins import describe_all, installed
 
 _SECRET = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
+_NO_SECRET = frozenset({"api_key_header", "max_tokens", "tls_key"})
+"""Names that look like those of secrets, of what is none: a header, a number, the path of a file."""
 
 
 @click.group("config")
@@ -37,6 +40,10 @@ def check(config_path: str | None, strict: bool) -> None:
     if problems := option_problems(loaded, plugins):
         raise ConfigError("\n       ".join(problems))
     host = ModelHost(loaded, plugins, Log(silent))
+    server = loaded.config.server
+    check_openness(server, keys=bool(loaded.config.keys))
+    tls_files(server, loaded.folder)
+    among(server.trusted_proxies)
     names = [model.name for model in host.pool if model.config.enabled]
     wrong = other_problems(host)
     for name, problems in wrong.items():
@@ -45,6 +52,8 @@ def check(config_path: str | None, strict: bool) -> None:
     if wrong:
         click.echo(f"{loaded.name} can be read, but {len(wrong)} of its {len(names)} models cannot be served")
         raise click.exceptions.Exit(2 if strict else 1)
+    if not names:
+        click.echo(f"Warning: {NO_MODELS}", err=True)
     click.echo(f"{loaded.name} is right: {', '.join(names) or 'no models are enabled'}")
 
 
@@ -64,7 +73,7 @@ def _hidden(value: Any, key: str = "") -> Any:
         return {name: _hidden(inner, key if secrets else name) for name, inner in value.items()}
     if isinstance(value, list):
         return [_hidden(inner, key) for inner in value]
-    return "…" if isinstance(value, str) and _SECRET.search(key) else value
+    return "…" if isinstance(value, str) and key not in _NO_SECRET and _SECRET.search(key) else value
 
 
 @config_command.command("schema")

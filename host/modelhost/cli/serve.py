@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from modelhost.cli.options import config_option
+from modelhost.cli.options import NO_MODELS, config_option
 from modelhost.config import Loaded, load_config
 from modelhost.config.checking import option_problems, other_problems
 from modelhost.errors import ConfigError
@@ -61,6 +61,8 @@ def serve_command(
 
     def say_ready() -> None:
         click.echo(f"modelhost is serving {loaded.name} on {address_of(sock, server)}", err=True)
+        if not any(model.enabled for model in loaded.config.models.values()):
+            click.echo(f"Warning: {NO_MODELS}", err=True)
         for name, why in left_out(loaded).items():
             click.echo(f"  without {name}: {why}", err=True)
 

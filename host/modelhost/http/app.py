@@ -21,7 +21,7 @@ from modelhost.http.audio.voices import add_voice, delete_voice, list_voices
 from modelhost.http.chat import chat_completions
 from modelhost.http.completions import completions
 from modelhost.http.dialogue import dialogue, forget_dialogue
-from modelhost.http.docs import docs, docs_asset
+from modelhost.http.docs import docs, docs_asset, home
 from modelhost.http.embeddings import embed_file, embeddings
 from modelhost.http.errors import answer_error
 from modelhost.http.generate import generate, generate_stream
@@ -79,6 +79,7 @@ ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     list_requests,
     cancel_request,
     openapi,
+    home,
     docs,
     docs_asset,
     metrics,

@@ -42,6 +42,11 @@ SwaggerUIBundle({
 });
 """
 
+_STYLE = """
+.dark-mode .swagger-ui .examples-select__section-label { color: #e4e6e6; }
+"""
+"""What Swagger UI's own dark colours forget."""
+
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,6 +61,12 @@ def _folder() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent
+
+
+@get("/", summary="Be shown to the reference", include_in_schema=False, opt=about("docs", text="text/plain"))
+async def home() -> Response[bytes]:
+    """Where a browser goes that was given the host's address alone."""
+    return Response(b"", status_code=307, headers={"location": "docs"})
 
 
 @get("/docs", summary="Read and try the routes", opt=about("docs", text="text/html"))
@@ -74,4 +85,5 @@ async def docs_asset(request: Request[Any, Any, Any], name: str) -> Response[byt
     if name not in _FILES:
         raise NotFoundException
     file, media_type = _FILES[name]
-    return Response((_folder() / file).read_bytes(), media_type=media_type, headers=headers)
+    extra = _STYLE if name == "swagger.css" else ""
+    return Response((_folder() / file).read_bytes() + extra.encode(), media_type=media_type, headers=headers)

@@ -134,7 +134,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonAnswe
 _REASONS = {
     404: ("not_found", "there is no {method} {path} here"),
     405: ("method_not_allowed", "{path} does not take {method}"),
-    413: ("request_too_large", "the body is larger than this host takes here"),
+    413: ("request_too_large", "the body is larger than the {most:g} MiB this host takes here ({key} under [server])"),
     415: ("unsupported_media_type", "send the body as application/json"),
 }
 
@@ -146,7 +146,12 @@ def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> JsonA
         _log.error("request failed", request_id=request_id_of(request), status=status)
     code, text = _REASONS.get(status, ("invalid_request", error.detail))
     path = request.scope["path"][:200]
-    message = text.format(method=request.scope["method"], path=path) if status in _REASONS else text
+    about = request.scope.get("route_handler")
+    is_form = about is not None and getattr(about.opt.get("about"), "form", None) is not None
+    key = "max_audio_mb" if is_form else "max_body_mb"
+    most = getattr(request.app.state.host.config.server, key)
+    facts = {"method": request.scope["method"], "path": path, "most": most, "key": key}
+    message = text.format(**facts) if status in _REASONS else text
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() in ("allow", "retry-after")}

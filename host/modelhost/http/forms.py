@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from litestar import Request
 from litestar.exceptions import HTTPException
+from msgspec import UNSET, UnsetType
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from modelhost.errors import BadInputError
@@ -30,6 +31,10 @@ T = TypeVar("T")
 MAX_PARTS = 256
 MAX_FIELD = 1024 * 1024
 """Bytes of a field that is no file."""
+
+
+_large = asyncio.Semaphore(2)
+"""Turns of JSON bodies that carry a file: each lies in memory three times while it is decoded."""
 
 
 class Upload(Struct):
@@ -71,24 +76,61 @@ class FormReader(Generic[T]):
         self._query = query
         fields = msgspec.structs.fields(kind)  # type: ignore[arg-type]
         self._known = frozenset(field.encode_name for field in fields)
+        names = sorted(self._known | ({base64_as} if base64_as else set()))
+        self._large_json = msgspec.defstruct("LargeJson", [(name, msgspec.Raw | UnsetType, UNSET) for name in names])
         self._lists = frozenset(field.encode_name for field in fields if _is_list(field.type))
 
     async def read(self, request: Request[Any, Any, Any]) -> tuple[T, dict[str, list[Upload]], dict[str, str]]:
         """Give the struct, the files by field, and headers for the answer; the files are there until that has gone out."""
         folder = Path(tempfile.mkdtemp(prefix="modelhost-upload-"))
         visit_of(request.scope).on_leave(lambda: shutil.rmtree(folder, ignore_errors=True))
-        form = await _form(request, folder, self._limit(request))
+        form = await self._form(request, folder)
         for name, value in request.query_params.multi_items() if self._query else ():
             form.add(name, value)
-        await asyncio.to_thread(self._take_base64, form, folder)  # a hundred megabytes of it take a while
         headers = self._ignored(request, form)
         plain = {name: self._value(name, values) for name, values in form.fields.items() if name in self._known}
         return msgspec.convert(plain, self._kind, strict=False), form.files, headers
 
-    def _limit(self, request: Request[Any, Any, Any]) -> int:
-        most = host_of(request).config.server.max_audio_mb * 2**20
-        is_multipart = request.headers.get("content-type", "").startswith("multipart/")
-        return int(most + MAX_FIELD if is_multipart else most * 4 / 3 + MAX_FIELD)
+    async def _form(self, request: Request[Any, Any, Any], folder: Path) -> Form:
+        server = host_of(request).config.server
+        plain, most = int(server.max_body_mb * 2**20), int(server.max_audio_mb * 2**20)
+        kind, _, parameters = request.headers.get("content-type", "").partition(";")
+        match kind.strip().lower():
+            case "multipart/form-data":
+                form = await _multipart(_limited(request, most + MAX_FIELD), _boundary(parameters), folder)
+            case "application/x-www-form-urlencoded":
+                form = await asyncio.to_thread(_urlencoded, await _whole(_limited(request, plain)))
+            case "application/json":
+                return await self._json(request, folder, plain, most * 4 // 3 + MAX_FIELD)
+            case _:
+                raise HTTPException(status_code=415)
+        await asyncio.to_thread(self._take_base64, form, folder)
+        return form
+
+    async def _json(self, request: Request[Any, Any, Any], folder: Path, plain: int, most: int) -> Form:
+        """Read JSON; only the field with a file in base64 may be large, and few such bodies lie in memory at once."""
+        length = int(request.headers.get("content-length") or most)
+        if length <= plain or self._base64 is None:
+            return await asyncio.to_thread(self._of_json, await _whole(_limited(request, plain)), plain, folder)
+        async with _large:
+            return await asyncio.to_thread(self._of_json, await _whole(_limited(request, most)), plain, folder)
+
+    def _of_json(self, body: bytes, plain: int, folder: Path) -> Form:
+        form = Form()
+        with utf8():
+            if len(body) <= plain:
+                raw = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+            else:  # a million unknown names must not become a million objects: they are passed over
+                found = msgspec.json.decode(body, type=self._large_json)
+                raw = {name: value for name in found.__struct_fields__ if (value := getattr(found, name)) is not UNSET}
+            if sum(len(bytes(value)) for name, value in raw.items() if name != self._base64) > plain:
+                raise HTTPException(status_code=413)
+            for name, value in raw.items():
+                known = name in self._known or name == self._base64
+                if (plain_value := msgspec.json.decode(value) if known else "") is not None:
+                    form.add(name, plain_value)
+        self._take_base64(form, folder)
+        return form
 
     def _take_base64(self, form: Form, folder: Path) -> None:
         if self._base64 is None or self._base64 not in form.fields:
@@ -147,19 +189,9 @@ def _stored(data: bytes, folder: Path) -> Blob:
     return Blob(path=file.name)
 
 
-async def _form(request: Request[Any, Any, Any], folder: Path, limit: int) -> Form:
-    kind, _, parameters = request.headers.get("content-type", "").partition(";")
-    match kind.strip().lower():
-        case "multipart/form-data":
-            return await _multipart(_limited(request, limit), _boundary(parameters), folder)
-        case "application/x-www-form-urlencoded":
-            return _urlencoded(await _whole(_limited(request, limit)))
-        case "application/json":
-            return await asyncio.to_thread(_json, await _whole(_limited(request, limit)))
-    raise HTTPException(status_code=415, detail="send a form (multipart/form-data) or JSON")
-
-
 async def _limited(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise HTTPException(status_code=413)
     read = 0
     async for chunk in request.stream():
         read += len(chunk)
@@ -258,14 +290,4 @@ def _urlencoded(body: bytes) -> Form:
         raise BadInputError(f"the form is not valid: {error}", code="invalid_form") from None
     for name, value in pairs:
         form.add(name, value)
-    return form
-
-
-def _json(body: bytes) -> Form:
-    form = Form()
-    with utf8():
-        values = msgspec.json.decode(body, type=dict[str, Any])
-    for name, value in values.items():
-        if value is not None:
-            form.add(name, value)
     return form

@@ -13,11 +13,7 @@ from modelhost.errors import ConfigError
 
 def bind(config: ServerConfig, keys: bool) -> socket.socket:
     """Take the port; `keys` says whether there are any. Raises `ConfigError` when that cannot be, or must not be."""
-    if not is_loopback(config.host) and not (keys or config.allow_unauthenticated):
-        raise ConfigError(
-            f"server.host = {config.host!r} lets others use the models without a key; add one (`modelhost keys new`), "
-            "set allow_unauthenticated = true if that is meant, or listen on 127.0.0.1"
-        )
+    check_openness(config, keys)
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -32,6 +28,15 @@ def bind(config: ServerConfig, keys: bool) -> socket.socket:
             "another host may be running there, or choose another with --port"
         ) from None
     return sock
+
+
+def check_openness(config: ServerConfig, keys: bool) -> None:
+    """Raise `ConfigError` where anybody could use the models, and nobody has said that this is meant."""
+    if not is_loopback(config.host) and not (keys or config.allow_unauthenticated):
+        raise ConfigError(
+            f"server.host = {config.host!r} lets others use the models without a key; add one (`modelhost keys new`), "
+            "set allow_unauthenticated = true if that is meant, or listen on 127.0.0.1"
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -1,9 +1,8 @@
 """`POST /parse-ast`: what a file of source code is made of, as older clients ask for it."""
 
 import asyncio
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from asyncio.subprocess import DEVNULL, PIPE
 from typing import Any
 
 import msgspec
@@ -14,7 +13,8 @@ from modelhost import outline
 from modelhost.errors import BadInputError, UnsupportedError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
-from modelhost.http.forms import FormReader
+from modelhost.http.forms import FormReader, Upload
+from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.texts import text_of
 from modelhost.structs import Struct
 
@@ -26,7 +26,7 @@ MAX_SECONDS = 20
 """Until a parser that is not done is ended; its own limit is of CPU time."""
 
 # A parser may take a gigabyte for a moment, so not many run at once; what waits for its turn can be given up.
-_parsers = ThreadPoolExecutor(2, thread_name_prefix="parse-ast")
+_turns = asyncio.Semaphore(2)
 
 
 class ParseForm(Struct):
@@ -123,23 +123,37 @@ async def parse_ast(request: Request[Any, Any, Any]) -> JsonAnswer:
     asked, files, headers = await _form.read(request)
     if asked.language.lower() not in LANGUAGES:
         raise UnsupportedError(f"this language is not supported; these are: {', '.join(LANGUAGES)}", param="language")
-    text = await asyncio.to_thread(text_of, files)
-    if len(text) > MAX_CHARACTERS:
-        raise BadInputError(f"the file has {len(text)} characters, {MAX_CHARACTERS} are allowed; send it in parts", param="file")
-    parsed = await asyncio.get_running_loop().run_in_executor(_parsers, _parsed, text)
+    with CancelledWhenGone(request):
+        parsed = await _parsed(await _text(files))
     if parsed.outline is None:
         where = f"line {parsed.line}, column {parsed.column}"
         raise BadInputError(f"the code does not parse at {where}: {parsed.problem}", param="file", code="invalid_syntax")
     return JsonAnswer(parsed.outline, headers=headers)
 
 
-def _parsed(text: str) -> _Parsed:
-    """Parse a text in a process of its own. Raises `BadInputError` for one that is too much for it."""
+async def _text(files: dict[str, list[Upload]]) -> str:
+    text = await asyncio.to_thread(text_of, files)
+    if len(text) > MAX_CHARACTERS:
+        raise BadInputError(f"the file has {len(text)} characters, {MAX_CHARACTERS} are allowed; send it in parts", param="file")
+    return text
+
+
+async def _parsed(text: str) -> _Parsed:
+    """Parse a text in a process of its own, in its turn. Raises `BadInputError` for one that is too much for it."""
     command = [sys.executable, "-I", "-S", "-W", "ignore", outline.__file__]
-    try:
-        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=MAX_SECONDS, env={}, check=True)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+    async with _turns:
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={})
+        try:
+            async with asyncio.timeout(MAX_SECONDS):
+                written, _ = await process.communicate(text.encode())
+        except TimeoutError:
+            written = b""
+        finally:
+            if process.returncode is None:  # its time is up, or nobody waits any more
+                process.kill()
+                await process.wait()
+    if process.returncode or not written:
         raise BadInputError(
             "the code is nested too deeply, or takes too much memory or time to parse", param="file", code="too_complex"
-        ) from None
-    return _decoder.decode(done.stdout)
+        )
+    return _decoder.decode(written)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import logging
 import signal
 import socket
 import sys
@@ -25,6 +26,10 @@ from modelhost.logs import host_log
 
 CUT_SECONDS = 1.0
 """What connections get to close once their requests have been cut."""
+
+
+logging.getLogger("uvicorn.error").addFilter(lambda line: "without completing handshake" not in str(line.msg))
+"""Every handshake that is answered with a status gets an error of uvicorn's, which anybody could fill a log with."""
 
 
 class HostServer(uvicorn.Server):

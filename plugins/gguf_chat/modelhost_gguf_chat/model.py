@@ -129,10 +129,11 @@ class ChatModel:
             if request.suffix or request.echo:
                 param = "suffix" if request.suffix else "echo"
                 raise BadInputError(f"{param} goes with a raw prompt, not with messages; leave it out", param=param)
-            return vocabulary.with_bos(vocabulary.tokenize_pieces(self._pieces(request.messages)))
+            return self._of_chat(request.messages)
         if request.echo and request.logprobs:
             raise UnsupportedError("logprobs of an echoed prompt are not computed; leave one of the two out", param="echo")
         if isinstance(request.prompt, str):
+            _bound(len(request.prompt.encode("utf-8", "replace")), "prompt")
             tokens = vocabulary.tokenize(request.prompt)
         else:
             tokens = self._existing(request.prompt, "prompt")
@@ -168,9 +169,12 @@ class ChatModel:
             _bound(len(request.text.encode("utf-8", "replace")), "text")
             tokens = vocabulary.tokenize(request.text, parse_special=request.parse_special)
             return vocabulary.with_bos(tokens) if request.add_special else tokens
-        pieces = self._pieces(request.messages)
+        return self._of_chat(request.messages)
+
+    def _of_chat(self, messages: tuple[Message, ...]) -> list[int]:
+        pieces = self._pieces(messages)
         _bound(sum(len(piece.text.encode("utf-8", "replace")) for piece in pieces), "messages")
-        return vocabulary.with_bos(vocabulary.tokenize_pieces(pieces))
+        return self._vocabulary.with_bos(self._vocabulary.tokenize_pieces(pieces))
 
     def _pieces(self, messages: tuple[Message, ...]) -> list[Piece]:
         """Write a conversation as the template does, ready for the answer."""
@@ -234,4 +238,5 @@ class ChatModel:
 
 def _bound(size: int, param: str) -> None:
     if size > MAX_TEXT:
-        raise BadInputError(f"{param}: {size} bytes are too many to tokenize, {MAX_TEXT} are allowed", param=param)
+        message = f"{param}: {size} bytes are too many to tokenize, {MAX_TEXT} are allowed"
+        raise BadInputError(message, code="context_length_exceeded", param=param)

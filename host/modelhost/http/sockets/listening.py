@@ -16,7 +16,6 @@ from modelhost.http.audio.transcript import Transcript
 from modelhost.http.forms import from_base64
 from modelhost.http.sockets.feed import Feed
 from modelhost.http.sockets.talk import Failure, Talk
-from modelhost.http.visit import visit_of
 from modelhost.structs import Struct
 from modelhost.types import Blob, Detected, Partial, Segment, TranscribeRequest
 
@@ -125,12 +124,6 @@ class Listening:
         self._feed = Feed()
         self._path: Path | None = None
         self._task: asyncio.Task[None] | None = None
-        if asked.format == "pcm":
-            self._begin(None)
-        else:
-            with tempfile.NamedTemporaryFile(prefix="modelhost-upload-", delete=False) as file:
-                self._path = Path(file.name)
-            visit_of(talk.socket.scope).on_leave(lambda path=self._path: path.unlink(missing_ok=True))  # type: ignore[misc]
 
     @property
     def over(self) -> bool:
@@ -139,10 +132,15 @@ class Listening:
 
     async def hear(self, data: bytes) -> None:
         """Take more sound. Raises `BadInputError` for more of it than a recording may have."""
-        if self._path is None:
+        if self._asked.format == "pcm":
+            if self._task is None:
+                self._begin(None)  # not before: a model's place is for who has something to say
             if not self.over:
                 await self._feed.put(data)
             return
+        if self._path is None:
+            with tempfile.NamedTemporaryFile(prefix="modelhost-upload-", delete=False) as file:
+                self._path = Path(file.name)
         most = self._talk.host.config.server.max_audio_mb
         if self._path.stat().st_size + len(data) > most * 2**20:
             raise BadInputError(f"the recording is larger than {most:g} MiB", param="audio")
@@ -153,7 +151,7 @@ class Listening:
         """Say that nothing follows, and wait until everything has been told."""
         self._feed.finish()
         if self._task is None:
-            self._begin(self._path)
+            self._begin(self._path if self._asked.format != "pcm" else None)
         assert self._task is not None
         await asyncio.wait({self._task})
 
@@ -161,8 +159,15 @@ class Listening:
         """Stop."""
         if self._task:
             self._task.cancel()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._talk.live = False
+        if self._path:
+            self._path.unlink(missing_ok=True)
 
     def _begin(self, path: Path | None) -> None:
+        self._talk.live = path is None
         asked = self._asked
         request = TranscribeRequest(
             audio=None if path is None else Blob(path=path),
@@ -191,6 +196,7 @@ class Listening:
             await self._talk.tell(error)
         finally:
             self._feed.mailbox.close()
+            self._forget()
 
     async def _pass_on(self, event: Any) -> None:
         match event:

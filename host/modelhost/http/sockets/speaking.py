@@ -121,26 +121,36 @@ class SpeakingSession:
             sample_rate=asked.sample_rate or speech.sample_rate,
             **asked.settings(),
         )
-        self._task = asyncio.get_running_loop().create_task(self._tell(asked.model or first.model, request))
+        self._asked = (asked.model or first.model, request)
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def over(self) -> bool:
         """Whether everything has been said."""
-        return self._task.done()
+        return self._task is not None and self._task.done()
 
     async def say(self, text: str) -> None:
         """Take more text."""
+        self._begin()  # not before: a model's place is for who has something to say
         if not self.over:
             await self._feed.put(text.encode())
 
+    def _begin(self) -> None:
+        if self._task is None:
+            self._talk.live = True
+            self._task = asyncio.get_running_loop().create_task(self._tell(*self._asked))
+
     async def end(self) -> None:
         """Say that nothing follows, and wait until all is spoken."""
+        self._begin()
         self._feed.finish()
+        assert self._task is not None
         await asyncio.wait({self._task})
 
     def cancel(self) -> None:
         """Stop."""
-        self._task.cancel()
+        if self._task:
+            self._task.cancel()
 
     async def _tell(self, model: str | None, request: SynthesizeRequest) -> None:
         context = self._talk.context(timed=False)
@@ -162,6 +172,7 @@ class SpeakingSession:
         except ModelhostError as error:
             await self._talk.tell(error)
         finally:
+            self._talk.live = False
             self._feed.mailbox.close()
 
     async def _send(self, data: bytes) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import msgspec
 from litestar import WebSocket
@@ -23,6 +23,9 @@ WAITING = 8
 
 PATIENCE = 100
 """Bad messages after which the line is closed."""
+
+LIVE_IDLE = 30.0
+"""Seconds a client may send nothing while a model listens to it."""
 
 POLICY_VIOLATION = 1008
 
@@ -48,6 +51,8 @@ class Talk(Generic[T]):
         self._inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING)
         self._bad = 0
         self._gone = False
+        self.live = False
+        """Whether a model is at work here, which holds one of its places: then the client may not be silent for long."""
         self._sending = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -74,13 +79,13 @@ class Talk(Generic[T]):
         self._task.cancel()
 
     async def __aiter__(self) -> AsyncIterator[T | bytes]:
-        idle = self._server.request_timeout
         while True:
+            idle = LIVE_IDLE if self.live else self._server.request_timeout
             try:
                 async with asyncio.timeout(idle):  # `wait_for` of Python 3.11 can lose the cancellation of who leaves
                     raw = await self._inbox.get()
             except TimeoutError:
-                await self.tell(DeadlineError(f"nothing was said here for {idle:g} s; the line is closed"))
+                await self.tell(DeadlineError(f"nothing came over this line for {idle:g} s; it is closed"))
                 return
             if isinstance(raw, bytes):
                 yield raw
@@ -120,13 +125,21 @@ class Talk(Generic[T]):
 
     async def send(self, message: Struct) -> None:
         """Send a message."""
-        async with self._sending:
-            await self.socket.send_data(msgspec.json.encode(message), mode="text")
+        await self._send(msgspec.json.encode(message), "text")
 
     async def send_bytes(self, data: bytes) -> None:
         """Send a binary frame."""
-        async with self._sending:
-            await self.socket.send_data(data, mode="binary")
+        await self._send(data, "binary")
+
+    async def _send(self, data: bytes, mode: Literal["text", "binary"]) -> None:
+        try:
+            async with self._sending, asyncio.timeout(self._server.write_timeout):
+                await self.socket.send_data(data, mode=mode)
+        except TimeoutError:  # who does not read keeps a model's place from others
+            self._gone = True
+            if self._task:
+                self._task.cancel()
+            raise
 
     async def tell(self, error: Exception) -> None:
         """Send an error."""
