@@ -183,11 +183,11 @@ class TestOneRecording:
             (["."], ".: Is a directory"),
             (
                 ["large.wav"],
-                "large.wav: the body is larger than this host takes here; max_audio_mb under [server] says how large",
+                "large.wav: the body is larger than the 1 MiB this host takes here (max_audio_mb under [server])",
             ),
             (["talk.wav", "--format", "srt", "-m", "nope"], "talk.wav: there is no model 'nope'; there are: "),
             (["talk.wav", "--language", "xx"], "talk.wav: this model does not know the language 'xx'"),
-            (["talk.wav", "--translate"], "talk.wav: model 'whisper' does not support task"),
+            (["talk.wav", "--translate"], "talk.wav: model 'whisper' does not support translation"),
             (
                 ["talk.wav", "-m", "late"],
                 "talk.wav: the script says that time is up; request_timeout under [server] says how many",

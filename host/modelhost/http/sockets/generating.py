@@ -65,7 +65,7 @@ async def generate_ws(socket: WebSocket[Any, Any, Any]) -> None:
                 elif busy:
                     await talk.tell(BadInputError("an answer is being made; wait for `done`, or send `cancel`"))
                 else:
-                    running = asyncio.get_running_loop().create_task(_answer(talk, message, message.model or model))
+                    running = talk.work(_answer(talk, message, message.model or model))
         finally:
             if running:
                 running.cancel()

@@ -178,7 +178,7 @@ class Listening:
             hotwords=asked.hotwords,
             word_timestamps=asked.word_timestamps,
         )
-        self._task = asyncio.get_running_loop().create_task(self._tell(request))
+        self._task = self._talk.work(self._tell(request))
 
     async def _tell(self, request: TranscribeRequest) -> None:
         context = self._talk.context(timed=request.audio is not None)

@@ -138,7 +138,7 @@ class SpeakingSession:
     def _begin(self) -> None:
         if self._task is None:
             self._talk.live = True
-            self._task = asyncio.get_running_loop().create_task(self._tell(*self._asked))
+            self._task = self._talk.work(self._tell(*self._asked))
 
     async def end(self) -> None:
         """Say that nothing follows, and wait until all is spoken."""

@@ -1,7 +1,7 @@
 """A WebSocket as a conversation in typed messages; a bad one gets an error in return, and the line stays open."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -123,6 +123,18 @@ class Talk(Generic[T]):
         visit.context = self.host.router.context(visit.request_id, caller, visit.traceparent, timed=timed)
         return visit.context
 
+    def work(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Have something done beside the reading; what goes wrong with it is told."""
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._worked)
+        return task
+
+    def _worked(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._gone and isinstance(error, Exception):
+            self._telling = asyncio.get_running_loop().create_task(self.tell(error))
+            self._telling.add_done_callback(_looked_at)
+
     async def send(self, message: Struct) -> None:
         """Send a message."""
         await self._send(msgspec.json.encode(message), "text")
@@ -145,3 +157,9 @@ class Talk(Generic[T]):
         """Send an error."""
         told = error if isinstance(error, ModelhostError) else as_modelhost_error(error)
         await self.send(Failure(error=envelope(told)["error"]))
+
+
+def _looked_at(task: "asyncio.Task[None]") -> None:
+    """See to it that nobody warns of an error which only says that the client has left."""
+    if not task.cancelled():
+        task.exception()
