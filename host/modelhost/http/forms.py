@@ -1,6 +1,7 @@
 """Requests that carry files: multipart and urlencoded forms, and JSON with base64 in it, all read as one kind of form.
 
-A file goes to disk while it arrives and to a worker by its path, so that its bytes never lie in the host's memory.
+A file goes to disk while it arrives and to a worker by its path, so that its bytes never lie in the host's memory; base64 in JSON
+does, until it is decoded.
 """
 
 import asyncio
@@ -32,9 +33,11 @@ MAX_PARTS = 256
 MAX_FIELD = 1024 * 1024
 """Bytes of a field that is no file."""
 
-
 _large = asyncio.Semaphore(2)
-"""Turns of JSON bodies that carry a file: each lies in memory three times while it is decoded."""
+"""Turns at decoding JSON that carries a file, which lies in memory three times meanwhile.
+
+Not held while a body arrives: who sends slowly would keep others out.
+"""
 
 
 class Upload(Struct):
@@ -108,12 +111,13 @@ class FormReader(Generic[T]):
         return form
 
     async def _json(self, request: Request[Any, Any, Any], folder: Path, plain: int, most: int) -> Form:
-        """Read JSON; only the field with a file in base64 may be large, and few such bodies lie in memory at once."""
+        """Read JSON; only the field with a file in base64 may be large."""
         length = int(request.headers.get("content-length") or most)
         if length <= plain or self._base64 is None:
             return await asyncio.to_thread(self._of_json, await _whole(_limited(request, plain)), plain, folder)
+        body = await _whole(_limited(request, most))
         async with _large:
-            return await asyncio.to_thread(self._of_json, await _whole(_limited(request, most)), plain, folder)
+            return await asyncio.to_thread(self._of_json, body, plain, folder)
 
     def _of_json(self, body: bytes, plain: int, folder: Path) -> Form:
         form = Form()

@@ -66,23 +66,24 @@ _EVENTS = (
     'data: {"type":"transcript.text.done","text":"Hello, world.","usage":{"type":"duration","seconds":1.4}}\n\n'
 )
 
+_ABOUT: dict[str, Any] = {
+    "tag": "Audio",
+    "files": ("file",),
+    "answer": (Transcription, VerboseTranscription),
+    "media": tuple(MEDIA_TYPES.values()),
+    "event": (TranscriptDelta, TranscriptDone),
+    "answers": _ANSWERS,
+    "events": _EVENTS,
+}
+"""What both routes say of themselves."""
+
 
 @post(
     ["/v1/audio/transcriptions", "/v1/speech-to-text"],
     status_code=200,
     summary="Write down a recording",
     request_max_body_size=None,
-    opt=about(
-        "inference",
-        tag="Audio",
-        form=TranscriptionForm,
-        files=("file",),
-        answer=(Transcription, VerboseTranscription),
-        media=tuple(MEDIA_TYPES.values()),
-        event=(TranscriptDelta, TranscriptDone),
-        answers=_ANSWERS,
-        events=_EVENTS,
-    ),
+    opt=about("inference", form=TranscriptionForm, **_ABOUT),
 )
 async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
     """OpenAI's transcription: as text, JSON, subtitles, with times of segments and words, whole or as a stream."""
@@ -101,17 +102,7 @@ async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
     status_code=200,
     summary="Write down a recording in English",
     request_max_body_size=None,
-    opt=about(
-        "inference",
-        tag="Audio",
-        form=TranslationForm,
-        files=("file",),
-        answer=(Transcription, VerboseTranscription),
-        media=tuple(MEDIA_TYPES.values()),
-        event=(TranscriptDelta, TranscriptDone),
-        answers=_ANSWERS,
-        events=_EVENTS,
-    ),
+    opt=about("inference", form=TranslationForm, **_ABOUT),
 )
 async def translations(request: Request[Any, Any, Any]) -> Response[Any]:
     """OpenAI's translation: English, whatever was spoken; takes a model that has `translate` among its features."""
