@@ -116,5 +116,6 @@ def _vectors(pieces: Sequence[Piece], size: int, cut: Sequence[bool]) -> Iterato
             rows.append(piece.vector.result())
         data = unit(np.stack(rows), size).astype("<f4").tobytes()
         truncated = tuple(number for number in range(first, first + len(rows)) if cut[number])
-        yield Vectors(first=first, dimensions=size, data=data, truncated=truncated)
+        tokens = tuple(len(piece.tokens) for piece in pieces[first : first + len(rows)])
+        yield Vectors(first=first, dimensions=size, data=data, truncated=truncated, tokens=tokens)
         first += len(rows)

@@ -75,11 +75,12 @@ class Turns:
         return taken
 
     def _remove(self, window: list[Piece], taken: list[Piece]) -> None:
-        """Take pieces out of what waits; who got something goes to the end of the line."""
+        """Take pieces out of what waits; whose oldest was among them goes to the end of the line."""
         gone = set(taken)
         for job in {piece.job: None for piece in taken}:
             seen = [self._waiting[job].popleft() for piece in window if piece.job is job]
             self._waiting[job].extendleft(piece for piece in reversed(seen) if piece not in gone)
-            self._waiting.move_to_end(job)
+            if seen[0] in gone:  # else the oldest, passed over for its length, would wait for ever
+                self._waiting.move_to_end(job)
             if not self._waiting[job]:
                 del self._waiting[job]
