@@ -1,4 +1,4 @@
-"""What is kept, what leaves, and that the same is computed once."""
+"""What is kept, what leaves, and that the same is computed once: the store, and vectors around a model."""
 
 import asyncio
 import time
@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from modelhost.cache import OVERHEAD, Cache, InFlight
-from modelhost.cached_embed import CachedEmbed
+from modelhost.caching import Cache, Caching
+from modelhost.caching.in_flight import InFlight
+from modelhost.caching.store import OVERHEAD
 from modelhost.context import CallInfo, Context
 from modelhost.errors import BackendFailedError, BadInputError, DeadlineError
 from modelhost.metrics import Metrics
@@ -96,6 +97,8 @@ class FakeModel:
         self.go = asyncio.Event()
         self.go.set()
         self.fail: Exception | None = None
+        self.counts = True
+        self.tokens: Callable[[Any], int] = lambda text: 1
 
     async def call(self, request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
         self.asked.append(request.inputs)
@@ -106,8 +109,9 @@ class FakeModel:
             raise BadInputError(f"input {request.inputs.index('bad')} is bad", param="input")
         for number, text in enumerate(request.inputs):
             cut = (number,) if request.overlong == "truncate" else ()
-            yield Vectors(first=number, dimensions=2, data=row(text), truncated=cut)
-        yield Done(usage=Usage(input_tokens=len(request.inputs)))
+            counted = (self.tokens(text),) if self.counts else ()
+            yield Vectors(first=number, dimensions=2, data=row(text), truncated=cut, tokens=counted)
+        yield Done(usage=Usage(input_tokens=sum(map(self.tokens, request.inputs))))
 
 
 def row(text: Any) -> bytes:
@@ -121,11 +125,11 @@ class Setting:
     def __init__(self, max_bytes: int = 10**6) -> None:
         self.model = FakeModel()
         self.metrics = Metrics()
-        self.cached = CachedEmbed(Cache(max_bytes), self.metrics)
+        self.caching = Caching(Cache(max_bytes), self.metrics, lambda ability, name: [])
 
     async def embed(self, *texts: Any, caller: str = "", remaining: float | None = None, **fields: Any) -> tuple[Rows, Context]:
         context = Context(CallInfo(caller=caller, remaining=remaining))
-        call = self.cached.around(cast(Any, self.model), self.model.call)
+        call = self.caching.around("embed", cast(Any, self.model), self.model.call)
         rows = await collect(call(EmbedRequest(inputs=texts, **fields), context), len(texts))
         assert rows.vectors == [row(text) for text in texts]
         return rows, context
@@ -150,14 +154,40 @@ def told(context: Context) -> str:
 
 def test_of_a_batch_only_the_new_text_is_computed_and_equal_ones_once() -> None:
     async def use(setting: Setting) -> None:
-        rows, context = await setting.embed("a", "b", "a")
-        assert (told(context), rows.usage.input_tokens) == ("miss", 2)
-        rows, context = await setting.embed("b", "c", "a")
-        assert (told(context), rows.usage.input_tokens) == ("miss", 1)
-        rows, context = await setting.embed("a", "b", "c")
-        assert (told(context), rows.usage.input_tokens) == ("hit", 0)
+        assert told((await setting.embed("a", "b", "a"))[1]) == "miss"
+        assert told((await setting.embed("b", "c", "a"))[1]) == "miss"
+        assert told((await setting.embed("a", "b", "c"))[1]) == "hit"
         assert setting.model.asked == [("a", "b"), ("c",)]
         assert (setting.counted("hit"), setting.counted("miss")) == (5, 3)
+
+    in_a_setting(use)
+
+
+def test_usage_counts_every_text_whether_it_was_computed_or_not() -> None:
+    async def use(setting: Setting) -> None:
+        setting.model.tokens = len
+        for texts in [("one", "three"), ("three", "one", "three"), ("three", "eleven")]:
+            rows, _ = await setting.embed(*texts)
+            assert rows.usage.input_tokens == sum(map(len, texts))
+            assert rows.tokens == tuple(map(len, texts))
+        assert setting.model.asked == [("one", "three"), ("eleven",)]
+
+    in_a_setting(use)
+
+
+TEXTS = st.text(max_size=7).filter(lambda text: text != "bad")
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=6, unique=True), st.integers(0, 1000))
+def test_of_a_model_that_counts_all_texts_together_the_same_request_counts_the_same_again(texts: list[str], whole: int) -> None:
+    async def use(setting: Setting) -> None:
+        setting.model.counts = False
+        setting.model.tokens = lambda text: whole if text == texts[0] else 0
+        counted = [(await setting.embed(*texts))[0].usage.input_tokens for _ in range(2)]
+        assert counted == [whole, whole]
+        parts = [(await setting.embed(text))[0].usage.input_tokens for text in texts]
+        assert (sum(parts), min(parts) >= 0) == (whole, True)
+        assert len(setting.model.asked) == 1
 
     in_a_setting(use)
 
@@ -284,16 +314,19 @@ def test_room_for_less_than_one_answer_still_gives_whole_answers() -> None:
         await setting.embed(*"abcdef")
         await setting.embed(*"abcdef")
 
-    in_a_setting(use, max_bytes=2 * (OVERHEAD + 9))
+    in_a_setting(use, max_bytes=2 * (OVERHEAD + 17))
 
 
-@given(st.lists(st.tuples(st.integers(-1, 5), st.integers(-1, 3), st.binary(max_size=24)), max_size=6), st.integers(1, 5))
+COUNTS = st.lists(st.integers(-1, 3), max_size=3)
+
+
+@given(st.lists(st.tuples(st.integers(-1, 5), st.integers(-1, 3), st.binary(max_size=24), COUNTS), max_size=6), st.integers(1, 5))
 def test_vectors_that_are_not_one_of_equal_length_for_each_input_are_the_backends_failure(
-    made: list[tuple[int, int, bytes]], count: int
+    made: list[tuple[int, int, bytes, list[int]]], count: int
 ) -> None:
     async def events() -> AsyncIterator[EmbedEvent]:
-        for first, dimensions, data in made:
-            yield Vectors(first=first, dimensions=dimensions, data=data)
+        for first, dimensions, data, tokens in made:
+            yield Vectors(first=first, dimensions=dimensions, data=data, tokens=tuple(tokens))
         yield Done()
 
     async def main() -> None:
@@ -304,6 +337,8 @@ def test_vectors_that_are_not_one_of_equal_length_for_each_input_are_the_backend
         assert len(rows.vectors) == count
         assert {len(row) for row in rows.vectors} == {rows.dimensions * 4}
         assert rows.dimensions > 0
+        assert len(rows.tokens) in (0, count)
+        assert min(rows.tokens, default=0) >= 0
 
     asyncio.run(main())
 

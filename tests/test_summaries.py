@@ -5,6 +5,7 @@ import json
 import shlex
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ max_audio_mb = 1
 
 [keys.old]
 key = "KEY"
-scopes = ["inference", "admin"]
+scopes = ["inference", "admin", "metrics"]
+
+[keys.bob]
+key = "bob-has-sixteen-letters"
 
 [models.summaries]
 plugin = "summarizer"
@@ -102,6 +106,11 @@ def events_of(answer: httpx.Response) -> list[Any]:
     """The events of a stream that ended."""
     assert answer.status_code == 200, answer.text
     return [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+
+
+def cache_of(answer: httpx.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return answer.headers["x-modelhost-cache"]
 
 
 def error_of(answer: httpx.Response) -> dict[str, Any]:
@@ -216,7 +225,8 @@ class TestStreams:
         if path == "/summarize":
             answer = summarize(host, self.LOG, "app.log", stream="true")
         else:
-            answer = host.client.post(path, json={"text": self.LOG, "filename": "app.log", "stream": True})
+            body = {"text": self.LOG, "filename": "app.log", "stream": True, "cache": False}
+            answer = host.client.post(path, json=body)
         assert answer.headers["content-type"].startswith("text/event-stream")
         progress, *deltas, done = events_of(answer)
         assert progress["type"] == "summary.progress"
@@ -244,6 +254,78 @@ class TestStreams:
             assert "summary.delta" in next(lines)
             assert host.worker("slow")["in_flight"] == 1
         eventually(lambda: host.worker("slow")["in_flight"] == 0)
+
+
+class TestCache:
+    """What a caller sees of it; what it keeps is in `test_summary_cache.py`."""
+
+    TEXT = "A cat sat on a mat, and nobody knows why. "
+
+    def test_the_second_answer_is_the_first_and_says_so(self, host: Served) -> None:
+        answers = [host.client.post("/v1/summaries", json={"text": self.TEXT, "max_tokens": 9}) for _ in range(2)]
+        assert [cache_of(answer) for answer in answers] == ["miss", "hit"]
+        assert answers[0].json() == answers[1].json()
+        assert answers[0].json()["finish_reason"] == "length"
+        assert answers[0].json()["usage"]["completion_tokens"] == 9
+
+    def test_a_file_a_text_and_a_stream_are_the_same_summary(self, host: Served) -> None:
+        text = self.TEXT * 2
+        first = summarize(host, text, "mat.txt", stream="true")
+        again = summarize(host, text, "mat.txt", stream="true")
+        short = summarize(host, text, "mat.txt")
+        whole = host.client.post("/v1/summaries", json={"text": text, "filename": "mat.txt"})
+        assert [cache_of(answer) for answer in (first, again, short, whole)] == ["miss", "hit", "hit", "hit"]
+        assert events_of(first) == events_of(again)
+        assert events_of(first)[-1]["summary"] == short.json()["summary"] == whole.json()["summary"]
+
+    def test_it_is_off_for_a_request_that_says_so(self, host: Served) -> None:
+        text = self.TEXT * 3
+        for how in ({"cache": "false"}, {"query": "?cache=false"}, {"cache": "false", "stream": "true"}):
+            assert cache_of(summarize(host, text, **how)) == "off"
+        no_store = {"cache-control": "no-store"}
+        answers = [host.client.post("/v1/summaries", json={"text": text}, headers=no_store) for _ in range(2)]
+        assert [cache_of(answer) for answer in answers] == ["off", "off"]
+        assert cache_of(host.client.post("/v1/summaries", json={"text": text, "cache": True})) == "miss"
+        refused = host.client.post("/v1/summaries", json={"text": text, "cache": "no"})
+        assert (refused.status_code, error_of(refused)["param"]) == (400, "cache")
+
+    def test_a_failure_is_not_kept_and_has_no_such_header(self, host: Served) -> None:
+        for _ in range(2):
+            failed = summarize(host, generator="breaks")
+            assert (failed.status_code, "x-modelhost-cache" in failed.headers) == (500, False)
+
+    def test_another_key_cannot_find_out_what_was_summarised(self, host: Served) -> None:
+        text = self.TEXT * 4
+        assert [cache_of(summarize(host, text)) for _ in range(2)] == ["miss", "hit"]
+        other = {"authorization": "Bearer bob-has-sixteen-letters"}
+        assert cache_of(host.client.post("/summarize", files={"file": ("add.py", text)}, headers=other)) == "miss"
+
+    def test_hits_and_misses_are_in_the_metrics_and_the_log(self, host: Served) -> None:
+        for _ in range(2):
+            summarize(host, self.TEXT * 5)
+        eventually(lambda: any('"cache":"hit"' in line and '"ability":"summarize"' in line for line in host.log))
+        text = host.client.get("/metrics").text
+        for result in ("hit", "miss"):
+            assert f'modelhost_cache_lookups_total{{ability="summarize",model="summaries",result="{result}"}}' in text
+
+    def test_a_persona_that_was_edited_is_another(self, host: Served, mine: Path) -> None:
+        text = self.TEXT * 6
+        (mine / "edited.md").write_text("# Edited\n\nBe calm.")
+        assert [cache_of(summarize(host, text, persona="edited")) for _ in range(2)] == ["miss", "hit"]
+        (mine / "edited.md").write_text("# Edited\n\nBe wild.")
+        answer = summarize(host, text, persona="edited")
+        assert cache_of(answer) == "miss"
+
+    def test_a_client_that_leaves_takes_nobody_along_who_asks_for_the_same(self, host: Served) -> None:
+        body = {"text": self.TEXT * 7, "generator": "slow", "max_tokens": 3, "stream": True}
+        with host.client.stream("POST", "/v1/summaries", json=body) as leaving, ThreadPoolExecutor(1) as pool:
+            lines = leaving.iter_lines()
+            assert "summary.delta" in next(lines)
+            waiting = pool.submit(host.client.post, "/v1/summaries", json=body)
+            eventually(lambda: len(host.client.get("/v1/requests").json()["data"]) == 2)
+            leaving.close()
+            answer = waiting.result()
+        assert (cache_of(answer), events_of(answer)[-1]["usage"]["completion_tokens"]) == ("miss", 3)
 
 
 class TestRefusals:

@@ -60,6 +60,9 @@ class ModelCard(Wire):
     voices: tuple[str, ...] = ()
     personas: tuple[str, ...] = ()
     """Those it summarises for, as they were when it was loaded."""
+    reads: tuple[str, ...] = ()
+    """Whole paths of files and folders it reads anew for every request, such as personas: when something in them changes, the
+    host gives no kept summary again that was made before. It sees by itself which other models are asked."""
     languages: tuple[str, ...] = ()
     """ISO 639-1; empty means unknown, not none."""
     sample_rate: int | None = None

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from modelhost.cache import Cache
-from modelhost.cached_embed import CachedEmbed
+from modelhost.caching import Cache
 from modelhost.config import Loaded, ModelConfig
 from modelhost.config.sources import Weights
 from modelhost.context import Context
@@ -62,10 +61,9 @@ class ModelHost:
             self._model(name, model) for name, model in self.config.models.items() if not self._left_out(name, model)
         )
         self.metrics.register(ModelGauges(self.pool))
-        cache = Cache(int(self.config.cache.max_mb * 2**20))
-        self.metrics.cache_bytes.set_function(lambda: cache.bytes)
-        cached_embed = CachedEmbed(cache, self.metrics)
-        self.router = Router(self.pool, self.config, self.extensions, cached_embed, self.metrics, log)
+        kept = Cache(int(self.config.cache.max_mb * 2**20))
+        self.metrics.cache_bytes.set_function(lambda: kept.bytes)
+        self.router = Router(self.pool, self.config, self.extensions, kept, self.metrics, log)
         self._preloading: asyncio.Task[None] | None = None
         self._watching_keys: asyncio.Task[None] | None = None
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from modelhost.cached_embed import CachedEmbed
+from modelhost.caching import Cache, Caching
 from modelhost.config import Config
 from modelhost.context import CallInfo, Context
 from modelhost.errors import (
@@ -26,15 +26,13 @@ from modelhost.types import Ability
 class Router:
     """Finds the model for a request and runs it there."""
 
-    def __init__(
-        self, pool: Pool, config: Config, extensions: Extensions, cached_embed: CachedEmbed, metrics: Metrics, log: Log
-    ) -> None:
+    def __init__(self, pool: Pool, config: Config, extensions: Extensions, kept: Cache, metrics: Metrics, log: Log) -> None:
         self._pool = pool
         self._routes = config.routes
         self._timeout = config.server.request_timeout
         self._extensions = extensions
         self._extended = bool(extensions.names)
-        self._cached_embed = cached_embed
+        self._caching = Caching(kept, metrics, self.candidates)
         self._metrics = metrics
         self._log = log
         self._names: dict[str, Model] = {}
@@ -85,6 +83,8 @@ class Router:
         """
         candidates = self.candidates(ability, name)
         chain = context.info.chain
+        if chain:
+            self._caching.compositions.asks(context, ability, name, candidates[0])
         if len(candidates) == 1:
             return self._on(candidates[0], ability, request, context, chain, cached)
         return self._on_first_available(candidates, ability, request, context, chain, cached)
@@ -104,6 +104,8 @@ class Router:
                 if started or model is candidates[-1]:
                     raise
                 self._metrics.fallbacks.labels(model.name, ability).inc()
+                if chain:
+                    self._caching.compositions.falls_back(context)
                 self._log.warning("falling back", ability=ability, model=model.name, reason=error.code)
             else:
                 return
@@ -122,8 +124,8 @@ class Router:
         def call(request: Any, context: Context) -> AsyncIterator[Any]:
             return model.call(ability, request, context)
 
-        if ability == "embed" and cached:
-            call = self._cached_embed.around(model, call)
+        if cached:
+            call = self._caching.around(ability, model, call)
         if self._extended:
             call = self._extensions.around(ability, model.name, call)
         return call(request, context)

@@ -19,6 +19,8 @@ class Rows(Struct):
     vectors: list[bytes]
     truncated: tuple[int, ...] = ()
     """Numbers of the inputs that were cut."""
+    tokens: tuple[int, ...] = ()
+    """Tokens of each input; empty where the backend does not count them one by one."""
     usage: Usage = Usage()
 
     @property
@@ -30,6 +32,7 @@ class Rows(Struct):
 async def collect(events: AsyncIterator[EmbedEvent], count: int) -> Rows:
     """Wait for the vectors of `count` inputs. Raises `BackendFailedError` where there is not one of equal length for each."""
     vectors = [b""] * count
+    tokens: dict[int, int] = {}
     truncated: set[int] = set()
     usage = Usage()
     async with aclosing(cast(Any, events)):
@@ -38,11 +41,13 @@ async def collect(events: AsyncIterator[EmbedEvent], count: int) -> Rows:
                 case Vectors():
                     _place(event, vectors)
                     truncated.update(event.truncated)
+                    tokens.update(enumerate(event.tokens, event.first))
                 case Done():
                     usage = event.usage
     if len({len(row) for row in vectors}) != 1 or not vectors[0] or not truncated <= set(range(count)):
         raise BackendFailedError("the model did not give a vector of one length for each input")
-    return Rows(vectors=vectors, truncated=tuple(sorted(truncated)), usage=usage)
+    counts = tuple(tokens[number] for number in range(count)) if len(tokens) == count else ()
+    return Rows(vectors=vectors, truncated=tuple(sorted(truncated)), tokens=counts, usage=usage)
 
 
 def _place(event: Vectors, vectors: list[bytes]) -> None:
@@ -50,6 +55,8 @@ def _place(event: Vectors, vectors: list[bytes]) -> None:
     count, rest = divmod(len(event.data), size) if size > 0 else (0, 1)
     if rest or event.first < 0 or event.first + count > len(vectors):
         raise BackendFailedError("the model gave vectors that are of no input")
+    if len(event.tokens) not in (0, count) or any(tokens < 0 for tokens in event.tokens):
+        raise BackendFailedError("the model's numbers of tokens are not those of its vectors")
     for row in range(count):
         vectors[event.first + row] = bytes(event.data[row * size : (row + 1) * size])
 

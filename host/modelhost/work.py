@@ -4,15 +4,17 @@ from typing import Any, Literal
 
 from modelhost.types import Ability, Usage
 
+Told = Literal["hit", "miss", "off"]
+
 
 class Work:
     """One call of a model. Times are in seconds."""
 
     __slots__ = ("ability", "began", "cache", "events", "first_event", "loading", "queued", "usage")
 
-    def __init__(self, ability: Ability) -> None:
+    def __init__(self, ability: Ability, cache: Told = "off") -> None:
         self.ability = ability
-        self.cache: Literal["hit", "miss", "off"] = "off"
+        self.cache = cache
         """Whether all of the answer was known before, or the cache was not asked."""
         self.began: float | None = None
         """When the backend was given it, in `time.monotonic()` seconds; None while it waits."""

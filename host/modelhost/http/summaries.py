@@ -10,6 +10,7 @@ from msgspec import Meta
 from modelhost.context import Context
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
+from modelhost.http.caching import CACHE, may_be_cached, told
 from modelhost.http.chat.examples import USAGE
 from modelhost.http.chat.shapes import UsageAnswer
 from modelhost.http.forms import FormReader, one_file
@@ -38,6 +39,8 @@ class Summarizing(Struct):
     """Have the generator filter, where it has settings for that."""
     stream: bool = False
     """Answer with events while the summary is being made."""
+    cache: bool | None = None
+    """`false` has it written anew and keeps nothing; the header `cache-control: no-store` says the same."""
 
     def asked(self, text: Blob, filename: str, generator: str | None) -> SummarizeRequest:
         """Give what a backend is asked."""
@@ -158,6 +161,7 @@ _QUERY = {
     "max_tokens": "Longest summary.",
     "temperature": "0 for the likeliest words, more for variety.",
     "enable_safety": "Have the generator filter.",
+    "cache": "`false` has it written anew and keeps nothing.",
 }
 _FACTS = {"language": "Python", "model": "summarizer", "finish_reason": "stop", "usage": USAGE}
 _EVENTS = (
@@ -236,14 +240,17 @@ async def _answer(
 ) -> Response[Any]:
     context = context_of(request)
     summary = _Summary(context)
-    events = host_of(request).router.call("summarize", asked.model, wanted, context)
+    cached = may_be_cached(request, asked.cache)
+    events = host_of(request).router.call("summarize", asked.model, wanted, context, cached=cached)
     if asked.stream:
-        return await event_stream(request, _as_events(events, summary), headers)
+        answer = await event_stream(request, _as_events(events, summary), headers)
+        answer.set_header(CACHE, told(context))
+        return answer
     with CancelledWhenGone(request):
         async with aclosing(cast(Any, events)):
             async for one in events:
                 summary.take(one)
-    return JsonAnswer(shape(summary), headers=headers)
+    return JsonAnswer(shape(summary), headers={**headers, CACHE: told(context)})
 
 
 async def _as_events(events: AsyncIterator[SummarizeEvent], summary: _Summary) -> AsyncIterator[bytes]:

@@ -304,7 +304,7 @@ class Model:
             )
         if self.abilities:  # where they are known already, there is no need to load it to find out
             self._check_ability(ability)
-        work = context.work = Work(ability)
+        work = context.work = Work(ability, context.work.cache if context.work else "off")
         meter = self._meter(ability)
         number = self._calls = self._calls + 1
         held: list[asyncio.Semaphore] = []

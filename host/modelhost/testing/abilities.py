@@ -161,6 +161,12 @@ class EmbedsTexts(BackendTests):
         assert len(rows) == len(self.request.inputs)
         assert all(math.isclose(math.hypot(*row), 1.0, rel_tol=1e-3) for row in rows)
 
+    def test_the_tokens_of_all_inputs_are_those_of_the_call(self, loaded: Loaded) -> None:
+        """Where they are counted one by one, which a backend need not do."""
+        *events, done = loaded.events("embed", self.request)
+        tokens = [count for event in events for count in event.tokens]
+        assert not tokens or (len(tokens), sum(tokens)) == (len(self.request.inputs), done.usage.input_tokens)
+
     def test_equal_inputs_give_equal_vectors(self, loaded: Loaded) -> None:
         """Whatever stands beside them."""
         data = b""

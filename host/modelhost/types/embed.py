@@ -29,6 +29,8 @@ class Vectors(Event):
     data: bytes
     truncated: tuple[int, ...] = ()
     """Numbers of the inputs that were cut."""
+    tokens: tuple[int, ...] = ()
+    """How many tokens each of these inputs has, as they were read; empty where only `Done` says it of all together."""
 
 
 EmbedEvent = Vectors | Done

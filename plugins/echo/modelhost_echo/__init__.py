@@ -166,7 +166,8 @@ class EchoBackend(Backend[EchoOptions]):
         """Give unit vectors that depend on the bytes of each input only."""
         size = request.dimensions or self.options.dimensions
         async for number in self.script.play(range(len(request.inputs))):
-            yield Vectors(first=number, dimensions=size, data=_direction(request.inputs[number], size))
+            given = request.inputs[number]
+            yield Vectors(first=number, dimensions=size, data=_direction(given, size), tokens=(len(_bytes(given)),))
         yield Done(usage=Usage(input_tokens=sum(len(_bytes(text)) for text in request.inputs)))
 
     @hookimpl

@@ -3,9 +3,8 @@
 import sys
 from collections import deque
 
-from modelhost import Delta, TokenLogprob
+from modelhost import Delta, StopStrings, TokenLogprob
 
-from modelhost_gguf_chat.stops import StopStrings
 from modelhost_gguf_chat.tokens import Utf8Decoder
 
 

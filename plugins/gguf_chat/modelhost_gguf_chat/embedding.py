@@ -83,7 +83,8 @@ class EmbeddingModel:
                 return
             rows = self._in_turn(self._embedder.compute, step)
             truncated = tuple(number for number in range(first, first + len(step)) if texts[number][1])
-            yield Vectors(first=first, dimensions=size, data=_unit(rows, size).tobytes(), truncated=truncated)
+            tokens = tuple(map(len, step))
+            yield Vectors(first=first, dimensions=size, data=_unit(rows, size).tobytes(), truncated=truncated, tokens=tokens)
             first += len(step)
         yield Done(usage=Usage(input_tokens=sum(len(tokens) for tokens, _ in texts)))
 

@@ -92,11 +92,11 @@ def test_what_is_too_long_is_refused_before_it_is_read(chat):
         ({"messages": chat.talk("a" * (MAX_TEXT + 1))}, "messages"),
         ({"tokens": (5,) * (MAX_TOKENS + 1)}, "tokens"),
     ):
-        began = time.monotonic()
+        began = time.process_time()
         with pytest.raises(BadInputError, match="are allowed") as refused:
             tokenize(chat, **asked)
         assert refused.value.param == param
-        assert time.monotonic() - began < 1.0
+        assert time.process_time() - began < 1.0
     assert len(tokenize(chat, text="word " * (MAX_TEXT // 5)).tokens) > 200_000
 
 

@@ -38,9 +38,12 @@ class SummarizerBackend(Backend[SummarizerOptions]):
             except BadInputError as error:
                 raise BadInputError(f"{option}: {error.message}") from None
         self._loaded = loaded
-        names = tuple(persona.name for persona in loaded.personas.all())
-        # `safety` is passed on: whether the generator has it, its own card says.
-        return ModelCard(features=("streaming", "safety"), personas=names, concurrency=self.options.concurrency)
+        return ModelCard(
+            features=("streaming", "safety"),  # that is passed on: whether the generator has it, its own card says
+            personas=tuple(persona.name for persona in loaded.personas.all()),
+            reads=tuple(str(folder.absolute()) for folder in loaded.personas.folders),
+            concurrency=self.options.concurrency,
+        )
 
     @hookimpl
     def summarize(self, request: SummarizeRequest, context: Context) -> Iterator[SummarizeEvent]:

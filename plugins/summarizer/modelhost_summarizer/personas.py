@@ -37,7 +37,8 @@ class Personas:
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
-        self._folders = (*folders, included())
+        self.folders = (*folders, included())
+        """Where they are looked for, anew each time."""
 
     def all(self) -> list[Persona]:
         """Give every persona, sorted by name, but for those that cannot be used: `find` says why not."""
@@ -52,7 +53,7 @@ class Personas:
         files = self._files()
         if name in files:
             return _read(name, files[name])
-        for folder in self._folders:
+        for folder in self.folders:
             match [full for full in _scan(folder) if full.rpartition("/")[2] == name]:
                 case [full]:
                     return _read(full, files[full])
@@ -63,7 +64,7 @@ class Personas:
 
     def _files(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
-        for folder in reversed(self._folders):
+        for folder in reversed(self.folders):
             found |= _scan(folder)
         return found
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,9 @@ class TestAUsersOwn:
         assert personas.find("new").prompt == "one"
         path.write_text("two")
         assert personas.find("new").prompt == "two"
+
+    def test_the_card_names_the_folders_so_that_no_summary_outlives_an_edit(self, load: Any, tmp_path: Path) -> None:
+        assert load(personas=[str(tmp_path)]).card.reads == (str(tmp_path), str(included()))
 
     def test_without_a_heading_the_name_is_the_title(self, tmp_path: Path) -> None:
         write(tmp_path, "deep/er/plain.md", "\ufeffFirst line.\nSecond.")

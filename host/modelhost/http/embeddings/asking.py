@@ -7,13 +7,12 @@ from litestar import Request
 from msgspec import Meta
 
 from modelhost.errors import UnsupportedError
+from modelhost.http.caching import CACHE, may_be_cached, told
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import context_of, host_of
-from modelhost.types import EmbedRequest
+from modelhost.types import EmbedRequest, Usage
 from modelhost.vectors import Rows, collect
-
-CACHE = "x-modelhost-cache"
-"""Header that says whether an answer was known before: `hit`, `miss`, or `off` where the cache was not asked."""
+from modelhost.work import Told, Work
 
 MAX_INPUTS = 2048
 """Texts in one request, as OpenAI has it."""
@@ -28,8 +27,9 @@ class Asking:
     def __init__(self, request: Request[Any, Any, Any], *, cache: bool | None) -> None:
         self.context = context_of(request)
         self._request = request
-        self._cached = cache is not False and "no-store" not in request.headers.get("cache-control", "").lower()
+        self._cached = may_be_cached(request, cache)
         self._told: set[str] = set()
+        self._work: Work | None = None
 
     async def vectors(self, model: str | None, wanted: EmbedRequest) -> Rows:
         """Ask for vectors, unless the client leaves meanwhile; `context.info.model` then names who has answered."""
@@ -38,8 +38,21 @@ class Asking:
         events = host_of(self._request).router.call("embed", model, wanted, self.context, cached=self._cached)
         with CancelledWhenGone(self._request):
             rows = await collect(events, len(wanted.inputs))
-        self._told.add(self.context.work.cache if self.context.work else "off")
+        self._told.add(told(self.context))
+        self._add_up()
         return rows
+
+    def _add_up(self) -> None:
+        """Have the log tell what all calls took together, and not the last alone."""
+        work, before = self.context.work, self._work
+        if work and before and work is not before:
+            work.loading += before.loading
+            work.queued += before.queued
+            work.first_event += before.first_event
+            tokens = sum(one.usage.input_tokens for one in (before, work) if one.usage)
+            work.usage = Usage(input_tokens=tokens)
+            work.cache = self._cache()
+        self._work = work
 
     async def vectors_for(self, purpose: str, model: str | None, wanted: EmbedRequest) -> Rows:
         """Ask for vectors that are made for a purpose, `query` or `document`, where the model tells purposes apart."""
@@ -52,4 +65,8 @@ class Asking:
 
     def headers(self) -> dict[str, str]:
         """Say what the cache had to do with the answer: it was known before if all of it was."""
-        return {CACHE: next((one for one in ("miss", "hit") if one in self._told), "off")}
+        return {CACHE: self._cache()}
+
+    def _cache(self) -> Told:
+        answers: tuple[Told, ...] = ("miss", "hit")
+        return next((one for one in answers if one in self._told), "off")

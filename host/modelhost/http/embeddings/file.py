@@ -1,17 +1,19 @@
 """`POST /embed`: the vector of a file, as older clients ask for it."""
 
 import asyncio
+import contextlib
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, post
 from msgspec import Meta
 
-from modelhost.errors import BadInputError
+from modelhost.errors import BadInputError, PluginError, ServiceError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.embeddings.asking import Asking, Dimensions
 from modelhost.http.forms import FormReader
+from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import host_of
 from modelhost.http.texts import text_of
 from modelhost.structs import Struct
@@ -103,8 +105,10 @@ def _read_query(request: Request[Any, Any, Any]) -> EmbedQuery:
 
 
 async def _usual(request: Request[Any, Any, Any], model: str | None) -> int | None:
-    """Give the dimensions for a request that says none; only a model that was loaded once tells what it was trained for."""
-    chosen = host_of(request).router.candidates("embed", model)[0]
-    if chosen.card is None and "embed" in chosen.abilities:
-        await chosen.load()
-    return USUAL if chosen.card and USUAL in chosen.card.dimensions else None
+    """Give the dimensions for a request that says none: as the card of the first model that can be loaded has them."""
+    for chosen in host_of(request).router.candidates("embed", model):
+        if "embed" in chosen.abilities:
+            with CancelledWhenGone(request), contextlib.suppress(ServiceError, PluginError):
+                await chosen.load()
+                return USUAL if chosen.card and USUAL in chosen.card.dimensions else None
+    return None  # nobody can: the call says why

@@ -1,0 +1,87 @@
+"""Which other models had a part in an answer.
+
+A model that composes others asks them through the host, by names the caller or its options gave it. So the host sees whom it
+asks, and need not be told; what it sees is noted while the answer is made.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from modelhost.context import Context
+from modelhost.errors import RequestError
+from modelhost.pool import Model
+from modelhost.types import Ability
+
+Candidates = Callable[[Ability, str | None], list[Model]]
+"""Gives the models to try for an ability under a name, in order. Raises `RequestError`."""
+
+Asked = dict[tuple[Ability, str], str]
+"""Ability and name, as they were asked for → revision of the model that they stand for."""
+
+
+class Composition:
+    """The parts of one answer that other models made."""
+
+    def __init__(self) -> None:
+        self.models: dict[tuple[Ability, str], Model] = {}
+        """Ability and name, as they were asked for → the model that they stand for."""
+        self.stood_in = False
+        """Whether a model was asked in place of another that was not available."""
+
+    def asked(self) -> Asked:
+        """Give what was asked, and of which revisions."""
+        return {one: model.revision for one, model in self.models.items()}
+
+    def lasts(self) -> bool:
+        """Whether the same models would make the same parts again: not where they have files of their own that may change."""
+        return not self.stood_in and not any(model.card and model.card.reads for model in self.models.values())
+
+
+class Compositions:
+    """Notes what is asked of other models for the answers that are being made.
+
+    Calls are known by their request's id, the one thing that every worker passes on. Should two requests have the same, each is
+    taken to be made of the other's parts as well, and is computed again when it need not be.
+    """
+
+    def __init__(self, candidates: Candidates) -> None:
+        self._candidates = candidates
+        self._open: dict[str, list[Composition]] = {}
+
+    @contextmanager
+    def noted(self, context: Context) -> Iterator[Composition]:
+        """Note what is asked for a call inside the block."""
+        composition = Composition()
+        together = self._open.setdefault(context.request_id, [])
+        together.append(composition)
+        try:
+            yield composition
+        finally:
+            together.remove(composition)
+            if not together:
+                del self._open[context.request_id]
+
+    def asks(self, context: Context, ability: Ability, name: str | None, first: Model) -> None:
+        """Note that a model asks another: `first` is whom that name stands for."""
+        for composition in self._open.get(context.request_id, ()):
+            composition.models[ability, name or ""] = first
+
+    def falls_back(self, context: Context) -> None:
+        """Note that a model was asked in place of another."""
+        for composition in self._open.get(context.request_id, ()):
+            composition.stood_in = True
+
+    def includes(self, context: Context, asked: Asked) -> None:
+        """Note the parts of a kept answer that holds, which may itself be part of another."""
+        for ability, name in asked:
+            self.asks(context, ability, name, self._candidates(ability, name)[0])
+
+    def holds(self, asked: Asked) -> bool:
+        """Whether all the names stand for the same models as they did."""
+        return all(self._revision(*one) == revision for one, revision in asked.items())
+
+    def _revision(self, ability: Ability, name: str) -> str | None:
+        try:
+            return self._candidates(ability, name)[0].revision
+        except RequestError:
+            return None
