@@ -18,8 +18,12 @@ from fake_plugins import GOOD, fake_plugin
 from modelhost.cli import COMMANDS, cli
 from modelhost.types import ABILITIES
 from serving import Serve, Served, clean_environment
+from terminal import type_here
 
 ECHO = '[models.echo]\nplugin = "echo"\n'
+AWAY = (
+    '[models.away]\nplugin = "openai_api"\noptions = { abilities = ["embed"], base_url = "http://127.0.0.1:9/v1", retries = 0 }\n'
+)
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -228,7 +232,21 @@ class TestDoctor:
         ended = run("doctor", config=ECHO)
         assert ended.returncode == 0, ended.stdout
         assert re.search(rf"^ok   plugin echo \S+: {', '.join(ABILITIES)}$", ended.stdout, re.M)
-        assert re.search(r"^ok   model echo: ", ended.stdout, re.M)
+        assert re.search(r"^ok   configuration: ", ended.stdout, re.M)
+
+    def test_a_model_without_weights_is_not_said_to_be_well_before_it_was_asked(self, run: Run) -> None:
+        """What it needs may be elsewhere, where nobody answers."""
+        ended = run("doctor", config=AWAY)
+        tries = "(only its options were looked at; `modelhost doctor --model away` tries it)"
+        assert (ended.returncode, ended.stdout.splitlines()[-1]) == (
+            0,
+            f"--   model away: transcribe, generate, synthesize, embed {tries}",
+        )
+        tried = run("doctor", "--model", "away", config=AWAY)
+        assert (tried.returncode, tried.stdout.splitlines()[-1]) == (
+            1,
+            "bad  model away: the upstream cannot be reached; is it running?",
+        )
 
     @pytest.mark.parametrize(
         ("config", "said"),
@@ -266,12 +284,32 @@ class TestDoctor:
         assert ended.returncode == 1
         assert "bad  plugin bad: the process that imported it exited with status 7 without an answer" in ended.stdout
         assert "bad  extension worse: OSError" in ended.stdout
-        assert "ok   model echo: " in ended.stdout
+        assert "--   model echo: " in ended.stdout
 
     def test_it_tries_a_model_out_when_asked(self, run: Run) -> None:
         ended = run("doctor", "--model", "echo", config=ECHO)
-        assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "ok   model echo says: 'Say hello. '")
-        ended = run("doctor", "--model", "nope")
+        assert ended.returncode == 0, ended.stdout
+        for told in (
+            "is loaded",
+            "says: 'Say hello. '",
+            "makes a vector of 8 numbers",
+            r"speaks for \d+\.\d s",
+            "hears in a second of silence: '.*'",
+            "summarises: '.*'",
+        ):
+            assert re.search(rf"^ok   model echo {told}$", ended.stdout, re.M), told
+
+    def test_one_ability_that_fails_is_told_beside_those_that_work(self, run: Run) -> None:
+        fails = (
+            '[models.echo]\nplugin = "echo"\nabilities = ["generate", "embed"]\noptions = { fault = "raise", fault_after = 1 }\n'
+        )
+        ended = run("doctor", "--model", "echo", config=fails)
+        assert ended.returncode == 1
+        assert re.search("^bad  model echo: the backend failed", ended.stdout, re.M)
+        assert re.search("^ok   model echo makes a vector", ended.stdout, re.M)
+
+    def test_a_model_that_is_not_there_cannot_be_tried(self, run: Run) -> None:
+        ended = run("doctor", "--model", "nope", config=ECHO)
         assert (ended.returncode, ended.stdout.splitlines()[-1]) == (
             1,
             "bad  model nope: there is no model 'nope'; there are: echo",
@@ -332,8 +370,12 @@ def host(serve: Serve) -> Served:
 
 class TestWithAHost:
     @pytest.fixture
-    def typed(self, run: Run, host: Served) -> Run:
-        return lambda *arguments, **more: run(*arguments, MODELHOST_URL=host.url, **more)
+    def typed(self, tmp_path: Path, host: Served) -> Run:
+        def typed(*arguments: str, said: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+            environ = {"COLUMNS": "200", "MODELHOST_URL": host.url, **environ}
+            return type_here(tmp_path, *arguments, said=said.encode(), **environ)
+
+        return typed
 
     def test_a_model_is_listed_loaded_shown_and_stopped(self, typed: Run) -> None:
         ended = typed("models")
@@ -345,6 +387,22 @@ class TestWithAHost:
         assert typed("ps", "--output", "echo").returncode == 0
         assert re.fullmatch(r"echo is cold; \d+ MB came free\n", typed("stop", "echo").stdout)
         assert "echo" not in typed("ps").stdout
+
+    def test_what_is_no_terminal_gets_a_line_for_each_model_however_long(self, typed: Run) -> None:
+        lines = typed("models", COLUMNS="20").stdout.splitlines()
+        assert [line.split()[0] for line in lines] == ["MODEL", "echo", "org/other"]
+        assert lines[1].split()[-1] == "cold"
+
+    def test_programs_get_all_that_the_host_tells_as_json(self, typed: Run, host: Served) -> None:
+        typed("load", "echo")
+        assert json.loads(typed("models", "--json").stdout) == host.client.get("/v1/models").json()["data"]
+        (worker,) = json.loads(typed("ps", "--json").stdout)
+        assert (worker["id"], worker["pid"]) == ("echo", host.pid_of("echo"))
+        typed("stop", "echo")
+        assert typed("ps", "--json").stdout == "[]\n"
+
+    def test_what_a_worker_printed_is_no_json(self, typed: Run) -> None:
+        assert typed("ps", "--json", "--output", "echo").returncode == 2
 
     def test_chat_prints_the_answer(self, typed: Run) -> None:
         ended = typed("chat", "hello world", "-m", "echo")

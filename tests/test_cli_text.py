@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -134,19 +135,58 @@ class TestSummarize:
         assert writing.returncode == 130
         eventually(lambda: host.worker("slow")["in_flight"] == 0)
 
-    def test_a_terminal_shows_how_far_it_is_until_there_are_words(self, host: Served, typed: Typed, tmp_path: Path) -> None:
-        ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "modelhost", "summarize", "app.log", "--generator", "slow", "--max-tokens", "2"]
-        environment = environment_of(tmp_path, TERM="xterm", MODELHOST_URL=host.url)
-        with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=theirs) as writing:
-            os.close(theirs)
-            shown = b""
-            while b"app.log" not in shown:
-                shown += os.read(ours, 65536)
-            assert writing.stdout is not None
-            text = writing.stdout.read().decode()
-        os.close(ours)
-        assert (len(text.split()), writing.returncode) == (2, 0)
+    @pytest.mark.parametrize("name", ["app.log", "[red]app.log"])
+    def test_a_terminal_shows_how_far_it_is_where_the_words_go_into_a_pipe(
+        self, host: Served, typed: Typed, tmp_path: Path, name: str
+    ) -> None:
+        (tmp_path / name).write_text(LOG)
+        shown = Watched(host, tmp_path, "summarize", name, "--generator", "slow", "--max-tokens", "2")
+        assert shown.until(rf"{re.escape(name)}: [1-9]\d* characters")
+        text, status = shown.end()
+        assert (len(text.split()), status) == (2, 0)
+
+    def test_a_terminal_that_shows_the_words_shows_nothing_else_from_then_on(
+        self, host: Served, typed: Typed, tmp_path: Path
+    ) -> None:
+        shown = Watched(
+            host, tmp_path, "summarize", "app.log", "--generator", "slow", "--max-tokens", "2", words_on_the_terminal=True
+        )
+        shown.end()
+        assert "app.log" in shown.text
+        assert "characters" not in shown.text
+
+
+class Watched:
+    """A command whose standard error is a terminal, and its standard output another one or a pipe."""
+
+    def __init__(self, host: Served, folder: Path, *arguments: str, words_on_the_terminal: bool = False) -> None:
+        self._ours, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "modelhost", *arguments],
+            cwd=folder,
+            env=environment_of(folder, TERM="xterm", MODELHOST_URL=host.url),
+            stdout=theirs if words_on_the_terminal else subprocess.PIPE,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        self.text = ""
+
+    def until(self, pattern: str) -> bool:
+        """Read the terminal until something is on it; false where it ends without."""
+        while not re.search(pattern, self.text):
+            try:
+                self.text += os.read(self._ours, 65536).decode(errors="replace")
+            except OSError:  # what Linux gives when the last who could write has left
+                return False
+        return True
+
+    def end(self) -> tuple[str, int]:
+        """Read everything; gives what went into the pipe, and the exit status."""
+        self.until("(?!)")
+        os.close(self._ours)
+        with self._process:
+            text = self._process.stdout.read().decode() if self._process.stdout else ""
+        return text, self._process.returncode
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a host of its own is tested where it is sure to end")

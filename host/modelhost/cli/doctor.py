@@ -9,6 +9,7 @@ import click
 
 from modelhost.cli.client import ask, connected_or_started
 from modelhost.cli.options import config_option, url_option
+from modelhost.cli.trials import TRIALS
 from modelhost.config import Loaded, load_config
 from modelhost.config.checking import gpus, option_problems, other_problems
 from modelhost.errors import ConfigError
@@ -16,6 +17,7 @@ from modelhost.extensions import Extensions
 from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
 from modelhost.log import Log, silent
 from modelhost.plugins import Plugin, describe_all, installed
+from modelhost.pool import Model
 
 
 class _Report:
@@ -38,7 +40,7 @@ class _Report:
 @click.command("doctor")
 @config_option
 @url_option
-@click.option("--model", help="Also send one real request to this model.")
+@click.option("--model", help="Also load this model, and send it a real request for each of its abilities.")
 def doctor_command(config_path: str | None, url: str | None, model: str | None) -> None:
     """Say what is installed, broken or missing, and what to type; exit status 1 when something is broken."""
     report = _Report()
@@ -90,21 +92,31 @@ def _look_at_models(loaded: Loaded, plugins: dict[tuple[str, str], Plugin], repo
             report.bad(f"models.{name}: {text}")
     for model in host.pool:
         if model.config.enabled and model.name not in wrong:
-            later = "" if model.available() else " (its weights are fetched on first use)"
-            report.good(f"model {model.name}: {', '.join(model.abilities)}{later}")
+            _tell_of(model, report)
+
+
+def _tell_of(model: Model, report: _Report) -> None:
+    """Say what was found of a model that is configured well; without weights there was nothing to look at but its options."""
+    what = f"model {model.name}: {', '.join(model.abilities)}"
+    if not model.weights:
+        report.note(f"{what} (only its options were looked at; `modelhost doctor --model {model.name}` tries it)")
+    elif model.available():
+        report.good(what)
+    else:
+        report.good(f"{what} (its weights are fetched on first use)")
 
 
 def _try_out(name: str, url: str | None, config_path: str | None, report: _Report) -> None:
     with connected_or_started(url, config_path) as client:
         try:
-            about = ask(client, "GET", f"/v1/models/{name}")
-            if "generate" not in about["abilities"]:
-                ask(client, "POST", "/v1/models/load", json={"model": name})
-                report.good(f"model {name} loads")
-                return
-            question = {"model": name, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 16}
-            answer = ask(client, "POST", "/v1/chat/completions", json=question)
+            # What it can do is known for sure only when it is loaded.
+            abilities = ask(client, "POST", "/v1/models/load", json={"model": name})["abilities"]
         except click.ClickException as error:
             report.bad(f"model {name}: {error.message}")
-        else:
-            report.good(f"model {name} says: {answer['choices'][0]['message']['content']!r}")
+            return
+        report.good(f"model {name} is loaded")
+        for trial in (TRIALS[ability] for ability in abilities if ability in TRIALS):
+            try:
+                report.good(f"model {name} {trial(client, name)}")
+            except click.ClickException as error:
+                report.bad(f"model {name}: {error.message}")

@@ -1,5 +1,6 @@
 """`modelhost models`, `ps`, `load`, `stop` and `plugins`: what a running host has, and what is installed."""
 
+import json
 import sys
 from typing import Any
 from urllib.parse import quote
@@ -12,24 +13,38 @@ from modelhost.cli.client import ask, connected
 from modelhost.cli.options import config_option, url_option
 from modelhost.plugins import describe_all, installed
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print all that the host tells of them, as JSON.")
+
+WIDE = 100_000
+"""Columns of what is no terminal: programs want a line for each row, however long."""
+
 
 def show(columns: list[str], rows: list[list[Any]]) -> None:
-    """Print a table; nothing in it is taken for markup."""
+    """Print a table; nothing in it is taken for markup. A terminal's width folds it, and nothing else does."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(markup=False, highlight=False).print(table)
+    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
+def show_json(value: Any) -> None:
+    """Print what a host tells, for programs."""
+    click.echo(json.dumps(value, indent=2))
 
 
 @click.command("models")
 @config_option
 @url_option
-def models_command(config_path: str | None, url: str | None) -> None:
+@json_option
+def models_command(config_path: str | None, url: str | None, as_json: bool) -> None:
     """List the models of a running host: what each can do, and its state."""
     with connected(url, config_path) as client:
         models = ask(client, "GET", "/v1/models")["data"]
+    if as_json:
+        show_json(models)
+        return
     show(
         ["MODEL", "ALIASES", "PLUGIN", "ABILITIES", "STATE", "GB"],
         [[m["id"], ", ".join(m["aliases"]), m["plugin"], ", ".join(m["abilities"]), m["state"], m["size_gb"]] for m in models],
@@ -39,14 +54,20 @@ def models_command(config_path: str | None, url: str | None) -> None:
 @click.command("ps")
 @config_option
 @url_option
+@json_option
 @click.option("--output", "name", metavar="MODEL", help="Show what this model's worker last printed.")
-def ps_command(config_path: str | None, url: str | None, name: str | None) -> None:
+def ps_command(config_path: str | None, url: str | None, as_json: bool, name: str | None) -> None:
     """List the models that run, with their memory."""
+    if as_json and name:
+        raise click.UsageError("--output is what was printed, as it was; leave --json out")
     with connected(url, config_path) as client:
         if name:
             click.echo(ask(client, "GET", f"/v1/workers/{quote(name, safe='')}")["output"])
             return
         workers = ask(client, "GET", "/v1/workers")["data"]
+    if as_json:
+        show_json(workers)
+        return
     show(
         ["MODEL", "STATE", "DEVICE", "MEMORY", "REQUESTS", "RESTARTS", "REASON"],
         [

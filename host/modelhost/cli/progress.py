@@ -1,4 +1,4 @@
-"""What a terminal shows while recordings are being transcribed; nothing where standard error is no terminal."""
+"""What a terminal shows while recordings are transcribed or texts summarised; nothing where standard error is no terminal."""
 
 import contextlib
 import sys
@@ -6,6 +6,15 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+
+def _console() -> Console:
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def _is_watched(console: Console) -> bool:
+    return sys.stderr.isatty() and console.is_interactive
 
 
 class ProgressLines:
@@ -13,7 +22,7 @@ class ProgressLines:
 
     def __init__(self, total: int) -> None:
         """Show the progress of `total` transcripts."""
-        console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        console = _console()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -21,7 +30,7 @@ class ProgressLines:
             TextColumn("{task.fields[state]}", markup=False),
             TimeElapsedColumn(),
             console=console,
-            disable=not (sys.stderr.isatty() and console.is_interactive),
+            disable=not _is_watched(console),
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -78,3 +87,42 @@ class Line:
     def close(self) -> None:
         """Take the line away."""
         self._progress.remove_task(self._task)
+
+
+class SummaryLine:
+    """How far one summary is."""
+
+    def __init__(self, name: str, *, until_words: bool) -> None:
+        """Show `name`; `until_words` is for a summary whose words the terminal shows, which are sign of life enough."""
+        console = _console()
+        console.quiet = not _is_watched(console)
+        self._name = name
+        self._until_words = until_words
+        self._written = 0
+        self._status = console.status(Text(name))
+
+    def __enter__(self) -> "SummaryLine":
+        self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def read(self, step: str, fraction: float) -> None:
+        """Say how much of the text was read."""
+        self._say(f"{step}, {fraction:.0%}")
+
+    def wrote(self, characters: int) -> None:
+        """Say that there are so many more characters of the summary."""
+        self._written += characters
+        if self._until_words:
+            self.stop()
+        else:
+            self._say(f"{self._written:,} characters")
+
+    def stop(self) -> None:
+        """Take the line away."""
+        self._status.stop()
+
+    def _say(self, what: str) -> None:
+        self._status.update(Text(f"{self._name}: {what}"))

@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 import httpx
-from rich.console import Console
-from rich.status import Status
 
 from modelhost.cli.client import HostClient, checked, connected_or_started, refused
 from modelhost.cli.options import config_option, url_option
 from modelhost.cli.own_host import no_start_option
+from modelhost.cli.progress import SummaryLine
 from modelhost.cli.recordings import Recording, recordings_of
 
 
@@ -72,7 +71,7 @@ def _summary_or_none(client: HostClient, text: Recording, form: dict[str, str], 
     """Give a text's summary after its head, `shown` while it is written; None for one that failed, which has been said then."""
     written = ""
     try:
-        for piece in _pieces(client, text, form):
+        for piece in _pieces(client, text, form, seen=shown and sys.stdout.isatty()):
             new = piece if written else head + piece
             written += new
             if shown:
@@ -88,40 +87,34 @@ def _summary_or_none(client: HostClient, text: Recording, form: dict[str, str], 
     return written
 
 
-def _pieces(client: HostClient, text: Recording, form: dict[str, str]) -> Iterator[str]:
-    """Give a summary as it is written, with a line break at its end; until its first words standard error says how far it is."""
-    with _waiting(text.name) as status, text.path.open("rb") as file:
+def _pieces(client: HostClient, text: Recording, form: dict[str, str], *, seen: bool) -> Iterator[str]:
+    """Give a summary as it is written, a line break at its end; standard error says how far it is until words are `seen`."""
+    with SummaryLine(text.name, until_words=seen) as line, text.path.open("rb") as file:
         upload = {"file": (Path(text.name).name, file)}
         try:
             with client.stream("POST", "/summarize", data=form, files=upload) as response:
                 if response.is_error:
                     response.read()
                     checked(response)
-                yield from _told(response, status, text.name)
+                yield from _told(response, line, text.name)
         except httpx.HTTPError as error:
             raise click.ClickException(f"the host at {client.base_url} went away ({type(error).__name__})") from None
 
 
-def _waiting(name: str) -> Status:
-    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
-    console.quiet = not (sys.stderr.isatty() and console.is_interactive)
-    return console.status(name)
-
-
-def _told(response: httpx.Response, status: Status, name: str) -> Iterator[str]:
+def _told(response: httpx.Response, line: SummaryLine, name: str) -> Iterator[str]:
     last = ""
     for event in _events(response):
         match event:
             case {"error": {"message": str()} as error}:
                 raise refused(error)
             case {"type": "summary.progress", "fraction": fraction, "step": step}:
-                status.update(f"{name}: {step}, {fraction:.0%}")
+                line.read(step, fraction)
             case {"type": "summary.delta", "delta": str(delta)}:
-                status.stop()  # from here on the words show that something happens
+                line.wrote(len(delta))
                 last = delta
                 yield delta
             case {"type": "summary.done", "finish_reason": reason}:
-                status.stop()
+                line.stop()
                 if not last.endswith("\n"):
                     yield "\n"
                 if reason == "length":
