@@ -1,6 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from modelhost_gguf_chat.stops import StopStrings
+from modelhost import StopStrings
 
 short = st.text("ab", max_size=12)
 

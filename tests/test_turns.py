@@ -4,7 +4,7 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
-from modelhost_whisper.turns import Turns
+from modelhost import Turns
 
 PIECES = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 1)), max_size=60)
 

@@ -62,6 +62,8 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
     from modelhost.hookspecs import hookimpl as hookimpl
     from modelhost.sentences import Sentences as Sentences
     from modelhost.source import Source as Source
+    from modelhost.stops import StopStrings as StopStrings
+    from modelhost.turns import Turns as Turns
     from modelhost.types import (
         ABILITIES as ABILITIES,
     )
@@ -208,6 +210,8 @@ _HOMES = {
     "modelhost.hookspecs": ("Events", "hookimpl"),
     "modelhost.sentences": ("Sentences",),
     "modelhost.source": ("Source",),
+    "modelhost.stops": ("StopStrings",),
+    "modelhost.turns": ("Turns",),
 }
 """Where the names live that are in neither `modelhost.errors` (they end in Error) nor `modelhost.types`."""
 

@@ -28,13 +28,17 @@ class Turns(Generic[P]):
         """Forget what waits of a job, and give it."""
         return list(self._waiting.pop(job, ()))
 
-    def take(self) -> list[P]:
-        """Give the next pieces to compute together, none if nothing waits: first one of each job in turn, then seconds."""
+    def take(self, most: int | None = None) -> list[P]:
+        """Give the next pieces to compute together, none if nothing waits: first one of each job in turn, then seconds.
+
+        At most `most` where there is room for fewer than a batch.
+        """
+        batch = self._batch if most is None else min(most, self._batch)
         taken: list[P] = []
         served: list[Hashable] = []
         for _ in range(self._share):
             for job, pieces in self._waiting.items():
-                if len(taken) == self._batch:
+                if len(taken) == batch:
                     break
                 if pieces and (not taken or self._kind(pieces[0]) == self._kind(taken[0])):
                     taken.append(pieces.popleft())

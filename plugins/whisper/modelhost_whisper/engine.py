@@ -6,9 +6,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from modelhost import NotReadyError
-
-from modelhost_whisper.turns import Turns
+from modelhost import NotReadyError, Turns
 
 P = TypeVar("P")
 R = TypeVar("R")
