@@ -1,10 +1,12 @@
 """A real host for every test that wants one, in a process and with caches of its own."""
 
+import hashlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +88,25 @@ class Served:
 def clean_environment(folder: Path) -> dict[str, str]:
     """The environment without this machine's configuration and caches."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MODELHOST_", "XDG_"))}
-    return {**env, "XDG_CACHE_HOME": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config")}
+    return {**env, "XDG_CACHE_HOME": str(cache_of(folder)), "XDG_CONFIG_HOME": str(folder / "config")}
+
+
+_caches = tempfile.TemporaryDirectory(prefix="modelhost-caches-")
+
+
+def cache_of(folder: Path) -> Path:
+    """The caches of those who run in a folder.
+
+    Only what plugins say of themselves is kept in one place for all: it depends on nothing else, and asking takes long.
+    """
+    cache = Path(_caches.name, hashlib.sha256(bytes(folder)).hexdigest())
+    descriptions = cache / "modelhost" / "plugins"
+    if not descriptions.exists():
+        descriptions.parent.mkdir(parents=True)
+        shared = Path(_caches.name, "plugins")
+        shared.mkdir(exist_ok=True)
+        descriptions.symlink_to(shared)
+    return cache
 
 
 def eventually(claim: Callable[[], bool], seconds: float = 20.0) -> None:

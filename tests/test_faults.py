@@ -110,7 +110,7 @@ def test_killing_a_worker_under_eight_streams_hurts_nobody_else(host: Served) ->
     for stream in streams:
         lines = stream.join()
         assert '"code":"backend_crashed"' in lines[-1]
-        assert stream.ended - killed < 2.0
+        assert stream.ended - killed < 10, "half of what the answer would have taken"
     assert host.chat("victim", "alive").json()["choices"][0]["message"]["content"] == "alive "
     assert bystander.join()[-1] == "data: [DONE]"
 
@@ -150,6 +150,7 @@ def test_a_stopped_worker_is_ended_and_comes_back(host: Served) -> None:
 
 
 def test_a_backend_that_ignores_cancellation_is_ended_and_comes_back(host: Served) -> None:
+    host.chat("stubborn", "warm")
     with (
         pytest.raises(httpx.ReadTimeout),
         httpx.stream(
@@ -224,6 +225,8 @@ IMPORTS = {
 
 
 def test_plugins_that_break_when_imported_are_set_aside_and_the_host_serves(serve: Serve, tmp_path: Path) -> None:
+    # Each process of the host reads this when it starts; ten seconds would pass otherwise.
+    (tmp_path / "sitecustomize.py").write_text("from modelhost import plugins\nplugins.DESCRIBE_SECONDS = 4.0\n")
     config = '[models.good]\nplugin = "echo"\n'
     for name, (code, _) in IMPORTS.items():
         fake_plugin(tmp_path, name, code)

@@ -33,6 +33,34 @@ generate = ["stranger", "broken", "echo"]
 """
 
 
+WELL = """
+[models.echo]
+plugin = "echo"
+
+[models.paced]
+plugin = "echo"
+options = { pace = 20 }
+
+[models.mortal]
+plugin = "echo"
+options = { pace = 20 }
+
+[models.late]
+plugin = "echo"
+options = { load_seconds = 0.5 }
+
+[models.later]
+plugin = "echo"
+options = { load_seconds = 3 }
+"""
+
+
+@pytest.fixture(scope="module")
+def well(serve: Serve) -> Served:
+    """A host whose models are all well."""
+    return serve(WELL)
+
+
 @pytest.fixture(scope="module")
 def host(serve: Serve) -> Served:
     host = serve(CONFIG)
@@ -139,10 +167,9 @@ def test_health_is_degraded_and_says_why(host: Served) -> None:
     assert "ValueError" in health["models"]["broken"]["last_error"]
 
 
-def test_health_is_healthy_without_broken_models(serve: Serve) -> None:
-    host = serve('[models.echo]\nplugin = "echo"\n')
-    assert host.client.get("/health").json()["status"] == "healthy"
-    assert host.client.get("/livez").text == "ok"
+def test_health_is_healthy_without_broken_models(well: Served) -> None:
+    assert well.client.get("/health").json()["status"] == "healthy"
+    assert well.client.get("/livez").text == "ok"
 
 
 def test_readiness_waits_for_what_is_preloaded(serve: Serve) -> None:
@@ -152,27 +179,25 @@ def test_readiness_waits_for_what_is_preloaded(serve: Serve) -> None:
     assert model(host, "echo")["state"] == "ready"
 
 
-def test_many_that_ask_at_once_load_once(serve: Serve) -> None:
+def test_many_that_ask_at_once_load_once(well: Served) -> None:
     import threading
 
-    host = serve('[models.echo]\nplugin = "echo"\noptions = { load_seconds = 0.5 }\n')
     answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(host.chat("echo").status_code)) for _ in range(12)]
+    threads = [threading.Thread(target=lambda: answers.append(well.chat("late").status_code)) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert answers == [200] * 12
-    eventually(lambda: sum('"loaded"' in line for line in host.log) == 1)
+    eventually(lambda: sum('"loaded"' in line and '"late"' in line for line in well.log) == 1)
 
 
-def test_running_requests_finish_before_a_model_is_unloaded(serve: Serve) -> None:
-    host = serve('[models.echo]\nplugin = "echo"\noptions = { pace = 20 }\n')
-    body = {"model": "echo", "messages": [{"role": "user", "content": "a b c d e f g h i j"}], "stream": True}
-    with host.client.stream("POST", "/v1/chat/completions", json=body) as response:
+def test_running_requests_finish_before_a_model_is_unloaded(well: Served) -> None:
+    body = {"model": "paced", "messages": [{"role": "user", "content": "a b c d e f g h i j"}], "stream": True}
+    with well.client.stream("POST", "/v1/chat/completions", json=body) as response:
         lines = response.iter_lines()
         next(lines)
-        freed = host.client.delete("/v1/models/echo").json()
+        freed = well.client.delete("/v1/models/paced").json()
         assert freed["state"] == "cold"
         assert "data: [DONE]" in list(lines)
 
@@ -190,7 +215,7 @@ def test_the_thread_budget_is_shared(serve: Serve) -> None:
 
 def test_stopping_lets_streams_finish_and_refuses_new_requests(serve: Serve) -> None:
     host = serve('[models.echo]\nplugin = "echo"\noptions = { pace = 20 }\n')
-    body = {"model": "echo", "messages": [{"role": "user", "content": "a b c d e f g h i j k l m n o p"}], "stream": True}
+    body = {"model": "echo", "messages": [{"role": "user", "content": "word " * 40}], "stream": True}
     with host.client.stream("POST", "/v1/chat/completions", json=body) as response:
         lines = response.iter_lines()
         next(lines)
@@ -213,18 +238,17 @@ def test_stopping_cuts_what_takes_longer_than_the_drain(serve: Serve) -> None:
         assert host.process.wait(10) == 0
 
 
-def test_unloading_a_model_that_is_loading_tells_who_waits(serve: Serve) -> None:
+def test_unloading_a_model_that_is_loading_tells_who_waits(well: Served) -> None:
     import threading
 
-    host = serve('[models.echo]\nplugin = "echo"\noptions = { load_seconds = 3 }\n')
     answers: list[Any] = []
-    waiting = threading.Thread(target=lambda: answers.append(host.chat("echo")))
+    waiting = threading.Thread(target=lambda: answers.append(well.chat("later")))
     waiting.start()
-    eventually(lambda: model(host, "echo")["state"] == "loading")
-    host.client.delete("/v1/models/echo")
+    eventually(lambda: model(well, "later")["state"] == "loading")
+    well.client.delete("/v1/models/later")
     waiting.join()
     assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (503, "model_not_ready")
-    assert model(host, "echo")["state"] == "cold"
+    assert model(well, "later")["state"] == "cold"
 
 
 def test_an_inline_model_unloaded_at_work_tells_its_callers(serve: Serve) -> None:
@@ -238,16 +262,14 @@ def test_an_inline_model_unloaded_at_work_tells_its_callers(serve: Serve) -> Non
     assert host.chat("echo", "again").status_code == 200
 
 
-def test_loading_and_unloading_at_once_never_leaves_a_model_stuck(serve: Serve) -> None:
+def test_loading_and_unloading_at_once_never_leaves_a_model_stuck(well: Served) -> None:
     import threading
 
-    host = serve('[models.echo]\nplugin = "echo"\n')
-
     def load() -> None:
-        host.client.post("/v1/models/load", json={"model": "echo"})
+        well.client.post("/v1/models/load", json={"model": "echo"})
 
     def unload() -> None:
-        host.client.delete("/v1/models/echo")
+        well.client.delete("/v1/models/echo")
 
     for _ in range(15):
         threads = [threading.Thread(target=act) for act in (load, unload, load, unload)]
@@ -255,26 +277,25 @@ def test_loading_and_unloading_at_once_never_leaves_a_model_stuck(serve: Serve) 
             thread.start()
         for thread in threads:
             thread.join()
-    eventually(lambda: host.chat("echo").status_code == 200)
-    assert host.worker("echo")["in_flight"] == 0
+    eventually(lambda: well.chat("echo").status_code == 200)
+    assert well.worker("echo")["in_flight"] == 0
 
 
-def test_a_worker_that_dies_while_it_is_unloaded_can_be_loaded_again(serve: Serve) -> None:
+def test_a_worker_that_dies_while_it_is_unloaded_can_be_loaded_again(well: Served) -> None:
     import threading
 
-    host = serve('[models.echo]\nplugin = "echo"\noptions = { pace = 20 }\n')
-    body = {"model": "echo", "messages": [{"role": "user", "content": "word " * 200}], "stream": True}
-    with host.client.stream("POST", "/v1/chat/completions", json=body) as response:
+    body = {"model": "mortal", "messages": [{"role": "user", "content": "word " * 200}], "stream": True}
+    with well.client.stream("POST", "/v1/chat/completions", json=body) as response:
         lines = response.iter_lines()
         next(lines)
-        pid = host.pid_of("echo")
-        unloading = threading.Thread(target=lambda: host.client.delete("/v1/models/echo"))
+        pid = well.pid_of("mortal")
+        unloading = threading.Thread(target=lambda: well.client.delete("/v1/models/mortal"))
         unloading.start()
-        eventually(lambda: model(host, "echo")["state"] == "draining")
+        eventually(lambda: model(well, "mortal")["state"] == "draining")
         os.kill(pid, signal.SIGKILL)
         assert '"code":"backend_crashed"' in [line for line in lines if line][-1]
     unloading.join()
-    eventually(lambda: host.chat("echo", "again").status_code == 200)
+    eventually(lambda: well.chat("mortal", "again").status_code == 200)
 
 
 def test_stopping_does_not_wait_for_weights_that_are_being_verified(serve: Serve, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from hypothesis import settings
 from jsonschema import Draft202012Validator
 from litestar.handlers import HTTPRouteHandler
 from modelhost.http.app import ROUTES
@@ -103,6 +104,7 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 
 @schema.exclude(path_regex=r"^/(v1/plugins|metrics)$").parametrize()
+@settings(max_examples=20)  # of each operation, beside the documents' own and those at the edges of each schema
 def test_whatever_is_sent_the_answer_is_one_the_document_names(case: schemathesis.Case, host: Served) -> None:
     case.call_and_validate(
         base_url=host.url,

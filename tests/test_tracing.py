@@ -40,7 +40,7 @@ def collector() -> Iterator[Any]:
 
 def test_a_request_and_its_models_call_are_spans_of_the_clients_trace(serve: Serve, collector: Any) -> None:
     config = f'[server]\ntracing = "http://127.0.0.1:{collector.server_port}"\n[models.echo]\nplugin = "echo"\n'
-    host = serve(config)
+    host = serve(config, env={"OTEL_BSP_SCHEDULE_DELAY": "100"})  # milliseconds; five seconds would pass otherwise
     body = {"model": "echo", "messages": [{"role": "user", "content": "a secret of mine"}]}
     for flags in ("01", "00"):  # nobody looks at the second
         headers = {"traceparent": f"00-{TRACE}-{PARENT}-{flags}"}

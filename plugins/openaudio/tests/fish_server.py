@@ -235,6 +235,18 @@ def free_port():
         return sock.getsockname()[1]
 
 
+class PromptServer(uvicorn.Server):
+    """One that looks at no clock: it ends as soon as it is told to."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.end = asyncio.Event()
+
+    async def main_loop(self):
+        await self.end.wait()
+        self.force_exit = True
+
+
 class InThread:
     """A running stand-in with its address; it accepts from the start."""
 
@@ -242,14 +254,21 @@ class InThread:
         self.app = FishServer(**settings)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(self.app, lifespan="off", ws="none", log_config=None))
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve(sockets=[self.socket])), daemon=True)
+        self._server = PromptServer(uvicorn.Config(self.app, lifespan="off", ws="none", log_config=None))
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def _run(self):
+        with self._runner:
+            self._runner.run(self._server.serve(sockets=[self.socket]))
 
     def stop(self):
         if self.app.hold:
             self.app.hold.set()
-        self._server.should_exit = self._server.force_exit = True
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._server.end.set)
         self._thread.join()
 
 

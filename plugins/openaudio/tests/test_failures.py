@@ -201,9 +201,9 @@ def test_a_model_loads_beside_a_busy_server_and_learns_its_voices_later(fish):
     server = fish()
     server.app.references["anna"] = (b"", "")
     other = Speech(server)
-    loaded = Loaded(OpenAudioBackend, {"base_url": server.url, "voice": "anna", "connect_timeout": 0.5, "timeout": 2})
+    loaded = Loaded(OpenAudioBackend, {"base_url": server.url, "voice": "anna", "connect_timeout": 0.5, "timeout": 1})
     assert loaded.card.voices == ("default",)
-    with pytest.raises(DeadlineError, match=r"nothing for 2 s"):
+    with pytest.raises(DeadlineError, match=r"nothing for 1 s"):
         loaded.events("voices", VoicesRequest())
     other.end()
     assert loaded.events("voices", VoicesRequest())[0].names == ("default", "anna")

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,11 @@ import pytest
 from modelhost import AudioChunk, BadInputError, Context, Done, NotReadyError, Source, SynthesizeRequest
 from modelhost.testing import SynthesizesSpeech
 from modelhost_piper import PiperBackend, PiperOptions
+from piper import PiperVoice
 
 RATE = 22_050
+LONGEST = 6000
+"""Characters of a text that `piper` takes."""
 
 
 class TestKit(SynthesizesSpeech):
@@ -36,7 +38,7 @@ def loaded(file: Path, **options):
 
 @pytest.fixture(scope="module")
 def piper(joe):
-    return loaded(joe, aliases={"alloy": "en_US-joe-medium"})
+    return loaded(joe, aliases={"alloy": "en_US-joe-medium"}, max_text_chars=LONGEST)
 
 
 def speak(backend, text, context=None, **fields):
@@ -61,18 +63,19 @@ def test_speed_changes_the_length(piper):
     assert 0.4 < fast / normal < 0.7
 
 
-def test_the_first_sentence_is_there_before_the_last_is_begun(piper):
-    text = "Here is one more sentence that is said. " * 30
-    events = iter(piper.synthesize(SynthesizeRequest(text=text), Context()))
-    began = time.perf_counter()
-    next(events)
-    first = time.perf_counter() - began
+def test_the_first_sentence_is_there_before_the_last_is_begun(piper, monkeypatch):
+    begun = []
+    synthesize = PiperVoice.synthesize
+    monkeypatch.setattr(PiperVoice, "synthesize", lambda voice, text, how: begun.append(text) or synthesize(voice, text, how))
+    events = iter(piper.synthesize(SynthesizeRequest(text="Here is one more sentence that is said. " * 4), Context()))
+    assert isinstance(next(events), AudioChunk)
+    assert len(begun) == 1
     list(events)
-    assert first < (time.perf_counter() - began) / 5
+    assert len(begun) == 4
 
 
 def test_a_sentence_without_an_end_is_spoken_in_parts(piper):
-    chunks = [event for event in speak(piper, "and so on " * 60) if isinstance(event, AudioChunk)]
+    chunks = [event for event in speak(piper, "and so on " * 42) if isinstance(event, AudioChunk)]
     assert len(chunks) >= 3
 
 
@@ -101,11 +104,11 @@ def test_what_nobody_can_say_is_refused(piper, text):
         speak(piper, text)
 
 
-def test_nul_and_too_much_are_refused(joe):
+def test_nul_and_too_much_are_refused(piper):
     with pytest.raises(BadInputError, match="NUL"):
-        speak(loaded(joe, max_text_chars=10), "a\0b")
-    with pytest.raises(BadInputError, match="10 are allowed"):
-        speak(loaded(joe, max_text_chars=10), "hello world, again")
+        speak(piper, "a\0b")
+    with pytest.raises(BadInputError, match=f"{LONGEST} are allowed"):
+        speak(piper, "a" * (LONGEST + 1))
 
 
 def test_phonemes_in_a_users_text_are_text(piper):
@@ -113,9 +116,30 @@ def test_phonemes_in_a_users_text_are_text(piper):
     speak(piper, "[[" * 500 + " hello")
 
 
+MUTE = (
+    b'\x08\x08:+\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01g'
+    b"Z\t\n\x01x\x12\x04\n\x02\x08\x01b\t\n\x01y\x12\x04\n\x02\x08\x01B\x02\x10\r"
+)
+"""An ONNX model that gives back its input: a voice that takes no second to load, where nobody listens to it."""
+
+
+@pytest.fixture
+def mute(tmp_path, joe):
+    """Makes voices that are only looked at: `mute("name", rate)`."""
+    config = json.loads(joe.with_name(f"{joe.name}.json").read_text())
+
+    def make(name, rate=RATE):
+        (tmp_path / f"{name}.onnx").write_bytes(MUTE)
+        described = {**config, "audio": {**config["audio"], "sample_rate": rate}}
+        (tmp_path / f"{name}.onnx.json").write_text(json.dumps(described))
+        return tmp_path / f"{name}.onnx"
+
+    return make
+
+
 class TestFiles:
     def test_a_voice_without_its_configuration_says_which_file_to_get(self, tmp_path, joe):
-        shutil.copy(joe, tmp_path / "voice.onnx")
+        (tmp_path / "voice.onnx").symlink_to(joe)
         with pytest.raises(NotReadyError, match=r"voice\.onnx\.json"):
             loaded(tmp_path / "voice.onnx")
         config = Source("c", path=joe.with_name(f"{joe.name}.json"))
@@ -127,17 +151,13 @@ class TestFiles:
         with pytest.raises(NotReadyError, match="cannot be loaded"):
             loaded(tmp_path / "voice.onnx")
 
-    def test_several_voices_are_one_model_if_their_rates_agree(self, tmp_path, joe):
-        config = json.loads(joe.with_name(f"{joe.name}.json").read_text())
-        for name, rate in (("other", RATE), ("slow", 16_000)):
-            (tmp_path / f"{name}.onnx").symlink_to(joe)
-            described = {**config, "audio": {**config["audio"], "sample_rate": rate}}
-            (tmp_path / f"{name}.onnx.json").write_text(json.dumps(described))
-        both = loaded(joe, voices=(Source("o", path=tmp_path / "other.onnx"),))
-        assert both._loaded.card().voices == ("en_US-joe-medium", "other")
+    def test_several_voices_are_one_model_if_their_rates_agree(self, mute):
+        one = mute("one")
+        both = loaded(one, voices=(Source("o", path=mute("other")),))
+        assert both._loaded.card().voices == ("one", "other")
         with pytest.raises(BadInputError, match="16000, 22050 Hz"):
-            loaded(joe, voices=(Source("s", path=tmp_path / "slow.onnx"),))
+            loaded(one, voices=(Source("s", path=mute("slow", 16_000)),))
 
-    def test_an_alias_of_nobody_is_refused(self, joe):
+    def test_an_alias_of_nobody_is_refused(self, mute):
         with pytest.raises(BadInputError, match="there is no voice 'bob'"):
-            loaded(joe, aliases={"alloy": "bob"})
+            loaded(mute("one"), aliases={"alloy": "bob"})

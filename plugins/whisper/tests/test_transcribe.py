@@ -1,7 +1,6 @@
 """What is heard in real speech, by real models."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -44,27 +43,27 @@ def test_silence_is_no_speech(english):
     assert [type(event) for event in english.events(pause(4))] == [Done]
 
 
-def test_pauses_do_not_shift_what_follows(english, say):
+def test_pauses_do_not_shift_what_follows(hasty, say):
     samples = np.concatenate([pause(8), say(FOX), pause(9), say(SEA)])
-    first, *_, last = english.segments(samples)
+    first, *_, last = hasty.segments(samples)
     assert first.start == pytest.approx(8, abs=0.5)
     assert last.end == pytest.approx(len(samples) / SAMPLE_RATE, abs=0.7)
 
 
-def test_a_recording_longer_than_the_models_window_is_heard_to_its_end(english, say):
-    spoken = [say(f"This is sentence number {number}, and it has a few more words.") for number in range(1, 15)]
+def test_a_recording_longer_than_the_models_window_is_heard_to_its_end(hasty, say):
+    spoken = [say(f"This is sentence number {number}, and it has a few more words.") for number in range(1, 10)]
     samples = np.concatenate([piece for one in spoken for piece in (one, pause(0.5))])
-    assert len(samples) > 45 * SAMPLE_RATE
-    *events, done = english.events(samples)
+    assert len(samples) > 31 * SAMPLE_RATE
+    *events, done = hasty.events(samples)
     heard = plain("".join(event.text for event in events if isinstance(event, Segment)))
-    assert heard.count("sentence number") == 14
+    assert heard.count("sentence number") == 9
     fractions = [event.fraction for event in events if isinstance(event, Progress)]
     assert fractions == sorted(fractions)
     assert done.usage.audio_seconds == pytest.approx(len(samples) / SAMPLE_RATE, abs=0.01)
 
 
 def test_without_vad_everything_is_looked_at(load, tiny, say):
-    listener = load(tiny, vad=False)
+    listener = load(tiny, vad=False, beam_size=1)
     samples = np.concatenate([say(FOX), pause(2), say(SEA)])
     heard = plain(listener.text(samples))
     assert "lazy dog" in heard
@@ -83,12 +82,12 @@ def test_the_prompt_says_how_words_are_spelt(english, say):
     assert "Kathrynne" not in english.text(sentence)
 
 
-def test_control_tokens_in_a_prompt_are_nothing(english, say):
-    assert plain(english.text(say(FOX), prompt="<|endoftext|><|nospeech|>", hotwords=("<|startoftranscript|>",))) == plain(FOX)
+def test_control_tokens_in_a_prompt_are_nothing(hasty, say):
+    assert plain(hasty.text(say(FOX), prompt="<|endoftext|><|nospeech|>", hotwords=("<|startoftranscript|>",))) == plain(FOX)
 
 
-def test_a_prompt_longer_than_the_model_takes_is_cut_at_its_start(english, say):
-    assert "lazy" in english.text(say(FOX), prompt="word " * 5000, hotwords=("many",) * 500)
+def test_a_prompt_longer_than_the_model_takes_is_cut_at_its_start(hasty, say):
+    assert "lazy" in hasty.text(say(FOX), prompt="word " * 5000, hotwords=("many",) * 500)
 
 
 class TestBadInput:
@@ -125,19 +124,19 @@ class TestBadInput:
 
 
 class TestLive:
-    def listen(self, english, pieces, rate=SAMPLE_RATE):
+    def listen(self, listener, pieces, rate=SAMPLE_RATE):
         box = Mailbox()
         for piece in pieces:
             box.put(piece)
         box.finish()
-        return list(english.backend.transcribe(Request(sample_rate=rate), Context(input=box)))
+        return list(listener.backend.transcribe(Request(sample_rate=rate), Context(input=box)))
 
     def pcm(self, samples):
         data = to_pcm(samples)
         return [data[at : at + 3201] for at in range(0, len(data), 3201)]  # odd: no piece has whole samples
 
-    def test_utterances_are_written_down_when_they_end_and_guessed_before(self, english, say):
-        *events, done = self.listen(english, self.pcm(np.concatenate([say(FOX), pause(1), say(SEA), pause(1)])))
+    def test_utterances_are_written_down_when_they_end_and_guessed_before(self, hasty, say):
+        *events, done = self.listen(hasty, self.pcm(np.concatenate([say(FOX), pause(1), say(SEA), pause(1)])))
         said = [event for event in events if isinstance(event, Segment)]
         assert "lazy dog" in plain(said[0].text)
         assert "sea" in plain("".join(one.text for one in said[1:]))
@@ -145,8 +144,8 @@ class TestLive:
         assert any("quick" in guess.lower() for guess in guesses)
         assert done.usage.audio_seconds == pytest.approx(sum(map(len, (say(FOX), say(SEA)))) / SAMPLE_RATE + 2, abs=0.1)
 
-    def test_what_is_being_said_when_the_line_ends_is_written_down(self, english, say):
-        events = self.listen(english, self.pcm(say(FOX)))
+    def test_what_is_being_said_when_the_line_ends_is_written_down(self, hasty, say):
+        events = self.listen(hasty, self.pcm(say(FOX)))
         assert "lazy dog" in plain("".join(event.text for event in events if isinstance(event, Segment)))
 
     def test_a_line_without_speech_has_no_words(self, english):
@@ -154,34 +153,37 @@ class TestLive:
 
 
 class TestTogether:
-    def test_requests_at_once_get_what_they_get_alone(self, english, say):
+    def test_requests_at_once_get_what_they_get_alone(self, hasty, say):
         texts = [FOX, SEA, "One, two, three, four.", "The weather is nice today."]
-        alone = [english.text(say(text)) for text in texts]
+        alone = [hasty.text(say(text)) for text in texts]
         heard = {}
-        threads = [threading.Thread(target=lambda text=text: heard.update({text: english.text(say(text))})) for text in texts]
+        threads = [threading.Thread(target=lambda text=text: heard.update({text: hasty.text(say(text))})) for text in texts]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert [heard[text] for text in texts] == alone
 
-    def test_a_cancelled_request_stops_after_the_window_it_is_at(self, english, say):
+    @pytest.fixture
+    def minutes(self, say):
+        """A recording of several windows."""
+        return np.concatenate([np.concatenate([say(SEA), pause(0.5)])] * 20)
+
+    def test_a_cancelled_request_stops_after_the_window_it_is_at(self, hasty, minutes, monkeypatch):
+        computed = []
+        compute = hasty.model._engine._compute
+        monkeypatch.setattr(hasty.model._engine, "_compute", lambda pieces: computed.extend(pieces) or compute(pieces))
         context = Context()
-        samples = np.concatenate([np.concatenate([say(SEA), pause(0.5)])] * 40)
-        events = iter(english.backend.transcribe(Request(audio=english.blob(samples)), context))
+        events = iter(hasty.backend.transcribe(Request(audio=hasty.blob(minutes)), context))
         assert isinstance(next(events), Detected)
         context.cancel()
-        began = time.monotonic()
-        rest = list(events)
-        assert not any(isinstance(event, Done) for event in rest)
-        assert len([event for event in rest if isinstance(event, Segment)]) < 12
-        assert english.text(say(FOX))
-        assert time.monotonic() - began < 30
+        assert not any(isinstance(event, Done) for event in events)
+        assert hasty.text(pause(1)) == ""
+        assert len(computed) <= 2, "the window that told the language, and the one after it"
 
-    def test_unloading_tells_those_who_wait(self, load, tiny, say):
-        listener = load(tiny)
-        samples = np.concatenate([np.concatenate([say(SEA), pause(0.5)])] * 40)
-        events = iter(listener.backend.transcribe(Request(audio=listener.blob(samples)), Context()))
+    def test_unloading_tells_those_who_wait(self, load, tiny, minutes):
+        listener = load(tiny, beam_size=1)
+        events = iter(listener.backend.transcribe(Request(audio=listener.blob(minutes)), Context()))
         next(events)
         listener.backend.unload()
         with pytest.raises(NotReadyError, match="again"):
@@ -192,7 +194,7 @@ class TestManyLanguages:
     @pytest.fixture(scope="class")
     @classmethod
     def many(cls, load, base):
-        return load(base)
+        return load(base, beam_size=1)
 
     def test_the_card_says_what_it_knows(self, many):
         assert "translate" in many.card.features
