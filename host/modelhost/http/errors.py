@@ -148,7 +148,8 @@ def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> JsonA
     path = request.scope["path"][:200]
     about = request.scope.get("route_handler")
     is_form = about is not None and getattr(about.opt.get("about"), "form", None) is not None
-    key = "max_audio_mb" if is_form else "max_body_mb"
+    is_plain = request.content_type[0] == "application/x-www-form-urlencoded"  # which is read like any body without files
+    key = "max_audio_mb" if is_form and not is_plain else "max_body_mb"
     most = getattr(request.app.state.host.config.server, key)
     facts = {"method": request.scope["method"], "path": path, "most": most, "key": key}
     message = text.format(**facts) if status in _REASONS else text

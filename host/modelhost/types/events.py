@@ -20,6 +20,8 @@ class Usage(Wire):
     """Those of `output_tokens` that were spent on reasoning."""
     cached_tokens: int = 0
     """Those of `input_tokens` that did not have to be computed again."""
+    audio_tokens: int = 0
+    """Those of `input_tokens` that stand for sound."""
     audio_seconds: float = 0.0
     """Length of the audio that was heard or made."""
 

@@ -6,7 +6,7 @@ USAGE = {
     "prompt_tokens": 22,
     "completion_tokens": 3,
     "total_tokens": 25,
-    "prompt_tokens_details": {"cached_tokens": 0},
+    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
     "completion_tokens_details": {"reasoning_tokens": 0},
 }
 

@@ -15,6 +15,8 @@ class PromptTokensDetails(Struct):
 
     cached_tokens: int
     """Those that did not have to be computed again."""
+    audio_tokens: int = 0
+    """Those that stand for sound."""
 
 
 class CompletionTokensDetails(Struct):
@@ -40,7 +42,7 @@ class UsageAnswer(Struct):
             prompt_tokens=usage.input_tokens,
             completion_tokens=usage.output_tokens,
             total_tokens=usage.input_tokens + usage.output_tokens,
-            prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens, audio_tokens=usage.audio_tokens),
             completion_tokens_details=CompletionTokensDetails(reasoning_tokens=usage.reasoning_tokens),
         )
 

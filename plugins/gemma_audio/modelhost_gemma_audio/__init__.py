@@ -1,0 +1,74 @@
+"""Transcription, and chat that hears, with Gemma 3n and Gemma 4 through Transformers; text chat with other Gemmas.
+
+This module is what the host reads to know the plugin; torch and Transformers are imported when a model is loaded.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from modelhost import (
+    Backend,
+    Context,
+    GenerateEvent,
+    GenerateRequest,
+    ModelCard,
+    NotReadyError,
+    TokenizeEvent,
+    TokenizeRequest,
+    TranscribeEvent,
+    TranscribeRequest,
+    UnsupportedError,
+    hookimpl,
+)
+
+from modelhost_gemma_audio.options import GemmaAudioOptions
+
+if TYPE_CHECKING:  # brings torch
+    from modelhost_gemma_audio.model import GemmaModel
+
+__all__ = ["GemmaAudioBackend", "GemmaAudioOptions"]
+
+
+class GemmaAudioBackend(Backend[GemmaAudioOptions]):
+    """One Gemma, shared by all requests token by token."""
+
+    _loaded: "GemmaModel | None" = None
+
+    def load(self) -> ModelCard:
+        """Check the folder, load the model and let it hear a second of silence.
+
+        Raises `NotReadyError` where files are missing or memory is, `BadInputError` where an option cannot work here.
+        """
+        from modelhost_gemma_audio.model import GemmaModel
+
+        self._loaded = GemmaModel(self.options, threads=self.options.threads or self.threads, log=self.log)
+        return self._loaded.card()
+
+    def unload(self) -> None:
+        """Let go of the model; requests that still run get an error."""
+        loaded, self._loaded = self._loaded, None
+        if loaded:
+            loaded.close()
+
+    @hookimpl
+    def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
+        """Write down a recording of any length, or live audio."""
+        model = self._ready()
+        if "transcribe" not in (model.card().abilities or ()):
+            raise UnsupportedError("this model does not hear; name a Gemma 3n or Gemma 4")
+        yield from model.transcribe(request, context)
+
+    @hookimpl
+    def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
+        """Continue a conversation, with recordings in it where the model hears, or a prompt."""
+        yield from self._ready().generate(request, context)
+
+    @hookimpl
+    def tokenize(self, request: TokenizeRequest) -> Iterator[TokenizeEvent]:
+        """Give the tokens of a text or a chat, or what tokens say."""
+        yield from self._ready().tokenize(request)
+
+    def _ready(self) -> "GemmaModel":
+        if self._loaded is None:
+            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
+        return self._loaded

@@ -1,0 +1,71 @@
+"""A checkpoint's folder, looked at before anything of it is loaded."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelhost import BadInputError, NotReadyError
+
+HEARING = ("gemma3n", "gemma4", "gemma4_unified")
+"""Architectures with ears, by the `model_type` of their config.json."""
+READING = ("gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n_text", "gemma4_text", "gemma4_unified_text")
+"""Those that read text only, or only text here."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a folder holds."""
+
+    folder: Path
+    kind: str
+    """The architecture, one of `HEARING` or `READING`."""
+    settings: dict[str, Any]
+    """Its config.json."""
+    size: int
+    """Bytes of the weights."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether it has an audio encoder; a fine-tune may have lost it."""
+        return self.kind in HEARING and bool(self.settings.get("audio_config"))
+
+
+def look(folder: Path) -> Checkpoint:
+    """Check a folder. Raises `BadInputError` for what is no Gemma, `NotReadyError` where files are missing or code would run."""
+    if not folder.is_dir():
+        raise BadInputError(f"{folder.name} is not a folder: name the whole checkpoint, not one of its files", param="source")
+    settings = _json(folder / "config.json")
+    kind = str(settings.get("model_type", ""))
+    if "auto_map" in settings:
+        raise NotReadyError(
+            f"{folder.name} brings code of its own (config.json has an auto_map), and code of models is never run here; "
+            "use a checkpoint whose architecture Transformers has",
+            retry=False,
+        )
+    if kind not in (*HEARING, *READING):
+        raise BadInputError(
+            f"{folder.name} is a {kind or 'nameless'!s} model, and this plugin runs {', '.join((*HEARING, *READING))}; "
+            "use one of those, or another plugin",
+            param="source",
+        )
+    weights = list(folder.glob("*.safetensors"))
+    if not weights:
+        raise NotReadyError(
+            f"{folder.name} has no *.safetensors: only these are loaded, as pickled weights can run code; convert them",
+            retry=False,
+        )
+    return Checkpoint(folder, kind, settings, sum(file.stat().st_size for file in weights))
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        message = (
+            f"{file.parent.name} has no {file.name}: it is no checkpoint as Transformers saves it; fetch the whole repository"
+        )
+        raise NotReadyError(message, retry=False) from None
+    except ValueError:
+        raise NotReadyError(f"{file.parent.name}/{file.name} is not JSON; fetch the model again", retry=False) from None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,70 @@
+"""From sound to what the model takes for it: features, and how many tokens they stand for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from modelhost.audio import SAMPLE_RATE, Samples
+from torch import Tensor
+from torch.nn.functional import pad
+
+from modelhost_gemma_audio.checkpoint import Checkpoint
+
+WINDOW = 30.0
+"""Seconds the models were trained to hear at once; their feature extractors cut off what is longer, without a word."""
+
+SHORTEST = 0.1
+"""Seconds; less is filled up with silence, because the encoders' convolutions need some frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A piece of sound, ready for the encoder."""
+
+    features: Tensor
+    """Frames × size, float32."""
+    mask: Tensor
+    """Which frames are sound."""
+    tokens: int
+    """Of the prompt that stand for it."""
+
+
+class Ears:
+    """Makes clips; from many threads at once, beside what the model computes."""
+
+    def __init__(self, checkpoint: Checkpoint, extractor: Any) -> None:
+        self._kind = checkpoint.kind
+        self._extractor = extractor
+        self._fixed = int(checkpoint.settings.get("audio_soft_tokens_per_image") or 188)
+
+    def hear(self, samples: Samples) -> Clip:
+        """Give the clip of at most `WINDOW` seconds."""
+        if len(samples) > round(WINDOW * SAMPLE_RATE):
+            raise ValueError(f"{len(samples) / SAMPLE_RATE:.1f} s of sound in a window of {WINDOW:.0f}")
+        samples = _filled(samples)
+        found = self._extractor([samples], sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        features, mask = found["input_features"][0], found["input_features_mask"][0].bool()
+        return Clip(features, mask, self._tokens(mask))
+
+    def _tokens(self, mask: Tensor) -> int:
+        """Count as the families' processors do: always 188; after two halvings; or one a frame."""
+        if self._kind == "gemma3n":
+            return self._fixed
+        for _ in range(2 if self._kind == "gemma4" else 0):
+            mask = mask[::2]
+        return int(mask.sum())
+
+
+def together(clips: list[Clip], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Give the encoder's arguments for clips of any lengths; none for none."""
+    if not clips:
+        return {}
+    frames = max(len(clip.mask) for clip in clips)
+    features = torch.stack([pad(clip.features, (0, 0, 0, frames - len(clip.mask))) for clip in clips])
+    mask = torch.stack([pad(clip.mask, (0, frames - len(clip.mask))) for clip in clips])
+    return {"input_features": features.to(device, dtype), "input_features_mask": mask.to(device)}
+
+
+def _filled(samples: Samples) -> Samples:
+    missing = round(SHORTEST * SAMPLE_RATE) - len(samples)
+    return samples if missing <= 0 else torch.nn.functional.pad(torch.from_numpy(samples.copy()), (0, missing)).numpy()

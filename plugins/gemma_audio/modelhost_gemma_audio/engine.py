@@ -1,0 +1,240 @@
+"""The thread that computes: the rows of all requests step by step together, newcomers joining between two steps."""
+
+import threading
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from modelhost import NotReadyError, OverloadedError, Turns
+from modelhost.log import Log
+from torch import Tensor
+from transformers import DynamicCache
+
+from modelhost_gemma_audio.batch import Batch
+from modelhost_gemma_audio.ears import Clip, together
+from modelhost_gemma_audio.sampling import Sampler, Sampling
+
+
+@dataclass(eq=False)
+class Row:
+    """A prompt to continue."""
+
+    job: Hashable
+    """Whose it is: jobs take turns."""
+    prompt: list[int]
+    clips: tuple[Clip, ...]
+    """What is heard in the prompt, in order."""
+    sampling: Sampling
+    limit: int
+    """Tokens to give at most."""
+    ends: frozenset[int]
+    """Tokens that end it."""
+    length: int = 0
+    """Tokens in the cache."""
+    given: int = 0
+    cancelled: bool = False
+    ended: bool = False
+    """Whether the model ended it itself, by one of `ends`, which is not given."""
+    sampler: Sampler | None = None
+    steps: "SimpleQueue[int | Exception | None]" = field(default_factory=SimpleQueue)
+    """What has been computed; None is the end."""
+
+    def tokens(self) -> Iterator[int]:
+        """Give tokens as they are chosen; closing the iterator cancels the rest. Raises what went wrong."""
+        try:
+            while (step := self.steps.get()) is not None:
+                if isinstance(step, Exception):
+                    raise step
+                yield step
+        finally:
+            self.cancelled = True
+
+    @property
+    def room(self) -> bool:
+        """Whether another token may be computed."""
+        return not self.cancelled and self.given < self.limit
+
+
+class Engine:
+    """Owns the model's steps. Rows wait by turns of their jobs until one of `places` is free."""
+
+    def __init__(self, model: Any, *, places: int, threads: int, tidy: bool, log: Log) -> None:
+        """Start; `tidy` gives a GPU's unused memory back whenever nothing is left to do."""
+        self._model = model
+        self._device: torch.device = model.device
+        self._places = places
+        self._tidy = tidy and self._device.type == "cuda"
+        self._log = log
+        self._waiting: Turns[Row] = Turns(lambda row: None, batch=places, share=places)
+        self._rows: list[Row] = []
+        self._batch: Batch | None = None
+        self._next_tokens: Tensor | None = None
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, args=(threads,), name="gemma", daemon=True)
+        self._thread.start()
+
+    def submit(self, row: Row) -> None:
+        """Have a row computed in its turn; read `row.tokens()`."""
+        with self._changed:
+            if self._closed:
+                raise NotReadyError("this model is being unloaded; send the request again in a moment")
+            self._waiting.add(row.job, row)
+            self._changed.notify()
+
+    def cancel(self, job: Hashable) -> None:
+        """Compute nothing more of a job, from the next step on; its rows end as if by their limit."""
+        with self._changed:
+            for row in self._waiting.drop(job):
+                row.steps.put(None)
+            for row in self._rows:
+                if row.job == job:
+                    row.cancelled = True
+
+    def close(self) -> None:
+        """Stop after the step that is being computed; whoever waits is told."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            while self._admit():
+                try:
+                    self._step()
+                except Exception as error:
+                    self._fail(self._rows, error)
+        with self._changed:
+            unserved = [*self._rows, *chain.from_iterable(iter(self._waiting.take, []))]
+        self._fail(unserved, NotReadyError("this model was unloaded; send the request again"))
+
+    def _admit(self) -> bool:
+        """Let newcomers in, waiting for some where nothing is being computed. False once closed."""
+        with self._changed:
+            if not self._rows and not len(self._waiting) and self._tidy:
+                torch.cuda.empty_cache()
+            self._changed.wait_for(lambda: self._closed or self._rows or len(self._waiting))
+            if self._closed:
+                return False
+            newcomers = self._waiting.take(self._places - len(self._rows)) if len(self._rows) < self._places else []
+        if newcomers:
+            self._begin(newcomers)
+        return True
+
+    def _begin(self, newcomers: list[Row]) -> None:
+        try:
+            batch, tokens = self._read(newcomers)
+        except Exception as error:
+            if len(newcomers) == 1:
+                self._fail(newcomers, error)
+                return
+            for row in newcomers:  # one of them is to blame, and the others must not pay for it
+                self._begin([row])
+            return
+        if self._batch is None or self._next_tokens is None:
+            self._batch, self._next_tokens = batch, tokens
+        else:
+            self._batch.join(batch)
+            self._next_tokens = torch.cat([self._next_tokens, tokens])
+        with self._changed:
+            self._rows += newcomers
+        self._give()
+
+    def _read(self, rows: list[Row]) -> tuple[Batch, Tensor]:
+        """Compute prompts of any lengths in one go, and choose the token after each."""
+        columns = max(len(row.prompt) for row in rows)
+        ids = torch.zeros(len(rows), columns, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for number, row in enumerate(rows):
+            ids[number, columns - len(row.prompt) :] = torch.tensor(row.prompt)
+            mask[number, columns - len(row.prompt) :] = 1
+            row.length = len(row.prompt)
+            row.sampler = None if row.sampling.plain else Sampler(row.sampling, row.prompt, self._device)
+        mask = mask.to(self._device)
+        batch = Batch(DynamicCache(config=self._model.config), mask)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        sound = together([clip for row in rows for clip in row.clips], self._device, self._model.dtype)
+        return batch, self._choose(rows, self._forward(ids.to(self._device), batch, mask, positions, **sound))
+
+    def _step(self) -> None:
+        """Compute one more token of every row that goes on."""
+        self._leave()
+        if not self._rows:
+            return
+        assert self._batch is not None
+        assert self._next_tokens is not None
+        mask, positions = self._batch.grow()
+        for row in self._rows:
+            row.length += 1
+        logits = self._forward(self._next_tokens[:, None], self._batch, mask, positions)
+        self._next_tokens = self._choose(self._rows, logits)
+        self._give()
+
+    def _forward(self, ids: Tensor, batch: Batch, mask: Tensor, positions: Tensor, **sound: Tensor) -> Tensor:
+        """Give the logits after the last column, rows × vocabulary, in float32."""
+        answer = self._model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=batch.cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **sound,
+        )
+        return answer.logits[:, -1].float()  # type: ignore[no-any-return]
+
+    def _choose(self, rows: list[Row], logits: Tensor) -> Tensor:
+        tokens = logits.argmax(1)
+        for number, row in enumerate(rows):
+            if row.sampler:
+                tokens[number] = row.sampler.choose(logits[number])
+        return tokens
+
+    def _give(self) -> None:
+        """Hand out the tokens just chosen to rows that have not got theirs."""
+        assert self._next_tokens is not None
+        for row, token in zip(self._rows, self._next_tokens.tolist(), strict=True):
+            if row.length != len(row.prompt) + row.given:
+                continue
+            if token in row.ends:
+                row.ended = row.cancelled = True
+            elif row.room:
+                row.given += 1
+                if row.sampler:
+                    row.sampler.accept(token)
+                row.steps.put(token)
+
+    def _leave(self) -> None:
+        """Let go of rows that are complete or that nobody wants."""
+        staying = [number for number, row in enumerate(self._rows) if row.room]
+        if len(staying) == len(self._rows):
+            return
+        with self._changed:
+            gone = [row for row in self._rows if not row.room]
+            self._rows = [self._rows[number] for number in staying]
+        for row in gone:
+            row.steps.put(None)
+        if not staying:
+            self._batch = self._next_tokens = None
+            return
+        assert self._batch is not None
+        assert self._next_tokens is not None
+        self._batch.keep(staying, max(row.length for row in self._rows))
+        self._next_tokens = self._next_tokens[torch.tensor(staying, device=self._device)]
+
+    def _fail(self, rows: list[Row], error: Exception) -> None:
+        """End rows by an error; where they were being computed, all of them."""
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+            error = OverloadedError("the device has no memory left for this; send less, or its operator lowers batch_size")
+        for row in rows:
+            row.steps.put(error)
+        if rows is self._rows:
+            self._batch = self._next_tokens = None
+            with self._changed:
+                self._rows = []

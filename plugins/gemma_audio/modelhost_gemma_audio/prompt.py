@@ -1,0 +1,160 @@
+"""Writes conversations as a model's chat template has them, with sound in its place."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+from modelhost import AudioPart, BadInputError, Message, TextPart, Tool, UnsupportedError
+
+from modelhost_gemma_audio.checkpoint import Checkpoint
+from modelhost_gemma_audio.ears import Clip
+from modelhost_gemma_audio.vocabulary import MAX_TEXT, Vocabulary
+
+AROUND = {"gemma3n": "\n\n", "gemma4": "", "gemma4_unified": ""}
+"""What Google's processors put before and after a clip, by architecture (transformers/models/*/processing_*.py)."""
+
+
+class Prompts:
+    """Makes prompts. Nothing a person writes becomes a control token: the template's own words alone do."""
+
+    def __init__(self, checkpoint: Checkpoint, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._sound = int(checkpoint.settings.get("audio_token_id") or -1)
+        self._template = self._with_sound(checkpoint)
+        self.takes_tools = "tools" in (self._template or "")
+        self.can_think = "enable_thinking" in (self._template or "")
+        self._takes_system = bool(self._template) and self._renders(
+            [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+        )
+
+    def of_chat(
+        self, messages: Sequence[Message], clips: Sequence[Clip] = (), *, tools: Sequence[Tool] = (), thinking: bool = False
+    ) -> list[int]:
+        """Give the tokens of a conversation, ready for the answer; `clips` are its recordings in order.
+
+        Raises `BadInputError` for what the template cannot write, `UnsupportedError` where there is no template.
+        """
+        if not self._template:
+            raise UnsupportedError("this model has no chat template, so it only continues a raw prompt", param="messages")
+        if not messages:
+            raise BadInputError("there are no messages; send at least one", param="messages")
+        if sum(len(message.text.encode("utf-8", "replace")) for message in messages) > MAX_TEXT:
+            message = f"the messages are too long to cut into tokens: over {MAX_TEXT} bytes"
+            raise BadInputError(message, code="context_length_exceeded", param="messages")
+        try:
+            tokens = self._render(self._turns(messages), tools=[_definition(tool) for tool in tools] or None, thinking=thinking)
+        except (jinja2.TemplateError, ValueError) as error:
+            raise BadInputError(f"this model's chat template refuses the conversation: {error}", param="messages") from None
+        return self._expanded(tokens, clips)
+
+    def _render(self, turns: list[dict[str, Any]], *, tools: Any = None, thinking: bool = False) -> list[int]:
+        render: Any = self._vocabulary.tokenizer.apply_chat_template
+        with self._vocabulary.lock:
+            return render(  # type: ignore[no-any-return]
+                turns,
+                tools=tools,
+                chat_template=self._template,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+                sanitize_control_tokens=True,
+                **({"enable_thinking": thinking} if self.can_think else {}),
+            )
+
+    def _renders(self, turns: list[dict[str, Any]]) -> bool:
+        try:
+            self._render(turns)
+        except jinja2.TemplateError:
+            return False
+        return True
+
+    def _expanded(self, tokens: list[int], clips: Sequence[Clip]) -> list[int]:
+        """Put as many tokens in a recording's place as its encoder makes of it."""
+        if tokens.count(self._sound) != len(clips):
+            raise BadInputError("this model's chat template has no place for this recording; put it into a message of the user")
+        waiting = iter(clips)
+        expanded: list[int] = []
+        for token in tokens:
+            expanded += [token] * next(waiting).tokens if token == self._sound else [token]
+        return expanded
+
+    def _with_sound(self, checkpoint: Checkpoint) -> str | None:
+        """Give the template with the marks around sound, which else the processor adds to the text it writes.
+
+        They are added before the text is cut into tokens, because line ends around them make one token with their neighbours.
+        """
+        tokenizer = self._vocabulary.tokenizer
+        template = tokenizer.chat_template
+        if not isinstance(template, str) or not checkpoint.hears:
+            return template if isinstance(template, str) else None
+        settings = checkpoint.settings
+        names = tokenizer.convert_ids_to_tokens([settings["boa_token_id"], self._sound, _end_of_audio(settings)])
+        gap = AROUND[checkpoint.kind]
+        return _replaced(template, names[1], gap + "".join(names) + gap)
+
+    def _turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        turns = [_turn(message) for message in messages]
+        if self._takes_system or turns[0]["role"] != "system":
+            return turns
+        said, *rest = turns
+        if not rest or rest[0]["role"] != "user":
+            return [{**said, "role": "user"}, *rest]
+        first = rest[0]["content"]
+        if isinstance(first, str):
+            return [{"role": "user", "content": f"{said['content']}\n\n{first}"}, *rest[1:]]
+        return [{"role": "user", "content": [{"type": "text", "text": f"{said['content']}\n\n"}, *first]}, *rest[1:]]
+
+
+def _replaced(template: str, old: str, new: str) -> str:
+    """Give a template that writes `new` for `old`, wherever that stands: in its text, or in a string of an expression."""
+    escaped = new.replace("\n", "\\n")
+    pieces = []
+    for _, kind, piece in jinja2.Environment(keep_trailing_newline=True, autoescape=False).lex(template):  # noqa: S701  # no HTML
+        # Line ends that stand in the text behind a tag would be trimmed, so it is an expression that writes them.
+        pieces.append(piece.replace(old, escaped if kind == "string" else f"{{{{ '{escaped}' }}}}"))
+    return "".join(pieces)
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": "system" if message.role == "developer" else message.role, "content": _content(message)}
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        turn["tool_call_id"] = message.tool_call_id
+    if message.name:
+        turn["name"] = message.name
+    if message.reasoning:
+        turn["reasoning_content"] = message.reasoning
+    return turn
+
+
+def _content(message: Message) -> str | list[dict[str, str]]:
+    """Give text as a string, which every template takes, and parts only where there is sound."""
+    if not any(isinstance(part, AudioPart) for part in message.content):
+        return message.text
+    return [
+        {"type": "audio"} if isinstance(part, AudioPart) else {"type": "text", "text": part.text}
+        for part in message.content
+        if isinstance(part, AudioPart | TextPart)
+    ]
+
+
+def _arguments(written: str) -> Any:
+    try:
+        return json.loads(written)
+    except ValueError:
+        return written
+
+
+def _definition(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters or {"type": "object"}}
+    return {"type": "function", "function": function}
+
+
+def _end_of_audio(settings: dict[str, Any]) -> int:
+    """Give the token behind sound, which Gemma 4's configuration names differently."""
+    return int(settings["eoa_token_id"] if "eoa_token_id" in settings else settings["eoa_token_index"])

@@ -1,0 +1,89 @@
+"""What a transcript is: the words that are spoken, without the model's own, and no loop."""
+
+import re
+import zlib
+from collections.abc import Sequence
+
+from modelhost.languages import code_of, name_of
+
+LOOP = 2.4
+"""A text that packs better than this repeats itself: the limit of OpenAI's Whisper (whisper/transcribe.py)."""
+
+TAIL = 48
+"""Tokens of one pattern over and over, after which nothing else comes."""
+
+_LANGUAGE = re.compile(r"^\s*\[\s*([A-Za-z]{2,3})(?:-\w+)?\s*\]\s*")
+_INTRODUCTION = re.compile(
+    r"^\s*(?:(?:sure|okay|ok|certainly|of course)\b[^\n:]{0,20}?)?"
+    r"(?:(?:here(?:'s|’s| is)|this is|below is)\s+)?(?:the |a |your )?"
+    r"(?:\w+ )?(?:transcript|transcription)(?: (?:of|for|in) [^\n:]{0,60})?:\s*",
+    re.IGNORECASE,
+)
+_FENCE = re.compile(r"^\s*```\w*\n(.*?)\n?```\s*$", re.DOTALL)
+_NOTHING = re.compile(r"^\W*$|^[\[(<*]+(?:no \w+|silence|inaudible|blank audio|music)(?: \w+){0,3}[\])>*.]+$", re.IGNORECASE)
+_QUOTES = (('"', '"'), ("“", "”"), ("«", "»"))
+
+
+def instruction(*, language: str | None, translate: bool, prompt: str | None, hotwords: Sequence[str], tell: bool) -> str:
+    """Ask for a transcript; `language` is a code, and `tell` asks which language it is."""
+    name = name_of(language).title() if language else ""
+    lines = []
+    if prompt:
+        lines.append(f"Context: {prompt.strip()}")
+    if hotwords:
+        lines.append(f"Names and words that may occur: {', '.join(hotwords)}.")
+    if translate:
+        lines.append(f"Translate what is said in this recording{f' in {name}' if name else ''} into English.")
+    else:
+        lines.append(f"Transcribe this recording{f' in {name}' if name else ' in the language that is spoken'}.")
+    lines.append(
+        "Write only the words, with punctuation: no introduction, no remarks, no line breaks. Where nobody speaks, write nothing."
+    )
+    if tell:
+        lines.append("Begin with the ISO 639-1 code of the language that is spoken, in brackets, such as [en].")
+    return "\n".join(lines)
+
+
+def told_language(text: str) -> tuple[str | None, str]:
+    """Take the language off a text that begins with it as asked; gives its code, or None and the text as it is."""
+    found = _LANGUAGE.match(text)
+    code = code_of(found[1]) if found else None
+    return (code, text[found.end() :]) if found and code else (None, text)
+
+
+def spoken(text: str) -> str:
+    """Give a model's text without what it says about it: introductions, quotes around all of it, remarks that nobody speaks."""
+    if fenced := _FENCE.match(text):
+        text = fenced[1]
+    introduced = _INTRODUCTION.match(text)
+    bare = " ".join(text[introduced.end() if introduced else 0 :].split())
+    if introduced:
+        bare = _unquoted(bare)
+    return "" if _NOTHING.match(bare) else bare
+
+
+def loops(tokens: Sequence[int]) -> bool:
+    """Whether the last `TAIL` tokens or more are one pattern, at least four times over."""
+    return any(
+        len(tokens) >= (length := max(TAIL, 4 * period)) and list(tokens[-length + period :]) == list(tokens[-length:-period])
+        for period in range(1, TAIL)
+    )
+
+
+def packing(text: str) -> float:
+    """How well a text packs; that of ordinary sentences is below 2."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data)) if data else 0.0
+
+
+def same_words(one: str, other: str) -> bool:
+    """Whether two texts have mostly the same words, however often."""
+    here, there = (set(re.findall(r"\w+", text.lower())) for text in (one, other))
+    return 2 * len(here & there) >= len(here | there)
+
+
+def _unquoted(text: str) -> str:
+    for first, last in _QUOTES:
+        if len(text) > 1 and text[0] == first and text[-1] == last:
+            return text[1:-1].strip()
+    return text

@@ -1,0 +1,97 @@
+"""A model's tokens: to and from text, and which of them are no words."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from modelhost import BadInputError
+from transformers import PreTrainedTokenizerBase
+
+MAX_TEXT = 1024 * 1024
+"""Bytes of a text to cut into tokens: it takes time, and nothing can stop it."""
+
+HALF = "\N{REPLACEMENT CHARACTER}"
+LONGEST_CHARACTER = 4
+"""Tokens: a character no token has is written in bytes, each a token, and UTF-8 has four of them at most."""
+
+ENDS = ("<end_of_turn>", "<turn|>", "<|tool_response>")
+"""Names of tokens after which the model waits for somebody else."""
+
+
+class Vocabulary:
+    """Wraps a tokenizer; to be used from many threads at once."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, ends: Sequence[int], media: Sequence[int]) -> None:
+        """Take what the checkpoint says: tokens that end an answer, and those that stand for sound or pictures."""
+        self.tokenizer = tokenizer
+        self.lock = threading.Lock()
+        """Around the tokenizer: whether it takes names of control tokens for text is a switch that all threads share."""
+        self.size = len(tokenizer)
+        self.media = frozenset(media)
+        known = tokenizer.get_vocab()
+        self.ends = frozenset([*ends, *(known[name] for name in ENDS if name in known)])
+        template = str(tokenizer.chat_template or "")
+        self._control = {
+            token: added.content
+            for token, added in tokenizer.added_tokens_decoder.items()
+            if added.special or (added.content in template and not added.content.isspace())
+        }
+
+    def ids(self, text: str, *, control: bool = False, param: str = "prompt") -> list[int]:
+        """Cut a text into tokens; names of control tokens in it are letters unless `control`."""
+        if (size := len(text.encode("utf-8", "replace"))) > MAX_TEXT:
+            message = f"{param}: {size} bytes are too many to cut into tokens, {MAX_TEXT} are allowed"
+            raise BadInputError(message, code="context_length_exceeded", param=param)
+        with self.lock:
+            found: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not control)
+        return found
+
+    def existing(self, tokens: Sequence[int], param: str) -> list[int]:
+        """Check a caller's tokens. Raises `BadInputError` for one that does not exist, or stands for sound that is not there."""
+        for token in tokens:
+            if not 0 <= token < self.size:
+                raise BadInputError(f"{param}: this model's tokens are 0 to {self.size - 1}", param=param)
+        return list(tokens)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Say what tokens mean: control tokens by name, bytes that are no character as U+FFFD."""
+        with self.lock:
+            return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
+
+    def begin(self) -> list[int]:
+        """Give what a prompt begins with."""
+        first = self.tokenizer.bos_token_id
+        return [first] if isinstance(first, int) else []
+
+    def words(self, marks: str = "") -> "Words":
+        """Begin to read an answer. Its control tokens are nothing, but for those whose name is in `marks`."""
+        return Words(self.tokenizer, frozenset(token for token, name in self._control.items() if name not in marks))
+
+
+class Words:
+    """Text out of tokens as they come, in whole characters."""
+
+    def __init__(self, tokenizer: Any, left_out: frozenset[int]) -> None:
+        self._tokenizer = tokenizer.backend_tokenizer
+        self._left_out = left_out
+        self._held: list[int] = []
+
+    def feed(self, token: int) -> str:
+        """Add a token; gives the text that is certain by now."""
+        if token in self._left_out:
+            return ""
+        self._held.append(token)
+        text = self._decoded()
+        if text.endswith(HALF) and len(self._held) < LONGEST_CHARACTER:
+            return ""
+        self._held.clear()
+        return text
+
+    def finish(self) -> str:
+        """Give what is left when no more tokens come: half a character, as U+FFFD."""
+        text = self._decoded()
+        self._held.clear()
+        return text
+
+    def _decoded(self) -> str:
+        return str(self._tokenizer.decode(self._held, skip_special_tokens=False))

@@ -1,0 +1,47 @@
+"""What every backend keeps, kept by tiny models; the ones that transcribe say something, so that there is something to keep."""
+
+from typing import ClassVar
+
+import pytest
+from modelhost import Blob, TranscribeRequest
+from modelhost.testing import GeneratesText, TokenizesText, TranscribesSpeech
+from modelhost_gemma_audio import GemmaAudioBackend
+from sounds import SENTENCE, voiced, wav
+
+
+class Tiny:
+    backend = GemmaAudioBackend
+    options: ClassVar = {"source": "", "warm_up": False}
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def checkpoint(cls, tiny, tmp_path_factory):
+        cls.options["source"] = str(cls.make(tiny, tmp_path_factory.mktemp("checkpoint")))
+
+
+class OnGemma3n(Tiny):
+    @classmethod
+    def make(cls, tiny, folder):
+        return tiny.gemma3n(folder)
+
+
+class OnGemma4(Tiny):
+    @classmethod
+    def make(cls, tiny, folder):
+        return tiny.gemma4_that_says(folder, *SENTENCE)
+
+
+class TestGemma3nGenerates(OnGemma3n, GeneratesText): ...
+
+
+class TestGemma4Generates(OnGemma4, GeneratesText): ...
+
+
+class TestGemma3nTranscribes(OnGemma3n, TranscribesSpeech): ...
+
+
+class TestGemma4Transcribes(OnGemma4, TranscribesSpeech):
+    request = TranscribeRequest(audio=Blob(wav(voiced(40.0))), format="wav")
+
+
+class TestGemma4Tokenizes(OnGemma4, TokenizesText): ...

@@ -1,0 +1,157 @@
+"""Rows of many requests computed together: the same tokens as each alone, at the first free place, gone within a step."""
+
+import threading
+import time
+
+import pytest
+import torch
+from modelhost import NotReadyError
+from modelhost.log import Log, silent
+from modelhost_gemma_audio.ears import together
+from modelhost_gemma_audio.engine import Engine, Row
+from modelhost_gemma_audio.sampling import Sampling
+from sounds import voiced
+
+LIMIT = 24
+
+
+@pytest.fixture(scope="module", params=["gemma2", "gemma3", "gemma3n", "gemma4"])
+def family(request, load, folder):
+    return load(folder(request.param))
+
+
+@pytest.fixture
+def engine(family):
+    made = Engine(family.torch, places=3, threads=1, tidy=False, log=Log(silent))
+    yield made
+    made.close()
+
+
+def row(family, number, *, limit=LIMIT, seconds=None, **sampling):
+    """Make a row whose prompt differs by its number, in length too; with sound where the model hears."""
+    words = [10 + number] * (3 + 37 * number)
+    model = family.model
+    clips = (model._ears.hear(voiced(seconds or 1 + 2.3 * number)),) if model._ears else ()
+    sound = [model._prompts._sound] * (clips[0].tokens if clips else 0)
+    settings = Sampling(**sampling)
+    return Row(job=number, prompt=[2, *words, *sound, 11], clips=clips, sampling=settings, limit=limit, ends=frozenset([1]))
+
+
+def alone(family, one, **settings):
+    """Give what Transformers' own `generate` makes of a row."""
+    prompt = torch.tensor([one.prompt])
+    sound = together(list(one.clips), family.torch.device, family.torch.dtype)
+    with torch.inference_mode():
+        found = family.torch.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            do_sample=False,
+            max_new_tokens=one.limit,
+            eos_token_id=[1],
+            pad_token_id=0,
+            **sound,
+            **settings,
+        )
+    tokens = found[0, len(one.prompt) :].tolist()
+    return tokens[:-1] if tokens and tokens[-1] == 1 else tokens
+
+
+def test_rows_that_come_and_go_get_the_tokens_that_generate_gives_each_alone(family, engine):
+    rows = [row(family, number, limit=LIMIT - 4 * number) for number in range(5)]
+    for one in rows:
+        engine.submit(one)
+    assert [list(one.tokens()) for one in rows] == [alone(family, one) for one in rows]
+
+
+def test_a_newcomer_joins_rows_that_are_past_their_sliding_window(family, engine):
+    long, short = row(family, 3, limit=90, bias=((1, -1e9),)), row(family, 0, limit=20)
+    engine.submit(long)
+    answer = long.tokens()
+    begun = [next(answer) for _ in range(30)]
+    engine.submit(short)
+    assert list(short.tokens()) == alone(family, short)
+    assert begun + list(answer) == alone(family, long, suppress_tokens=[1])
+
+
+def test_the_same_seed_draws_the_same_tokens_whatever_stands_beside(family, engine):
+    def drawn(*beside):
+        one = row(family, 1, limit=25, temperature=1.0, top_k=50, top_p=0.9, seed=7)
+        for other in (*beside, one):
+            engine.submit(other)
+        return list(one.tokens())
+
+    assert drawn() == drawn(row(family, 2, temperature=1.5, seed=1), row(family, 4))
+    other_seed = row(family, 1, limit=25, temperature=1.0, top_k=50, top_p=0.9, seed=8)
+    engine.submit(other_seed)
+    assert list(other_seed.tokens()) != drawn()
+
+
+def test_a_row_that_nobody_reads_any_more_is_gone_within_a_step(family, engine):
+    endless = row(family, 0, limit=100_000, bias=((1, -1e9),))
+    engine.submit(endless)
+    answer = endless.tokens()
+    for _ in range(5):
+        next(answer)
+    answer.close()
+    follower = row(family, 1, limit=1)
+    engine.submit(follower)
+    list(follower.tokens())
+    assert endless.given <= 10 + endless.steps.qsize()
+    assert endless not in engine._rows
+
+
+def test_cancelling_a_job_ends_its_rows_that_run_and_those_that_wait(family, engine):
+    rows = [row(family, 0, limit=100_000, bias=((1, -1e9),)) for _ in range(5)]
+    for one in rows:
+        engine.submit(one)
+    first = rows[0].tokens()
+    next(first)
+    began = time.monotonic()
+    engine.cancel(rows[0].job)
+    for _ in first:
+        pass
+    for one in rows[1:]:
+        list(one.tokens())
+    assert time.monotonic() - began < 5
+    assert not any(one.ended for one in rows)
+
+
+def test_a_job_with_many_rows_lets_another_in_at_the_first_free_place(family, engine):
+    many = [row(family, 0, limit=8, bias=((1, -1e9),)) for _ in range(9)]
+    for one in many:
+        one.job = "many"
+        engine.submit(one)
+    newcomer = row(family, 1, limit=1)
+    engine.submit(newcomer)
+    list(newcomer.tokens())
+    assert sum(one.given == 8 for one in many) <= 6
+    for one in many:
+        assert len(list(one.tokens())) == 8
+
+
+def test_a_row_that_cannot_be_computed_harms_no_other(family, engine):
+    good, bad = row(family, 1), row(family, 2)
+    bad.prompt[1] = 10**6  # there is no such token
+    blocker = row(family, 0, limit=5)
+    for one in (blocker, good, bad):
+        engine.submit(one)
+    with pytest.raises(IndexError):
+        list(bad.tokens())
+    assert list(good.tokens()) == alone(family, good)
+
+
+def test_closing_tells_who_waits(family):
+    engine = Engine(family.torch, places=1, threads=1, tidy=False, log=Log(silent))
+    running, waiting = row(family, 0, limit=100_000, bias=((1, -1e9),)), row(family, 1)
+    for one in (running, waiting):
+        engine.submit(one)
+    answer = running.tokens()
+    next(answer)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    for one in (answer, waiting.tokens()):
+        with pytest.raises(NotReadyError, match="unloaded"):
+            list(one)
+    closing.join()
+    with pytest.raises(NotReadyError):
+        engine.submit(waiting)
