@@ -1,6 +1,6 @@
 """The gemma_audio plugin beside plain `generate` calls: tokens, windows of a recording, cancelling, memory.
 
-    .venv/bin/python benchmarks/gemma_audio.py                                # a model of 29 million random weights, on a CPU
+    .venv/bin/python benchmarks/gemma_audio.py                                # a model of 32 million random weights, on a CPU
     .venv/bin/python benchmarks/gemma_audio.py --size real --device cuda      # Gemma 3n E4B's shape, random weights, on a GPU
     .venv/bin/python benchmarks/gemma_audio.py --model FOLDER --device cuda   # real weights
 
@@ -8,27 +8,30 @@ Random weights cost what real ones do; what they say is noise, so every answer i
 """
 
 import argparse
+import base64
 import statistics
 import sys
 import tempfile
 import threading
 import time
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
+import psutil
 import torch
 from measuring import Host, interleaved, ratio, serving, tell
 from modelhost import AudioPart, Blob, Context, Delta, GenerateRequest, Message, Source, TextPart
-from modelhost.audio import SAMPLE_RATE, Window
+from modelhost.audio import Window
 from modelhost_gemma_audio import GemmaAudioBackend, GemmaAudioOptions
 from modelhost_gemma_audio.ears import together
 from transformers import Gemma3nAudioFeatureExtractor, Gemma3nConfig, Gemma3nForConditionalGeneration
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "gemma_audio" / "tests"))
-import tiny
-from sounds import voiced, wav
+tiny: Any = import_module("tiny")
+sounds: Any = import_module("sounds")
 
 TOKENS = 96
 ROUNDS = 7
@@ -45,7 +48,7 @@ SMALL = {
 def checkpoint(size: str, folder: Path) -> Path:
     """Make a checkpoint with random weights."""
     if size == "tiny":
-        return tiny.gemma4(folder)
+        return Path(tiny.gemma4(folder))
     if size == "small":
         layers = {"head_dim": 64, "layer_types": ["sliding_attention", "full_attention"] * 4}
         return tiny.gemma4(
@@ -56,7 +59,7 @@ def checkpoint(size: str, folder: Path) -> Path:
 
 def gemma3n_e4b(folder: Path) -> Path:
     """Gemma 3n E4B as Google shaped it, which is what Transformers' configuration describes, with random weights: 14 GB."""
-    config = Gemma3nConfig(vision_config={"model_type": "gemma3n_vision", "label_names": ["0", "1"], "num_classes": 2})
+    config: Any = Gemma3nConfig(vision_config={"model_type": "gemma3n_vision", "label_names": ["0", "1"], "num_classes": 2})
     names = {
         "<start_of_image>": config.boi_token_id,
         "<start_of_audio>": config.boa_token_id,
@@ -69,7 +72,7 @@ def gemma3n_e4b(folder: Path) -> Path:
     torch.set_default_dtype(torch.bfloat16)
     model = Gemma3nForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
-    return tiny.save(model, made, folder, ends=[1, 306], extractor=Gemma3nAudioFeatureExtractor())
+    return Path(tiny.save(model, made, folder, ends=[1, 306], extractor=Gemma3nAudioFeatureExtractor()))
 
 
 class Loaded:
@@ -106,7 +109,7 @@ class Loaded:
     def windows(self, count: int, *, ahead: int) -> float:
         """Give the seconds that so many windows of a recording take, `ahead` of them together, each with as many tokens."""
         recording = self.model._recording(self.wanted, Context())
-        samples = voiced(30.0)
+        samples = sounds.voiced(30.0)
         cut = [Window(samples=samples, start=30.0 * number, end=30.0 * number + 30) for number in range(count)]
         began = time.perf_counter()
         list(recording.write_down(cut, 30.0 * count, ahead=ahead))
@@ -120,10 +123,13 @@ class Loaded:
         return Wanted(language="en", temperatures=(0.0,))
 
 
+CLIENT = httpx.Client(timeout=600)
+
+
 def through_host(host: Host, body: dict[str, Any]) -> float:
     """Give the tokens a second of a streamed chat over HTTP."""
     began = time.perf_counter()
-    with httpx.stream("POST", f"{host.url}/v1/chat/completions", json={**body, "stream": True}, timeout=600) as answer:
+    with CLIENT.stream("POST", f"{host.url}/v1/chat/completions", json={**body, "stream": True}) as answer:
         assert answer.status_code == 200, answer.read()
         for _ in answer.iter_raw():
             pass
@@ -132,9 +138,7 @@ def through_host(host: Host, body: dict[str, Any]) -> float:
 
 def compare_tokens(folder: Path, device: str, plain: Loaded) -> None:
     """One stream over HTTP beside a plain call, for text and for ten seconds of sound; and eight at once beside one by one."""
-    import base64
-
-    sound = wav(voiced(10.0))
+    sound = sounds.wav(sounds.voiced(10.0))
     settings = {"max_tokens": TOKENS, "temperature": 0, "ignore_eos": True}
     text = "word " * 20
     config = f"""
@@ -148,18 +152,16 @@ def compare_tokens(folder: Path, device: str, plain: Loaded) -> None:
         batch_size = 8
     """
     with serving(config) as host:
-        asked = {
+        asked: dict[str, tuple[GenerateRequest, dict[str, Any]]] = {
             "text": (_request(text), {"messages": [{"role": "user", "content": text}]}),
             "sound": (
                 _request(text, sound),
                 {"messages": [{"role": "user", "content": text}], "audio": base64.b64encode(sound).decode()},
             ),
         }
-        for name, (request, body) in asked.items():
-            body = {"model": "gemma", **settings, **body}
-            values = interleaved(
-                ROUNDS, plain=lambda request=request: plain.plain(request), host=lambda body=body: through_host(host, body)
-            )
+        for name, (request, parts) in asked.items():
+            body = {"model": "gemma", **settings, **parts}
+            values = interleaved(ROUNDS, plain=partial(plain.plain, request), host=partial(through_host, host, body))
             tell(
                 f"a stream over HTTP / plain generate, {name}: tokens/s",
                 ">= 0.95",
@@ -183,7 +185,7 @@ def compare_tokens(folder: Path, device: str, plain: Loaded) -> None:
         values = interleaved(3, one_by_one=one_by_one, at_once=at_once)
         tell("eight requests at once / one after another: tokens/s", "", ratio=ratio(values, "at_once", "one_by_one"))
         before = _tree_rss(host.process.pid)
-        httpx.delete(f"{host.url}/v1/models/gemma", timeout=60).raise_for_status()
+        CLIENT.delete(f"{host.url}/v1/models/gemma").raise_for_status()
         tell(
             "memory of the host and all below it, MiB: loaded, unloaded",
             "the host's own",
@@ -228,8 +230,6 @@ def _request(text: str, sound: bytes | None = None, *, ignore_eos: bool = False)
 
 def _tree_rss(pid: int) -> int:
     """Give the resident bytes of a process and all below it."""
-    import psutil
-
     process = psutil.Process(pid)
     return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
 
@@ -242,7 +242,6 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
         folder = asked.model or checkpoint(asked.size, Path(name))
         loaded = Loaded(folder, asked.device, batch_size=WINDOWS)
@@ -262,5 +261,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert SAMPLE_RATE == 16_000
     main()
