@@ -42,6 +42,9 @@ SMALL = {
     "num_hidden_layers": 8,
     "num_attention_heads": 8,
     "num_key_value_heads": 2,
+    "head_dim": 64,
+    "global_head_dim": 64,
+    "layer_types": ["sliding_attention", "full_attention"] * 4,
 }
 
 
@@ -50,10 +53,7 @@ def checkpoint(size: str, folder: Path) -> Path:
     if size == "tiny":
         return Path(tiny.gemma4(folder))
     if size == "small":
-        layers = {"head_dim": 64, "layer_types": ["sliding_attention", "full_attention"] * 4}
-        return tiny.gemma4(
-            folder, text={**SMALL, **layers, "global_head_dim": 64}, ears={"hidden_size": 128, "num_hidden_layers": 4}
-        )
+        return Path(tiny.gemma4(folder, text=SMALL, ears={"hidden_size": 128, "num_hidden_layers": 4}))
     return gemma3n_e4b(folder)
 
 

@@ -12,6 +12,9 @@ HEARING = ("gemma3n", "gemma4", "gemma4_unified")
 READING = ("gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n_text", "gemma4_text", "gemma4_unified_text")
 """Those that read text only, or only text here."""
 
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+"""One of them must be there: without it Transformers makes an empty tokenizer, and says nothing."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -55,6 +58,8 @@ def look(folder: Path) -> Checkpoint:
             f"{folder.name} has no *.safetensors: only these are loaded, as pickled weights can run code; convert them",
             retry=False,
         )
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise NotReadyError(f"{folder.name} has no {' and no '.join(TOKENIZERS)}; fetch the whole repository", retry=False)
     return Checkpoint(folder, kind, settings, sum(file.stat().st_size for file in weights))
 
 

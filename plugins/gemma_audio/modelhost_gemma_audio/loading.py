@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from modelhost import NotReadyError
+from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
     AutoFeatureExtractor,
@@ -55,7 +56,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement, options: GemmaAudio
                 output_loading_info=True,
                 **load_arguments(placement, options),
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise NotReadyError(f"Transformers cannot load {checkpoint.folder.name}: {error}", retry=False) from None
     missing = sorted(told.get("missing_keys", ()))
     if missing:
@@ -109,11 +110,11 @@ def _adapt(model: Any, options: GemmaAudioOptions) -> None:
         raise NotReadyError(f"{folder.name} has no *.safetensors: it is no adapter as PEFT saves it", retry=False)
     try:
         with _quiet():
-            model.load_adapter(str(folder), local_files_only=True)
+            model.load_adapter(str(folder), adapter_kwargs={"local_files_only": True})
     except ImportError:
         message = 'an adapter needs PEFT: pip install "modelhost-gemma-audio[adapter]"'
         raise NotReadyError(message, retry=False) from None
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise NotReadyError(f"the adapter {folder.name} does not fit this model: {error}", retry=False) from None
 
 

@@ -14,8 +14,8 @@ from modelhost_gemma_audio.options import GemmaAudioOptions
 GB = 10**9
 ROOM = 1.2
 """Times its weights a model needs of a GPU, for caches and what is computed: a rule of thumb."""
-WHOLE = ("lm_head", "audio_tower", "embed_audio", "embed_vision", "vision_tower")
-"""Parts that stay as they are when weights are quantised: ears lose more by it than they save."""
+WHOLE = [rf"(?:.*\.)?{name}" for name in ("lm_head", "audio_tower", "embed_audio", "embed_vision", "vision_tower")]
+"""Parts that stay as they are when weights are quantised, as patterns of their names: ears lose more by it than they save."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,18 @@ def _quantizer(placement: Placement) -> Any:
         from transformers import BitsAndBytesConfig
 
         if bits == "int8":
-            return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(WHOLE))
+            return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=WHOLE)
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_compute_dtype=placement.dtype,
-            llm_int8_skip_modules=list(WHOLE),
+            llm_int8_skip_modules=WHOLE,
         )
     _need("torchao", bits)
     from torchao.quantization import Int8WeightOnlyConfig
     from transformers import TorchAoConfig
 
-    return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=list(WHOLE))
+    return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=WHOLE)
 
 
 def _need(package: str, bits: str) -> None:
