@@ -104,34 +104,32 @@ class Engine:
     def _run(self, threads: int) -> None:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            while self._admit():
+            while (newcomers := self._newcomers()) is not None:
                 try:
+                    if newcomers:
+                        self._begin(newcomers)
                     self._step()
                 except Exception as error:
-                    self._fail(self._rows, error)
+                    _tell([*newcomers, *self._rows], error)
+                    self._forget()
         with self._changed:
             unserved = [*self._rows, *chain.from_iterable(iter(self._waiting.take, []))]
-        self._fail(unserved, NotReadyError("this model was unloaded; send the request again"))
+        _tell(unserved, NotReadyError("this model was unloaded; send the request again"))
 
-    def _admit(self) -> bool:
-        """Let newcomers in, waiting for some where nothing is being computed. False once closed."""
+    def _newcomers(self) -> list[Row] | None:
+        """Give those for whom there are places, waiting for some where nothing is being computed; None once closed."""
         with self._changed:
             if not self._rows and not len(self._waiting) and self._tidy:
                 torch.cuda.empty_cache()
             self._changed.wait_for(lambda: self._closed or self._rows or len(self._waiting))
-            if self._closed:
-                return False
-            newcomers = self._waiting.take(self._places - len(self._rows)) if len(self._rows) < self._places else []
-        if newcomers:
-            self._begin(newcomers)
-        return True
+            return None if self._closed else self._waiting.take(self._places - len(self._rows))
 
     def _begin(self, newcomers: list[Row]) -> None:
         try:
             batch, tokens = self._read(newcomers)
         except Exception as error:
             if len(newcomers) == 1:
-                self._fail(newcomers, error)
+                _tell(newcomers, error)
                 return
             for row in newcomers:  # one of them is to blame, and the others must not pay for it
                 self._begin([row])
@@ -227,14 +225,17 @@ class Engine:
         self._batch.keep(staying, max(row.length for row in self._rows))
         self._next_tokens = self._next_tokens[torch.tensor(staying, device=self._device)]
 
-    def _fail(self, rows: list[Row], error: Exception) -> None:
-        """End rows by an error; where they were being computed, all of them."""
-        if isinstance(error, torch.OutOfMemoryError):
-            torch.cuda.empty_cache()
-            error = OverloadedError("the device has no memory left for this; send less, or its operator lowers batch_size")
-        for row in rows:
-            row.steps.put(error)
-        if rows is self._rows:
-            self._batch = self._next_tokens = None
-            with self._changed:
-                self._rows = []
+    def _forget(self) -> None:
+        """Begin anew, with no rows: what was computed of them is lost."""
+        self._batch = self._next_tokens = None
+        with self._changed:
+            self._rows = []
+
+
+def _tell(rows: list[Row], error: Exception) -> None:
+    """End rows by an error."""
+    if isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()
+        error = OverloadedError("the device has no memory left for this; send less, or its operator lowers batch_size")
+    for row in rows:
+        row.steps.put(error)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from modelhost import NotReadyError
+from modelhost import NotReadyError, OverloadedError
 from modelhost.log import Log, silent
 from modelhost_gemma_audio.ears import together
 from modelhost_gemma_audio.engine import Engine, Row
@@ -155,3 +155,24 @@ def test_closing_tells_who_waits(family):
     closing.join()
     with pytest.raises(NotReadyError):
         engine.submit(waiting)
+
+
+def test_a_step_that_fails_is_told_to_all_its_rows_and_the_next_ones_are_computed(family, engine, monkeypatch):
+    rows = [row(family, number, limit=100_000, bias=((1, -1e9),)) for number in range(2)]
+    for one in rows:
+        engine.submit(one)
+    answers = [one.tokens() for one in rows]
+    for answer in answers:
+        next(answer)
+
+    def out_of_memory():
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(engine, "_step", out_of_memory)
+    for answer in answers:
+        with pytest.raises(OverloadedError, match="no memory left"):
+            list(answer)
+    monkeypatch.undo()
+    follower = row(family, 1)
+    engine.submit(follower)
+    assert list(follower.tokens()) == alone(family, follower)
