@@ -12,7 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from modelhost.config import Config, Loaded, load_config
-from modelhost.errors import ConfigError
+from modelhost.errors import ConfigError, UnsupportedError
+from modelhost.host import ModelHost, wanted_plugins
+from modelhost.log import Log, silent
+from modelhost.plugins import Plugin
 from modelhost.types import ABILITIES
 
 ECHO = '[models.echo]\nplugin = "echo"\n'
@@ -339,6 +342,13 @@ class TestWhatIsRefused:
         monkeypatch.setattr(Path, "read_text", denied)
         with pytest.raises(ConfigError, match=r"modelhost\.toml: cannot be read: Permission denied"):
             load_config(environ={})
+
+    def test_a_route_of_the_starter_to_a_model_that_is_not_installed_is_passed_over(self) -> None:
+        starter = load_config(None, {})
+        none = {key: Plugin(name=key[0], python=key[1], problem="the plugin is not installed") for key in wanted_plugins(starter)}
+        host = ModelHost(starter, none, Log(silent))
+        with pytest.raises(UnsupportedError, match="no model here can embed"):
+            host.router.candidates("embed", None)
 
     def test_the_starter_takes_overrides_and_refuses_wrong_ones_under_its_name(self) -> None:
         with pytest.raises(ConfigError, match=r"the starter configuration: server\.port: expected `int`"):

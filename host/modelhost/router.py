@@ -55,8 +55,9 @@ class Router:
         """Give the models to try in order: the one that is named, or the ability's route. Raises `RequestError`."""
         if name:
             return [self.find(name)]
-        if route := self._routes.get(ability):
-            return [self._names[target] for target in route]
+        # What the starter names and has not got is left out; a file of one's own cannot name what is not there.
+        if route := [self._names[target] for target in self._routes.get(ability, ()) if target in self._names]:
+            return route
         able = [model for model in self._pool if ability in model.abilities and model.config.enabled]
         if len(able) == 1:
             return able

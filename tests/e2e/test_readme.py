@@ -36,6 +36,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert host.wait(30) == 0
 
 
+def test_a_text_is_embedded_without_naming_a_model_before_any_model_was_loaded(url: str) -> None:
+    answer = httpx.post(f"{url}/embed", files={"file": ("cat.txt", b"a cat")}, timeout=60)
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.fixture(scope="module")
 def client(url: str) -> Iterator[OpenAI]:
     with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
