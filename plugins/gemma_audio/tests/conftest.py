@@ -94,7 +94,7 @@ def load():
         gemma.backend.unload()
 
 
-@pytest.fixture(scope="session", params=["gemma3n", "gemma4"])
+@pytest.fixture(scope="session", params=["gemma3n", "gemma4", "gemma4_unified"])
 def hearing(request, load, folder):
     """A model that hears, with random weights."""
     return load(folder(request.param))

@@ -15,7 +15,7 @@ from sounds import voiced
 LIMIT = 24
 
 
-@pytest.fixture(scope="module", params=["gemma2", "gemma3", "gemma3n", "gemma4"])
+@pytest.fixture(scope="module", params=["gemma2", "gemma3", "gemma3n", "gemma4", "gemma4_unified"])
 def family(request, load, folder):
     return load(folder(request.param))
 

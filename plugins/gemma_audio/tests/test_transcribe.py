@@ -16,7 +16,7 @@ def words(segments):
     return "".join(segment.text for segment in segments).strip()
 
 
-@pytest.mark.parametrize(("family", "count"), [("gemma3n", 188), ("gemma4", 25 * 12)])
+@pytest.mark.parametrize(("family", "count"), [("gemma3n", 188), ("gemma4", 25 * 12), ("gemma4_unified", 25 * 12)])
 def test_a_clip_stands_for_as_many_tokens_as_the_family_has_for_it(load, folder, family, count):
     clip = load(folder(family)).model._ears.hear(voiced(12.0))
     assert clip.tokens == count

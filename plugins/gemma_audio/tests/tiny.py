@@ -25,6 +25,11 @@ from transformers import (
     Gemma4Config,
     Gemma4ForConditionalGeneration,
     Gemma4TextConfig,
+    Gemma4UnifiedAudioConfig,
+    Gemma4UnifiedAudioFeatureExtractor,
+    Gemma4UnifiedConfig,
+    Gemma4UnifiedForConditionalGeneration,
+    Gemma4UnifiedTextConfig,
     GemmaTokenizer,
 )
 
@@ -148,31 +153,51 @@ def gemma3n(folder: Path) -> Path:
     return save(model, made, folder, ends=[1, 306], extractor=Gemma3nAudioFeatureExtractor())
 
 
-def gemma4(folder: Path, *, text: dict[str, Any] | None = None, ears: dict[str, Any] | None = None) -> Path:
-    """Gemma 4: 25 tokens a second, thinking and tools; `text` and `ears` are for another size."""
+NEW_IDS = {
+    "boi_token_id": 300,
+    "eoi_token_id": 302,
+    "image_token_id": 303,
+    "video_token_id": 304,
+    "boa_token_id": 301,
+    "eoa_token_index": 305,
+    "audio_token_id": 306,
+}
+
+
+def new_tokenizer() -> GemmaTokenizer:
+    """Gemma 4's kind of tokenizer."""
     extra = {"image_token": "<|image|>", "boi_token": "<|image>", "eoi_token": "<image|>"}
     extra |= {"audio_token": "<|audio|>", "boa_token": "<|audio>", "eoa_token": "<audio|>"}
-    ids = {"boi_token_id": 300, "eoi_token_id": 302, "image_token_id": 303, "video_token_id": 304}
-    ids |= {"boa_token_id": 301, "eoa_token_index": 305, "audio_token_id": 306}
-    language = Gemma4TextConfig(
-        **{
-            **TEXT,
-            "vocab_size": VOCABULARY,
-            "vocab_size_per_layer_input": VOCABULARY,
-            "hidden_size_per_layer_input": 8,
-            "num_kv_shared_layers": 2,
-            "global_head_dim": 16,
-            "sliding_window": 64,
-            **(text or {}),
-        }
-    )
+    return tokenizer(VOCABULARY, NEW_NAMES, extra, NEW_TURNS)
+
+
+def gemma4(folder: Path, *, text: dict[str, Any] | None = None, ears: dict[str, Any] | None = None) -> Path:
+    """Gemma 4: 25 tokens a second, thinking and tools; `text` and `ears` are for another size."""
+    language = {**TEXT, "vocab_size": VOCABULARY, "vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8}
+    language |= {"num_kv_shared_layers": 2, "global_head_dim": 16, "sliding_window": 64, **(text or {})}
     hearing = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "subsampling_conv_channels": [128, 4]}
     hearing |= {"output_proj_dims": 32, **(ears or {})}
-    audio = Gemma4AudioConfig(**hearing)
-    config = Gemma4Config(text_config=language.to_dict(), audio_config=audio.to_dict(), vision_config=None, **ids)
-    made = tokenizer(VOCABULARY, NEW_NAMES, extra, NEW_TURNS)
-    model = Gemma4ForConditionalGeneration(config)
-    return save(model, made, folder, ends=[1, 308], extractor=Gemma4AudioFeatureExtractor())
+    config = Gemma4Config(
+        text_config=Gemma4TextConfig(**language).to_dict(),
+        audio_config=Gemma4AudioConfig(**hearing).to_dict(),
+        vision_config=None,
+        **NEW_IDS,
+    )
+    extractor = Gemma4AudioFeatureExtractor()
+    return save(Gemma4ForConditionalGeneration(config), new_tokenizer(), folder, ends=[1, 308], extractor=extractor)
+
+
+def gemma4_unified(folder: Path) -> Path:
+    """Gemma 4 12B's kind: no ears of its own, sound goes in as it is, 640 samples a token."""
+    language = {**TEXT, "vocab_size": VOCABULARY, "global_head_dim": 16, "sliding_window": 64}
+    config = Gemma4UnifiedConfig(
+        text_config=Gemma4UnifiedTextConfig(**language).to_dict(),
+        audio_config=Gemma4UnifiedAudioConfig().to_dict(),
+        vision_config=None,
+        **NEW_IDS,
+    )
+    extractor = Gemma4UnifiedAudioFeatureExtractor()
+    return save(Gemma4UnifiedForConditionalGeneration(config), new_tokenizer(), folder, ends=[1, 308], extractor=extractor)
 
 
 def gemma2(folder: Path) -> Path:
@@ -214,4 +239,4 @@ def gemma4_that_says(folder: Path, *words: str) -> Path:
     return folder
 
 
-MADE = {"gemma3n": gemma3n, "gemma4": gemma4, "gemma2": gemma2, "gemma3": gemma3}
+MADE = {"gemma3n": gemma3n, "gemma4": gemma4, "gemma4_unified": gemma4_unified, "gemma2": gemma2, "gemma3": gemma3}
