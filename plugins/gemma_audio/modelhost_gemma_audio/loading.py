@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from modelhost import NotReadyError
 from safetensors import SafetensorError
 from transformers import (
@@ -68,7 +67,8 @@ def load_model(checkpoint: Checkpoint, placement: Placement, options: GemmaAudio
         _adapt(model, options)
     model.eval()
     if options.torch_compile:
-        model.forward = torch.compile(model.forward, dynamic=True)
+        for layer in model.get_decoder().layers:  # not attention: its cache grows with every step, and it would be compiled anew
+            layer.mlp.compile(dynamic=True)
     return model  # type: ignore[no-any-return]
 
 

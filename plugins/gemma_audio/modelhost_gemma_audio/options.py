@@ -52,7 +52,7 @@ class GemmaAudioOptions(Options):
     """What the weights may take of the device, in 10^9 bytes: on CUDA the rest stays in main memory and is slow; a CPU refuses to
     load a larger model."""
     torch_compile: bool = False
-    """Compile the model at its first steps: minutes of waiting, then faster steps on a GPU. Needs a C++ compiler."""
+    """Compile the feed-forward part of every layer at the first steps, which takes a minute or more and needs a C++ compiler."""
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     """CPU threads; without it the share the host gives this model."""
     batch_size: Annotated[int, Meta(ge=1, le=256)] | None = None

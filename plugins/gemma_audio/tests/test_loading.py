@@ -230,3 +230,10 @@ def test_the_model_hears_silence_at_load_and_says_what_it_is(load, folder):
     assert gemma.card.context_length == 4096
     assert gemma.card.device == "cpu"
     assert gemma.card.size_bytes == (folder("gemma4") / "model.safetensors").stat().st_size
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_a_compiled_model_says_the_same(load, folder):
+    asked = chat("Hello.", max_tokens=6, temperature=0.0, ignore_eos=True)
+    assert load(folder("gemma2"), torch_compile=True).text(asked) == load(folder("gemma2")).text(asked)
