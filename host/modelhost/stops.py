@@ -4,11 +4,11 @@
 class StopStrings:
     """Ends a text at the first stop string that is complete; of two that complete at once, at the longer one.
 
-    However the text is cut into pieces, what comes out is the same.
+    However the text is cut into pieces, what comes out is the same. Takes time by the length of the text, whatever the strings.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
-        self._stops = tuple(stop for stop in stops if stop)
+        self._stops = [_Stop(stop) for stop in stops if stop]
         self._held = ""
         self.stopped = False
         """Whether a stop string has been met; the text is over then."""
@@ -20,12 +20,13 @@ class StopStrings:
         if self.stopped:
             return ""
         text = self._held + text
-        complete = [(found + len(stop), found) for stop in self._stops if (found := text.find(stop)) >= 0]
-        if complete:
-            self.stopped = True
-            self._held = ""
-            return text[: min(complete)[1]]
-        keep = max(_overlap(text, stop) for stop in self._stops)
+        for at in range(len(self._held), len(text)):
+            complete = [len(stop.text) for stop in self._stops if stop.takes(text[at])]
+            if complete:
+                self.stopped = True
+                self._held = ""
+                return text[: at + 1 - max(complete)]
+        keep = max(stop.matched for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
@@ -35,9 +36,23 @@ class StopStrings:
         return held
 
 
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest beginning of `stop`, short of all of it, that `text` ends with."""
-    for length in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:length]):
-            return length
-    return 0
+class _Stop:
+    """One string, and how much of its beginning the text ends with: the search of Knuth, Morris and Pratt."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.matched = 0
+        self._shorter = [0]
+        """For each beginning, the longest shorter one that it ends with."""
+        for letter in text[1:]:
+            self._shorter.append(self._next(letter, self._shorter[-1]))
+
+    def takes(self, letter: str) -> bool:
+        """Go on by a letter; gives whether the string is complete."""
+        self.matched = self._next(letter, self.matched)
+        return self.matched == len(self.text)
+
+    def _next(self, letter: str, matched: int) -> int:
+        while matched and self.text[matched] != letter:
+            matched = self._shorter[matched - 1]
+        return matched + (self.text[matched] == letter)

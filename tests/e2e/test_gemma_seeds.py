@@ -383,7 +383,7 @@ class TestTheSdk:
         with pytest.raises(BadRequestError) as refused:
             sdk.chat.completions.create(model="gemma-3n", messages=messages)
         assert (refused.value.code, refused.value.param) == ("audio_too_long", "messages")
-        assert "35 s" in refused.value.message
+        assert "30 s" in refused.value.message
 
 
 class TestTheGuide:

@@ -15,7 +15,7 @@ GEMMA4: dict[str, Any] = {
     "fields": {
         "reasoning_content": {"open": "<|channel>thought\n", "close": "<channel|>", "content": "text"},
         "tool_calls": {
-            "open_pattern": r"<\|tool_call>call:(?P<name>[\w.-]+)",
+            "open_pattern": r"<\|tool_call>call:(?P<name>[\w.-]{1,64})",
             "close": "<tool_call|>",
             "repeats": True,
             "content": "json",
@@ -33,9 +33,12 @@ Piece = Delta | ToolDelta
 class Answer:
     """Turns tokens into deltas: whole characters only, nothing of a stop string, and never an empty delta."""
 
-    def __init__(self, words: Words, stops: tuple[str, ...], layout: dict[str, Any] | None = None) -> None:
-        """Begin; `layout` says how thoughts and calls are told apart, and needs words with their marks."""
+    def __init__(
+        self, words: Words, stops: tuple[str, ...], layout: dict[str, Any] | None = None, marks: tuple[str, ...] = ()
+    ) -> None:
+        """Begin; `layout` says how thoughts and calls are told apart, by `marks`, which `words` has to give by name."""
         self._words = words
+        self._marks = marks
         self._stops = StopStrings(stops)
         self._parser = ResponseParser(layout, prefix="") if layout else None
         self._raw = ""
@@ -62,7 +65,7 @@ class Answer:
         if self._parser:
             try:
                 pieces += self._told(self._parser.finalize()[1])
-            except ValueError:
+            except (ValueError, RecursionError):
                 pieces += self._unreadable()
         return pieces + _delta(self._stops.flush())
 
@@ -73,7 +76,7 @@ class Answer:
             return _delta(self._stops.feed(text))
         try:
             return self._told(self._parser.feed(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             return self._unreadable()
 
     def _told(self, events: list[dict[str, Any]]) -> list[Piece]:
@@ -83,9 +86,10 @@ class Answer:
                 case "region_open", field:
                     self._in, self._raw = field, ""
                 case "region_chunk", "content":
-                    pieces += _delta(self._stops.feed(event["text"]))
+                    pieces += _delta(self._stops.feed(self._bare(event["text"])))
                 case "region_chunk", "reasoning_content":
-                    pieces.append(Delta(reasoning=event["text"]))
+                    if thought := self._bare(event["text"]):
+                        pieces.append(Delta(reasoning=thought))
                 case "region_chunk", _:
                     self._raw += event["text"]
                 case "region_close", "tool_calls":
@@ -95,6 +99,12 @@ class Answer:
                     self._in = ""
         return pieces
 
+    def _bare(self, text: str) -> str:
+        """Leave marks out that stand where they mark nothing."""
+        for mark in self._marks:
+            text = text.replace(mark, "")
+        return text
+
     def _call(self, function: dict[str, Any]) -> ToolDelta:
         arguments = function["arguments"]
         self.calls += 1
@@ -102,13 +112,33 @@ class Answer:
             call=self.calls - 1,
             id=f"call_{secrets.token_hex(12)}",
             name=function["name"],
-            arguments=arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
+            arguments=arguments if isinstance(arguments, str) else _json(arguments),
         )
 
     def _unreadable(self) -> list[Piece]:
         """Give a call that is not what was agreed upon as the text it is, and read the rest as text too."""
         self._parser = None
-        return _delta(self._stops.feed(self._raw))
+        return _delta(self._stops.feed(self._bare(self._raw)))
+
+
+def marks_of(layout: dict[str, Any]) -> str:
+    """Give all that a layout tells parts of an answer by, in one text; in patterns without their backslashes."""
+    wanted = ("open", "close", "open_pattern", "close_pattern", "content_args")
+    return str([field[name] for field in layout["fields"].values() for name in wanted if name in field]).replace("\\", "")
+
+
+def _json(value: Any) -> str:
+    """Write JSON, with letters as they are unless some are no characters. Raises ValueError for numbers JSON has not."""
+    written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return written if _encodes(written) else json.dumps(value)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _delta(text: str) -> list[Piece]:

@@ -1,6 +1,7 @@
 """A checkpoint's folder, looked at before anything of it is loaded."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,20 @@ READING = ("gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n_text", "gemma4_t
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 """One of them must be there: without it Transformers makes an empty tokenizer, and says nothing."""
 
+KEPT = ("embed", "lm_head", "audio_tower", "norm")
+"""In the names of weights that quantising leaves as they are: tables of embeddings, ears, the last layer."""
+MOST_HEADER = 100_000_000
+"""Bytes: the limit of safetensors itself."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How many numbers a checkpoint has, without the eyes, which are not loaded."""
+
+    packed: int = 0
+    """In layers that quantising packs."""
+    kept: int = 0
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -26,7 +41,14 @@ class Checkpoint:
     settings: dict[str, Any]
     """Its config.json."""
     size: int
-    """Bytes of the weights."""
+    """Bytes of the weights' files."""
+    numbers: Numbers
+    is_16_bit: bool
+    """Whether most of them are stored in 16 bits."""
+
+    def bytes_as(self, each: int, packed: int | None = None) -> int:
+        """Give the bytes its numbers take at `each` a number, and those that quantising packs at `packed`."""
+        return self.numbers.packed * (each if packed is None else packed) + self.numbers.kept * each
 
     @property
     def hears(self) -> bool:
@@ -60,7 +82,33 @@ def look(folder: Path) -> Checkpoint:
         )
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise NotReadyError(f"{folder.name} has no {' and no '.join(TOKENIZERS)}; fetch the whole repository", retry=False)
-    return Checkpoint(folder, kind, settings, sum(file.stat().st_size for file in weights))
+    numbers, is_16_bit = _count(weights)
+    return Checkpoint(folder, kind, settings, sum(file.stat().st_size for file in weights), numbers, is_16_bit)
+
+
+def _count(files: list[Path]) -> tuple[Numbers, bool]:
+    """Read the headers of weights' files: how many numbers there are, and whether most take 16 bits."""
+    packed = kept = short = 0
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                size = int.from_bytes(opened.read(8), "little")
+                if size > MOST_HEADER:
+                    raise ValueError
+                header = json.loads(opened.read(size))
+        except ValueError:
+            message = f"{file.parent.name}/{file.name} is damaged; fetch the model again"
+            raise NotReadyError(message, retry=False) from None
+        for name, about in header.items():
+            if name == "__metadata__" or "vision_tower" in name:
+                continue
+            count = math.prod(about["shape"])
+            short += count * (about["dtype"] in ("BF16", "F16"))
+            if len(about["shape"]) == 2 and not any(part in name for part in KEPT):
+                packed += count
+            else:
+                kept += count
+    return Numbers(packed, kept), 2 * short > packed + kept
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The thread that computes: the rows of all requests step by step together, newcomers joining between two steps."""
 
+import os
 import threading
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from transformers import DynamicCache
 from modelhost_gemma_audio.batch import Batch
 from modelhost_gemma_audio.ears import Clip, together
 from modelhost_gemma_audio.sampling import Sampler, Sampling
+
+READ_AT_ONCE = 16_384
+"""Tokens of prompts, what they are filled up with included, that are read in one go; a longer prompt is read alone."""
 
 
 @dataclass(eq=False)
@@ -61,14 +65,15 @@ class Row:
 class Engine:
     """Owns the model's steps. Rows wait by turns of their jobs until one of `places` is free."""
 
-    def __init__(self, model: Any, *, places: int, threads: int, tidy: bool, log: Log) -> None:
-        """Start; `tidy` gives a GPU's unused memory back whenever nothing is left to do."""
+    def __init__(self, model: Any, device: str, *, places: int, threads: int, tidy: bool, log: Log) -> None:
+        """Start; `device` is where inputs go, and `tidy` gives a GPU's unused memory back whenever nothing is left to do."""
         self._model = model
-        self._device: torch.device = model.device
+        self._device = torch.device(device)
         self._places = places
         self._tidy = tidy and self._device.type == "cuda"
         self._log = log
         self._waiting: Turns[Row] = Turns(lambda row: None, batch=places, share=places)
+        self._coming: list[Row] = []
         self._rows: list[Row] = []
         self._batch: Batch | None = None
         self._next_tokens: Tensor | None = None
@@ -90,7 +95,7 @@ class Engine:
         with self._changed:
             for row in self._waiting.drop(job):
                 row.steps.put(None)
-            for row in self._rows:
+            for row in (*self._coming, *self._rows):
                 if row.job == job:
                     row.cancelled = True
 
@@ -104,35 +109,42 @@ class Engine:
     def _run(self, threads: int) -> None:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            while (newcomers := self._newcomers()) is not None:
+            while self._let_in():
                 try:
-                    if newcomers:
-                        self._begin(newcomers)
+                    for group in _groups(self._coming):
+                        self._begin(group)
                     self._step()
                 except Exception as error:
-                    _tell([*newcomers, *self._rows], error)
+                    self._fail([*self._coming, *self._rows], error)
                     self._forget()
+                self._coming = []
         with self._changed:
             unserved = [*self._rows, *chain.from_iterable(iter(self._waiting.take, []))]
         _tell(unserved, NotReadyError("this model was unloaded; send the request again"))
 
-    def _newcomers(self) -> list[Row] | None:
-        """Give those for whom there are places, waiting for some where nothing is being computed; None once closed."""
+    def _let_in(self) -> bool:
+        """Choose newcomers for whom there are places, waiting for some where nothing is being computed; False once closed."""
         with self._changed:
             if not self._rows and not len(self._waiting) and self._tidy:
                 torch.cuda.empty_cache()
             self._changed.wait_for(lambda: self._closed or self._rows or len(self._waiting))
-            return None if self._closed else self._waiting.take(self._places - len(self._rows))
+            self._coming = [] if self._closed else self._waiting.take(self._places - len(self._rows))
+            return not self._closed
 
     def _begin(self, newcomers: list[Row]) -> None:
+        """Read newcomers' prompts together; where that fails each by itself, since only one may be to blame."""
+        failed: Exception | None = None
         try:
             batch, tokens = self._read(newcomers)
         except Exception as error:
-            if len(newcomers) == 1:
-                _tell(newcomers, error)
-                return
-            for row in newcomers:  # one of them is to blame, and the others must not pay for it
+            failed = error.with_traceback(None)  # its frames hold what has filled the memory
+        if failed and len(newcomers) > 1 and not _is_fatal(failed):
+            self._clear()
+            for row in newcomers:
                 self._begin([row])
+            return
+        if failed:
+            self._fail(newcomers, failed)
             return
         if self._batch is None or self._next_tokens is None:
             self._batch, self._next_tokens = batch, tokens
@@ -189,8 +201,15 @@ class Engine:
     def _choose(self, rows: list[Row], logits: Tensor) -> Tensor:
         tokens = logits.argmax(1)
         for number, row in enumerate(rows):
-            if row.sampler:
+            if not row.sampler:
+                continue
+            try:
                 tokens[number] = row.sampler.choose(logits[number])
+            except RuntimeError as error:  # what one request asked for is nothing to the others
+                if _is_fatal(error):
+                    raise
+                row.cancelled = True
+                row.steps.put(error)
         return tokens
 
     def _give(self) -> None:
@@ -230,12 +249,39 @@ class Engine:
         self._batch = self._next_tokens = None
         with self._changed:
             self._rows = []
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _fail(self, rows: list[Row], error: Exception) -> None:
+        """Tell rows of an error; after one that a GPU does not recover from, end this process: the host starts another."""
+        self._log.error("a step failed", error=type(error).__name__, rows=len(rows))
+        if isinstance(error, torch.OutOfMemoryError):
+            error = OverloadedError("the device has no memory left for this; send less, or its operator lowers batch_size")
+        _tell(rows, error)
+        if _is_fatal(error):
+            os._exit(1)
 
 
 def _tell(rows: list[Row], error: Exception) -> None:
-    """End rows by an error."""
-    if isinstance(error, torch.OutOfMemoryError):
-        torch.cuda.empty_cache()
-        error = OverloadedError("the device has no memory left for this; send less, or its operator lowers batch_size")
     for row in rows:
         row.steps.put(error)
+
+
+def _is_fatal(error: Exception) -> bool:
+    """Whether a GPU will answer nothing any more to this process: an assertion or a wrong address in a kernel stays."""
+    return isinstance(error, torch.AcceleratorError)
+
+
+def _groups(rows: list[Row]) -> Iterator[list[Row]]:
+    """Give rows in groups to read together, each no larger than `READ_AT_ONCE` when its prompts are filled up to the longest."""
+    group: list[Row] = []
+    for row in sorted(rows, key=lambda row: len(row.prompt)):
+        if group and len(row.prompt) * (len(group) + 1) > READ_AT_ONCE:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group

@@ -16,10 +16,12 @@ from modelhost import (
     Message,
     ModelCard,
     Segment,
+    StopStrings,
     TextPart,
     TokenizeEvent,
     TokenizeRequest,
     Tokens,
+    Tool,
     TranscribeEvent,
     TranscribeRequest,
     UnsupportedError,
@@ -34,6 +36,7 @@ from modelhost.audio import (
     Utterance,
     Window,
     decode,
+    decoded,
     from_pcm,
     normalize,
     remove_offset,
@@ -41,8 +44,9 @@ from modelhost.audio import (
 )
 from modelhost.languages import code_of
 from modelhost.log import Log
+from modelhost.types import FinishReason
 
-from modelhost_gemma_audio.answer import GEMMA4, Answer
+from modelhost_gemma_audio.answer import GEMMA4, Answer, marks_of
 from modelhost_gemma_audio.asking import Asked, transcript_asked
 from modelhost_gemma_audio.checkpoint import look
 from modelhost_gemma_audio.ears import WINDOW, Clip, Ears
@@ -79,7 +83,8 @@ class GemmaModel:
             tokenizer, ends=ends if isinstance(ends, list) else [ends] if ends is not None else [], media=media
         )
         self._prompts = Prompts(checkpoint, self._vocabulary)
-        self._ears = Ears(checkpoint, load_extractor(checkpoint)) if checkpoint.hears else None
+        hears = checkpoint.hears and self._prompts.has_template
+        self._ears = Ears(checkpoint, load_extractor(checkpoint)) if hears else None
         self._layout: dict[str, Any] | None = getattr(tokenizer, "response_template", None) or (
             GEMMA4 if checkpoint.kind.startswith("gemma4") else None
         )
@@ -87,7 +92,14 @@ class GemmaModel:
         self._context_length = min(options.context_length or LONGEST_CONTEXT, trained)
         on_gpu = self._placement.kind != "cpu"
         self._places = options.batch_size or (1 if options.low_memory else 8 if on_gpu else 4)
-        self._engine = Engine(model, places=self._places, threads=options.threads or threads, tidy=options.low_memory, log=log)
+        self._engine = Engine(
+            model,
+            self._placement.device,
+            places=self._places,
+            threads=options.threads or threads,
+            tidy=options.low_memory,
+            log=log,
+        )
         try:
             self._language(options.language)
             if options.warm_up:
@@ -127,7 +139,7 @@ class GemmaModel:
                 translate=request.task == "translate",
                 prompt=request.prompt or self._options.prompt,
                 hotwords=request.hotwords,
-                temperatures=(request.temperature,) if request.temperature else self._options.temperatures,
+                temperatures=self._ladder(request.temperature),
             ),
             context,
         )
@@ -162,7 +174,9 @@ class GemmaModel:
         yield Done()
 
     def _chat(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
-        clips, seconds = self._sounds(request.messages)
+        clips, seconds = self._sounds(request.messages, context)
+        if context.cancelled:
+            return
         prompt = self._prompt(request, clips)
         row = Row(
             job=context,
@@ -177,7 +191,9 @@ class GemmaModel:
         self._engine.submit(row)
         if request.echo and request.prompt is not None:
             yield Delta(text=self._vocabulary.text(prompt) if not isinstance(request.prompt, str) else request.prompt)
+        written = 0
         for token in row.tokens():
+            written += 1
             yield from answer.feed(token)
             if answer.stopped or context.cancelled:
                 break
@@ -190,36 +206,56 @@ class GemmaModel:
             usage=Usage(
                 input_tokens=len(prompt),
                 audio_tokens=sum(clip.tokens for clip in clips),
-                output_tokens=row.given,
+                output_tokens=written,
                 reasoning_tokens=answer.thought,
                 audio_seconds=seconds,
             ),
         )
 
     def _transcript(self, asked: Asked, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
-        """Answer with the transcript of a recording of any length, window by window."""
-        temperature = request.temperature
+        """Answer with the transcript of a recording of any length, window by window.
+
+        Of what a chat may set, language, temperature, `max_tokens` (to a whole window) and stop strings count.
+        """
         samples = decode(asked.audio.audio, format=asked.audio.format, limits=self._limits(), context=context)
         recording = self._recording(
             Wanted(
-                language=self._language(request.language or self._options.language),
+                language=self._language(request.language) or asked.language or self._language(self._options.language),
                 prompt=asked.context or self._options.prompt,
-                temperatures=(temperature, *self._options.temperatures) if temperature else self._options.temperatures,
+                temperatures=self._ladder(request.temperature),
             ),
             context,
         )
+        stops = StopStrings(request.stop)
         said = False
+        reason: FinishReason = "stop"
         for event in self._write_down(recording, samples):
             if isinstance(event, Segment):
-                yield Delta(text=event.text if said else event.text.lstrip())
+                if text := stops.feed(event.text if said else event.text.lstrip()):
+                    yield Delta(text=text)
                 said = True
-        if not context.cancelled:
-            yield Done(usage=recording.tally.usage())
+            if stops.stopped:
+                break
+            if request.max_tokens and recording.tally.written >= request.max_tokens:
+                reason = "length"
+                break
+        if context.cancelled:
+            return
+        if text := stops.flush():
+            yield Delta(text=text)
+        yield Done(reason=reason, usage=recording.tally.usage())
+
+    def _ladder(self, temperature: float | None) -> tuple[float, ...]:
+        """Give the temperatures to try: what is asked for, and those of the options that are higher."""
+        if not temperature:
+            return self._options.temperatures
+        return (temperature, *(one for one in self._options.temperatures if one > temperature))
 
     def _answer(self, stops: tuple[str, ...] = (), *, raw: bool = False) -> Answer:
-        layout = None if raw else self._layout
-        marks = str(layout or "").replace("\\", "")  # some stand in patterns, with their bars escaped
-        return Answer(self._vocabulary.words(marks), stops, layout)
+        if raw or not self._layout:
+            return Answer(self._vocabulary.words(), stops)
+        marks = self._vocabulary.named_in(marks_of(self._layout))
+        return Answer(self._vocabulary.words(marks), stops, self._layout, marks)
 
     def _recording(self, wanted: Wanted, context: Context) -> Recording:
         assert self._ears is not None
@@ -239,6 +275,7 @@ class GemmaModel:
             wanted=wanted,
             context=context,
             job=job,
+            room=self._context_length,
         )
 
     def _write_down(self, recording: Recording, samples: Samples) -> Iterator[TranscribeEvent]:
@@ -261,7 +298,7 @@ class GemmaModel:
         for event in endpointer.finish():
             yield from _written(recording, event)
 
-    def _sounds(self, messages: Sequence[Message]) -> tuple[list[Clip], float]:
+    def _sounds(self, messages: Sequence[Message], context: Context | None = None) -> tuple[list[Clip], float]:
         """Give the recordings of a chat in order, and their seconds. Raises `BadInputError` for one beyond the window."""
         parts = [part for message in messages for part in message.content if isinstance(part, AudioPart)]
         if parts and not self._ears:
@@ -269,25 +306,37 @@ class GemmaModel:
         clips: list[Clip] = []
         seconds = 0.0
         for part in parts:
-            samples = decode(part.audio, format=part.format, limits=self._limits())
-            if len(samples) > WINDOW * SAMPLE_RATE:
-                raise BadInputError(
-                    f"this recording has {len(samples) / SAMPLE_RATE:.0f} s, and the model hears {WINDOW:.0f} s at once; "
-                    "send a shorter one, or ask to transcribe it, which has no such limit",
-                    code="audio_too_long",
-                    param="messages",
-                )
+            samples = np.concatenate([np.empty(0, np.float32), *self._short(part, context)])
             assert self._ears is not None
             clips.append(self._ears.hear(normalize(remove_offset(samples))))
             seconds += len(samples) / SAMPLE_RATE
+            if (tokens := sum(clip.tokens for clip in clips)) > self._context_length:
+                message = f"the recordings have over {tokens} tokens, and this model's context {self._context_length}; send fewer"
+                raise BadInputError(message, code="context_length_exceeded", param="messages")
+            if context and context.cancelled:
+                break
         return clips, seconds
+
+    def _short(self, part: AudioPart, context: Context | None) -> Iterator[Samples]:
+        """Read a recording block by block, and no further than the model could hear."""
+        heard = 0
+        for block in decoded(part.audio, format=part.format, context=context):
+            heard += len(block)
+            if heard > WINDOW * SAMPLE_RATE:
+                raise BadInputError(
+                    f"this recording is longer than the {WINDOW:.0f} s that the model hears at once; "
+                    "send a shorter one, or ask to transcribe it and nothing else, which has no such limit",
+                    code="audio_too_long",
+                    param="messages",
+                )
+            yield block
 
     def _prompt(self, request: GenerateRequest, clips: list[Clip]) -> list[int]:
         if request.prompt is None:
             if request.tool_choice and request.tool_choice.mode == "required":
                 raise UnsupportedError("this model cannot be made to call a tool; leave tool_choice to auto", param="tool_choice")
             thinking = request.reasoning_effort not in (None, "none")
-            return self._prompts.of_chat(request.messages, clips, tools=request.tools, thinking=thinking)
+            return self._prompts.of_chat(request.messages, clips, tools=_offered(request), thinking=thinking)
         vocabulary = self._vocabulary
         if isinstance(request.prompt, str):
             tokens = [*vocabulary.begin(), *vocabulary.ids(request.prompt)]
@@ -336,6 +385,14 @@ class GemmaModel:
         self._engine.submit(row)
         for _ in row.tokens():
             pass
+
+
+def _offered(request: GenerateRequest) -> tuple[Tool, ...]:
+    """Give the tools that the model may call."""
+    choice = request.tool_choice
+    if choice is None or (choice.mode == "auto" and not choice.names):
+        return request.tools
+    return tuple(tool for tool in request.tools if choice.mode != "none" and tool.name in choice.names)
 
 
 def _written(recording: Recording, said: Utterance) -> Iterator[TranscribeEvent]:

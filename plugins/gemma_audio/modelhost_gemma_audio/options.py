@@ -50,7 +50,7 @@ class GemmaAudioOptions(Options):
     back whenever nothing is left to do."""
     max_memory_gb: Annotated[float, Meta(gt=0)] | None = None
     """What the weights may take of the device, in 10^9 bytes: on CUDA the rest stays in main memory and is slow; a CPU refuses to
-    load a larger model."""
+    load a larger model. Not beside quantization on CUDA, nor on `mps`."""
     torch_compile: bool = False
     """Compile the feed-forward part of every layer at the first steps, which takes a minute or more and needs a C++ compiler."""
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None

@@ -27,8 +27,6 @@ class Placement:
     dtype: torch.dtype
     quantization: str
     """`none`, `int8` or `int4`."""
-    bytes: int
-    """That the weights will take."""
 
     @property
     def kind(self) -> str:
@@ -37,16 +35,14 @@ class Placement:
 
 
 def place(checkpoint: Checkpoint, options: GemmaAudioOptions) -> Placement:
-    """Decide. Raises `BadInputError` for a device that is not here, `NotReadyError` for a model that does not fit."""
+    """Decide. Raises `BadInputError` for what cannot be done here, `NotReadyError` for a model that does not fit."""
     device = find_device(options.device)
-    stored = _stored_bytes(checkpoint)
-    dtype = _dtype(options, device, stored)
-    size = round(checkpoint.size * dtype.itemsize / stored)
-    quantization = _quantization(options, device, size)
-    size = size // {"none": 1, "int8": dtype.itemsize, "int4": 2 * dtype.itemsize}[quantization]
+    dtype = _dtype(options, device, checkpoint)
+    quantization = _quantization(options, device, checkpoint.bytes_as(dtype.itemsize))
     if device == "cpu":
-        _check_main_memory(size, options)
-    return Placement(device, dtype, quantization, size)
+        stored = {"none": dtype.itemsize, "int8": 1}[quantization]
+        _check_main_memory(checkpoint.bytes_as(dtype.itemsize, stored), options)
+    return Placement(device, dtype, quantization)
 
 
 def find_device(wanted: str) -> str:
@@ -70,39 +66,37 @@ def load_arguments(placement: Placement, options: GemmaAudioOptions) -> dict[str
     """Give what `from_pretrained` is to be told of device, numbers and memory."""
     arguments: dict[str, Any] = {"dtype": placement.dtype, "device_map": {"": placement.device}}
     if options.max_memory_gb and placement.kind == "cuda":
+        most = min(round(options.max_memory_gb * GB), _free(placement.device))
         number = int(placement.device.partition(":")[2])
-        arguments |= {"device_map": "auto", "max_memory": {number: round(options.max_memory_gb * GB), "cpu": _main_memory()}}
+        arguments |= {"device_map": "auto", "max_memory": {number: most, "cpu": _main_memory()}}
     if placement.quantization != "none":
         arguments["quantization_config"] = _quantizer(placement)
     return arguments
 
 
-def _dtype(options: GemmaAudioOptions, device: str, stored: int) -> torch.dtype:
+def _dtype(options: GemmaAudioOptions, device: str, checkpoint: Checkpoint) -> torch.dtype:
     if options.dtype != "auto":
         return torch.float32 if options.dtype == "float32" else torch.bfloat16
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if device == "mps":
         return torch.bfloat16 if torch.backends.mps.is_macos_or_newer(14, 0) else torch.float32
-    return torch.bfloat16 if options.low_memory and stored == 2 else torch.float32
-
-
-def _stored_bytes(checkpoint: Checkpoint) -> int:
-    """Give the bytes of a number in the files: Gemma's are in bfloat16."""
-    name = checkpoint.settings.get("dtype") or checkpoint.settings.get("torch_dtype") or "bfloat16"
-    return 4 if name == "float32" else 2
+    return torch.bfloat16 if options.low_memory and checkpoint.is_16_bit else torch.float32
 
 
 def _quantization(options: GemmaAudioOptions, device: str, size: int) -> str:
-    if options.quantization == "auto":
+    wanted, limited = options.quantization, options.max_memory_gb is not None
+    if device == "mps" and (limited or wanted not in ("auto", "none")):
+        raise BadInputError("options: `mps` has neither quantization nor max_memory_gb; leave them out, or take a smaller model")
+    if wanted == "auto":
         fits = not device.startswith("cuda") or size * ROOM <= _free(device)
-        return "none" if fits or options.max_memory_gb else "int8"
-    if options.quantization != "none" and device == "mps":
-        raise BadInputError("options.quantization: there is nothing for `mps`; use `none`, or a smaller model")
-    if options.quantization == "int4" and device == "cpu":
+        return "none" if fits or limited else "int8"
+    if wanted != "none" and limited and device.startswith("cuda"):
+        raise BadInputError("options: bitsandbytes leaves nothing in main memory; choose one of quantization and max_memory_gb")
+    if wanted == "int4" and device == "cpu":
         # torchao 0.18 has no packed form of 4 bits for a CPU: it would be int8 that remembers less
         raise BadInputError("options.quantization: `int4` needs a CUDA GPU; use `int8` on a CPU")
-    return options.quantization
+    return wanted
 
 
 def _quantizer(placement: Placement) -> Any:
@@ -146,7 +140,6 @@ def _check_main_memory(size: int, options: GemmaAudioOptions) -> None:
     if size > limit:
         who = "max_memory_gb allows" if options.max_memory_gb else "this machine has"
         raise NotReadyError(
-            f"the weights take {size / GB:.1f} GB here, and {who} {limit / GB:.1f}; "
-            'use low_memory = true, quantization = "int8" or a smaller model',
+            f"the weights take {size / GB:.1f} GB here, and {who} {limit / GB:.1f}; use low_memory = true, or a smaller model",
             retry=False,
         )

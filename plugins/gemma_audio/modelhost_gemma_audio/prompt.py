@@ -1,7 +1,7 @@
 """Writes conversations as a model's chat template has them, with sound in its place."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jinja2
@@ -22,6 +22,7 @@ class Prompts:
         self._vocabulary = vocabulary
         self._sound = int(checkpoint.settings.get("audio_token_id") or -1)
         self._template = self._with_sound(checkpoint)
+        self.has_template = bool(self._template)
         self.takes_tools = "tools" in (self._template or "")
         self.can_think = "enable_thinking" in (self._template or "")
         self._takes_system = bool(self._template) and self._renders(
@@ -39,14 +40,26 @@ class Prompts:
             raise UnsupportedError("this model has no chat template, so it only continues a raw prompt", param="messages")
         if not messages:
             raise BadInputError("there are no messages; send at least one", param="messages")
-        if sum(len(message.text.encode("utf-8", "replace")) for message in messages) > MAX_TEXT:
-            message = f"the messages are too long to cut into tokens: over {MAX_TEXT} bytes"
-            raise BadInputError(message, code="context_length_exceeded", param="messages")
         try:
-            tokens = self._render(self._turns(messages), tools=[_definition(tool) for tool in tools] or None, thinking=thinking)
-        except (jinja2.TemplateError, ValueError) as error:
+            turns, definitions = self._turns(messages), [_definition(tool) for tool in tools]
+            self._check(turns, definitions)
+            tokens = self._render(turns, tools=definitions or None, thinking=thinking)
+        except jinja2.TemplateError as error:
             raise BadInputError(f"this model's chat template refuses the conversation: {error}", param="messages") from None
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+            message = "this model's chat template cannot write these messages and tools; make arguments and schemas simpler"
+            raise BadInputError(message, param="messages") from None
         return self._expanded(tokens, clips)
+
+    def _check(self, turns: Any, definitions: Any) -> None:
+        """Raise `BadInputError` for what is too long, or has a control token in a key, which Transformers does not look at."""
+        written = json.dumps([turns, definitions])
+        if len(written) > MAX_TEXT:
+            message = f"messages and tools are too long to cut into tokens: over {MAX_TEXT} bytes as JSON"
+            raise BadInputError(message, code="context_length_exceeded", param="messages")
+        for key in _keys([turns, definitions]):
+            if self._vocabulary.names_control(key):
+                raise BadInputError("a key of a tool or its arguments has the name of a control token in it", param="tools")
 
     def _render(self, turns: list[dict[str, Any]], *, tools: Any = None, thinking: bool = False) -> list[int]:
         render: Any = self._vocabulary.tokenizer.apply_chat_template
@@ -133,14 +146,21 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _content(message: Message) -> str | list[dict[str, str]]:
-    """Give text as a string, which every template takes, and parts only where there is sound."""
+    """Give text as a string, which every template takes, and parts only where there is sound.
+
+    Texts that stand side by side are joined: what is harmless in each might together be the name of a control token.
+    """
     if not any(isinstance(part, AudioPart) for part in message.content):
         return message.text
-    return [
-        {"type": "audio"} if isinstance(part, AudioPart) else {"type": "text", "text": part.text}
-        for part in message.content
-        if isinstance(part, AudioPart | TextPart)
-    ]
+    parts: list[dict[str, str]] = []
+    for part in message.content:
+        if isinstance(part, AudioPart):
+            parts.append({"type": "audio"})
+        elif isinstance(part, TextPart) and parts and parts[-1]["type"] == "text":
+            parts[-1]["text"] += part.text
+        elif isinstance(part, TextPart):
+            parts.append({"type": "text", "text": part.text})
+    return parts
 
 
 def _arguments(written: str) -> Any:
@@ -148,6 +168,16 @@ def _arguments(written: str) -> Any:
         return json.loads(written)
     except ValueError:
         return written
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Give all keys in what JSON can hold."""
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _keys(one)
 
 
 def _definition(tool: Tool) -> dict[str, Any]:

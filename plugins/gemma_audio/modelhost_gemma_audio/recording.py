@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from modelhost import Context, Delta, Detected, Progress, Segment, TranscribeEvent, Usage
+from modelhost import BadInputError, Context, Delta, Detected, Progress, Segment, TranscribeEvent, Usage
 from modelhost.audio import Window
 
 from modelhost_gemma_audio.answer import Answer, Piece
@@ -91,6 +91,8 @@ class Recording:
     wanted: Wanted
     context: Context
     job: Hashable
+    room: int
+    """Tokens that a prompt and its answer may have."""
     tally: Tally = field(default_factory=Tally)
 
     def write_down(self, windows: Iterable[Window], seconds: float, *, ahead: int) -> Iterator[TranscribeEvent]:
@@ -100,11 +102,11 @@ class Recording:
         """
         waiting = iter(windows)
         begun: deque[tuple[Window, Clip, Row]] = deque()
-        told = self.wanted.language is not None
+        alone = self.wanted.language is None
         try:
             while not self.context.cancelled:
                 # What language it is, the first window tells; the others wait for that.
-                while len(begun) < (ahead if told else 1) and (window := next(waiting, None)):
+                while len(begun) < (1 if alone else ahead) and (window := next(waiting, None)):
                     clip = self.hear(window)
                     begun.append((window, clip, self._begin(window, clip, self.wanted.temperatures[0])))
                 if not begun:
@@ -113,11 +115,10 @@ class Recording:
                 attempt, degenerate = self._best(window, clip, row)
                 if self.context.cancelled:
                     return
-                if not told:
-                    told = True
-                    if attempt.language:
-                        self.wanted = replace(self.wanted, language=attempt.language)
-                        yield Detected(language=attempt.language)
+                alone = False
+                if attempt.language and not self.wanted.language:
+                    self.wanted = replace(self.wanted, language=attempt.language)
+                    yield Detected(language=attempt.language)
                 if attempt.text:
                     yield self._segment(window, attempt, degenerate)
                 if window.end < seconds:
@@ -127,12 +128,21 @@ class Recording:
                 row.cancelled = True
 
     def _begin(self, window: Window, clip: Clip, temperature: float) -> Row:
+        prompt = self.prompt(clip, self.wanted.instruction())
+        limit = LEAST + round(RATE * (window.end - window.start))
+        if len(prompt) + limit > self.room:
+            raise BadInputError(
+                f"the prompt and a window of the recording have {len(prompt)} tokens, its transcript may have {limit}, "
+                f"and this model holds {self.room} together; shorten the prompt",
+                code="context_length_exceeded",
+                param="prompt",
+            )
         row = Row(
             job=self.job,
-            prompt=self.prompt(clip, self.wanted.instruction()),
+            prompt=prompt,
             clips=(clip,),
             sampling=Sampling(temperature=temperature, top_k=64, top_p=0.95, seed=0),
-            limit=LEAST + round(RATE * (window.end - window.start)),
+            limit=limit,
             ends=self.ends,
         )
         self.tally.read += len(row.prompt)
@@ -163,11 +173,11 @@ class Recording:
         for token in row.tokens():
             tokens.append(token)
             pieces += answer.feed(token)
-            if len(tokens) % LOOK_EVERY == 0 and (looped := loops(tokens)):
+            if self.context.cancelled or (len(tokens) % LOOK_EVERY == 0 and (looped := loops(tokens))):
                 break
         self.tally.written += len(tokens)
         text = "".join(piece.text for piece in (*pieces, *answer.finish()) if isinstance(piece, Delta))
-        language, text = told_language(text) if self.wanted.language is None else (None, text)
+        language, text = told_language(text)  # some tell it without being asked
         text = spoken(text)
         return Attempt(text, language, temperature, packing(text), looped or not row.ended)
 

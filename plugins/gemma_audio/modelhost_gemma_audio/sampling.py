@@ -12,6 +12,8 @@ from torch import Tensor
 
 from modelhost_gemma_audio.options import GemmaAudioOptions
 
+LARGEST = 1e30
+"""Of a logit: far from any a model gives, and finite when it is divided by a temperature."""
 GREEDY_BELOW = 1e-4
 """A temperature under this would divide logits into infinities, and means the likeliest token anyway."""
 
@@ -92,15 +94,17 @@ class Sampler:
 
     def _penalise(self, logits: Tensor) -> None:
         sampling = self._sampling
-        for token, value in sampling.bias:
-            logits[token] += value
+        if sampling.bias:
+            tokens, values = zip(*sampling.bias, strict=True)
+            logits.index_add_(0, torch.tensor(tokens, device=logits.device), torch.tensor(values, device=logits.device))
         if self._seen:
             seen = torch.tensor(sorted(self._seen), device=logits.device)
-            values = logits[seen]
-            logits[seen] = torch.where(values > 0, values / sampling.repeat_penalty, values * sampling.repeat_penalty)
+            found = logits[seen]
+            logits[seen] = torch.where(found > 0, found / sampling.repeat_penalty, found * sampling.repeat_penalty)
         if self._said and (sampling.presence_penalty or sampling.frequency_penalty):
             said, counts = torch.unique(torch.tensor(self._said, device=logits.device), return_counts=True)
             logits[said] -= sampling.presence_penalty + sampling.frequency_penalty * counts
+        logits.nan_to_num_(nan=-LARGEST, posinf=LARGEST, neginf=-LARGEST)  # a tiny penalty or a huge bias may have made some
 
     def _likely(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Give the logits that remain after top-k, top-p and min-p, and whose they are."""

@@ -14,11 +14,12 @@ TAIL = 48
 
 _LANGUAGE = re.compile(r"^\s*\[\s*([A-Za-z]{2,3})(?:-\w+)?\s*\]\s*")
 _INTRODUCTION = re.compile(
-    r"^\s*(?:(?:sure|okay|ok|certainly|of course)\b[^\n:]{0,20}?)?"
-    r"(?:(?:here(?:'s|’s| is)|this is|below is)\s+)?(?:the |a |your )?"
-    r"(?:\w+ )?(?:transcript|transcription)(?: (?:of|for|in) [^\n:]{0,60})?:\s*",
+    r"^\s*(?:(?:sure|okay|ok|certainly|of course)\W+)?here(?:'s|’s| is) (?:the|a|your) (?:\w+ )?transcript(?:ion)?"
+    r"(?: of [^\n:]{0,60})?:\s*"
+    r"|^[^\n:]{0,60}transcript(?:ion)?[^\n:]{0,40}:[ \t*]*\n\s*",
     re.IGNORECASE,
 )
+"""A whole phrase, or a line of its own: a transcript has no line ends. Less might be what somebody said."""
 _FENCE = re.compile(r"^\s*```\w*\n(.*?)\n?```\s*$", re.DOTALL)
 _NOTHING = re.compile(r"^\W*$|^[\[(<*]+(?:no \w+|silence|inaudible|blank audio|music)(?: \w+){0,3}[\])>*.]+$", re.IGNORECASE)
 _QUOTES = (('"', '"'), ("“", "”"), ("«", "»"))

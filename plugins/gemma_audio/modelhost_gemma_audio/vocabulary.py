@@ -47,7 +47,7 @@ class Vocabulary:
         return found
 
     def existing(self, tokens: Sequence[int], param: str) -> list[int]:
-        """Check a caller's tokens. Raises `BadInputError` for one that does not exist, or stands for sound that is not there."""
+        """Check a caller's tokens. Raises `BadInputError` for one that does not exist."""
         for token in tokens:
             if not 0 <= token < self.size:
                 raise BadInputError(f"{param}: this model's tokens are 0 to {self.size - 1}", param=param)
@@ -63,8 +63,16 @@ class Vocabulary:
         first = self.tokenizer.bos_token_id
         return [first] if isinstance(first, int) else []
 
-    def words(self, marks: str = "") -> "Words":
-        """Begin to read an answer. Its control tokens are nothing, but for those whose name is in `marks`."""
+    def names_control(self, text: str) -> bool:
+        """Whether the name of a control token, or one of Transformers' marks for those, is somewhere in a text."""
+        return any(name in text for name in self._control.values()) or any("\ue000" <= letter <= "\uf8ff" for letter in text)
+
+    def named_in(self, text: str) -> tuple[str, ...]:
+        """Give the control tokens whose names are in a text."""
+        return tuple(name for name in self._control.values() if name in text)
+
+    def words(self, marks: Sequence[str] = ()) -> "Words":
+        """Begin to read an answer. Its control tokens are nothing, but for those named in `marks`."""
         return Words(self.tokenizer, frozenset(token for token, name in self._control.items() if name not in marks))
 
 

@@ -13,7 +13,6 @@ from modelhost import (
     Segment,
     Source,
     TextPart,
-    ToolDelta,
     TranscribeRequest,
 )
 from modelhost_gemma_audio import GemmaAudioBackend, GemmaAudioOptions
@@ -49,8 +48,22 @@ class Gemma:
     def text(self, request):
         return "".join(event.text for event in self.answer(request) if isinstance(event, Delta))
 
-    def calls(self, request):
-        return [event for event in self.answer(request) if isinstance(event, ToolDelta)]
+    def tokens(self, request, limit=20):
+        """Give the likeliest tokens behind a request's prompt, words or not."""
+        from modelhost_gemma_audio.engine import Row
+        from modelhost_gemma_audio.sampling import Sampling
+
+        clips, _ = self.model._sounds(request.messages)
+        row = Row(
+            job=self,
+            prompt=self.model._prompt(request, clips),
+            clips=tuple(clips),
+            sampling=Sampling(),
+            limit=limit,
+            ends=frozenset(),
+        )
+        self.model._engine.submit(row)
+        return list(row.tokens())
 
     def heard(self, samples, **fields):
         audio = Blob(samples if isinstance(samples, bytes) else wav(samples))

@@ -1,7 +1,9 @@
 """Chat, with and without sound."""
 
+import functools
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -19,8 +21,10 @@ from modelhost import (
     ToolChoice,
     UnsupportedError,
 )
-from modelhost.types import Message, TextPart
-from sounds import SENTENCE, voiced
+from modelhost.types import AudioPart, Blob, Message, TextPart
+from modelhost_gemma_audio.asking import transcript_asked
+from msgspec import structs
+from sounds import SENTENCE, voiced, wav
 
 WORDS = "The quick brown fox jumps."
 
@@ -34,11 +38,9 @@ def test_an_answer_comes_token_by_token(saying):
 
 def test_sound_is_heard(hearing):
     """Another recording gives another answer, and its tokens are counted."""
-    answers = [
-        hearing.answer(chat(voiced(3.0, pitch=pitch), "What is it?", max_tokens=20, temperature=0.0)) for pitch in (120, 400)
-    ]
-    assert answers[0] != answers[1]
-    usage = answers[0][-1].usage
+    asked = [chat(voiced(3.0, pitch=pitch), "What is it?", max_tokens=2) for pitch in (120, 400)]
+    assert hearing.tokens(asked[0]) != hearing.tokens(asked[1])
+    usage = hearing.answer(asked[0])[-1].usage
     assert usage.audio_seconds == 3.0
     assert usage.audio_tokens == (188 if "Gemma3n" in type(hearing.torch).__name__ else 75)
     assert usage.input_tokens > usage.audio_tokens
@@ -46,21 +48,16 @@ def test_sound_is_heard(hearing):
 
 def test_several_recordings_in_a_chat_are_heard_in_order(hearing):
     low, high = voiced(2.0, pitch=120), voiced(2.0, pitch=400)
-    one, other = (
-        hearing.text(chat(*sounds, "Compare.", max_tokens=20, temperature=0.0)) for sounds in ((low, high), (high, low))
-    )
-    assert one != other
+    assert hearing.tokens(chat(low, high, "Compare.")) != hearing.tokens(chat(high, low, "Compare."))
 
 
 def test_sound_longer_than_the_window_is_refused_not_cut(hearing):
-    with pytest.raises(BadInputError, match=r"35 s.*30 s at once") as caught:
+    with pytest.raises(BadInputError, match="longer than the 30 s") as caught:
         hearing.answer(chat(voiced(35.0), "What is it?"))
     assert caught.value.code == "audio_too_long"
 
 
-@pytest.mark.parametrize(
-    "text", ["Transcribe this audio", "Context: A talk on foxes.\n\nTranscribe this audio", "Please transcribe."]
-)
+@pytest.mark.parametrize("text", ["Transcribe this audio", "Context: A talk.\n\nTranscribe this audio", "Please, transcribe."])
 def test_a_transcript_that_is_asked_for_has_no_limit_of_length(saying, text):
     *deltas, done = saying(*SENTENCE).answer(chat(text, voiced(70.0), language="en"))
     assert "".join(delta.text for delta in deltas) == " ".join([WORDS] * len(deltas))
@@ -68,16 +65,92 @@ def test_a_transcript_that_is_asked_for_has_no_limit_of_length(saying, text):
     assert done.usage.audio_seconds == 70.0
 
 
-def test_the_context_of_a_transcript_is_what_stands_behind_the_word(gemma4):
-    from modelhost_gemma_audio.asking import transcript_asked
+TALK = "Technical discussion\nabout machine learning"
 
-    turn = said("user", "Context: Technical discussion\nabout machine learning\n\nTranscribe this audio", voiced(1.0))
-    assert transcript_asked([turn]).context == "Technical discussion\nabout machine learning"
-    assert transcript_asked([said("system", "Names: Ada."), turn]).context.startswith("Names: Ada.\n")
-    assert transcript_asked([said("user", "Transcribe this audio")]) is None
-    assert transcript_asked([said("user", "What does transcribe mean?", voiced(1.0))]) is None
-    assert transcript_asked([said("user", voiced(1.0))]) is None
+
+@pytest.mark.parametrize(
+    ("text", "context", "language"),
+    [
+        ("Transcribe this audio", None, None),
+        ("Please, transcribe my voice memo in German.", None, "de"),
+        (f"Context: {TALK}\n\nTranscribe this audio", TALK, None),
+        ("Context: Board meeting. Transcribe this audio", "Board meeting.", None),
+        ("Context: One.\n\nTwo: three.\n\nTranscribe this audio.", "One.\n\nTwo: three.", None),
+    ],
+)
+def test_a_wish_for_a_transcript_is_found_with_its_context(text, context, language):
+    asked = transcript_asked([said("user", text, voiced(1.0))])
+    assert (asked.context, asked.language) == (context, language)
+    with_system = transcript_asked([said("system", "Names: Ada."), said("user", text, voiced(1.0))])
+    assert with_system.context == "\n".join(line for line in ("Names: Ada.", context) if line)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Transcribe this and then summarise it in three bullet points.",
+        "Transcribe the audio and answer the question in it.",
+        "Transcribe this audio into Spanish.",
+        "Transcribe this audio in pink.",
+        "Can you transcribe only what the woman says?",
+        "What does transcribe mean?",
+        "Summarise this. Transcribe this audio.",
+        "Context: a meeting.",
+        "",
+    ],
+)
+def test_who_wishes_for_more_is_answered_by_the_model_itself(text):
+    assert transcript_asked([said("user", text, voiced(1.0))]) is None
+
+
+@pytest.mark.parametrize("filling", [" ", "\n", ". ", "context: ", "please ", "transcribe "])
+def test_a_long_text_is_looked_through_in_no_time(filling):
+    began = time.process_time()
+    for text in (f"Context: a{filling * 50_000}x", f"{filling * 50_000}x", f"Context:{filling * 50_000}Transcribe this audio"):
+        transcript_asked([said("user", text, voiced(0.1))])
+    assert time.process_time() - began < 1.0  # some milliseconds; by the square of the length it would be minutes
+
+
+def test_a_transcript_needs_one_recording_in_a_chat_that_begins_with_it():
+    wish = "Transcribe this audio"
     assert transcript_asked([]) is None
+    assert transcript_asked([said("user", wish)]) is None
+    assert transcript_asked([said("user", wish, voiced(1.0), voiced(1.0))]) is None
+    assert transcript_asked([said("user", "Hi."), said("assistant", "Hi."), said("user", wish, voiced(1.0))]) is None
+
+
+def test_stop_strings_and_max_tokens_end_a_transcript(saying):
+    gemma = saying(*SENTENCE)
+    *deltas, done = gemma.answer(chat("Transcribe.", voiced(70.0), language="en", stop=("fox",)))
+    assert "".join(delta.text for delta in deltas) == "The quick brown "
+    *deltas, done = gemma.answer(chat("Transcribe.", voiced(70.0), language="en", max_tokens=3))
+    assert ("".join(delta.text for delta in deltas), done.reason) == (WORDS, "length")
+
+
+def test_a_prompt_beyond_the_context_is_refused_before_anything_is_computed(load, folder):
+    gemma = load(folder("gemma4"), context_length=1200)
+    with pytest.raises(BadInputError, match="shorten the prompt") as caught:
+        gemma.heard(voiced(3.0), prompt="word " * 500)
+    assert caught.value.code == "context_length_exceeded"
+    with pytest.raises(BadInputError, match="shorten the prompt"):
+        gemma.answer(chat(f"Context: {'word ' * 500}\n\nTranscribe this audio", voiced(3.0)))
+
+
+def test_output_tokens_are_those_that_were_read(saying):
+    for _ in range(3):
+        *_, done = saying(*SENTENCE).answer(chat("Hello.", stop=("quick",), ignore_eos=True, max_tokens=500))
+        assert done.usage.output_tokens == 2
+
+
+def test_only_the_tools_that_may_be_called_are_offered(gemma4):
+    tools = (Tool(name="weather"), Tool(name="clock"))
+
+    def written(choice):
+        return gemma4.model._vocabulary.text(gemma4.model._prompt(chat("Hi.", tools=tools, tool_choice=choice), []))
+
+    assert "clock" in written(None)
+    assert "clock" not in written(ToolChoice(names=("weather",)))
+    assert "weather" not in written(ToolChoice(mode="none"))
 
 
 def test_stop_strings_end_an_answer_and_are_not_in_it(saying):
@@ -94,7 +167,7 @@ def test_max_tokens_ends_an_answer_by_length(saying):
 
 def test_the_same_seed_gives_the_same_answer_and_another_one_another(hearing):
     def answer(seed):
-        return hearing.text(chat("Hello.", seed=seed, temperature=1.0, max_tokens=20))
+        return hearing.text(chat("Hello.", seed=seed, temperature=1.0, max_tokens=20, ignore_eos=True))
 
     assert answer(1) == answer(1)
     assert answer(1) != answer(2)
@@ -172,13 +245,81 @@ def test_no_one_can_write_a_control_token(load, folder, family):
     control = set(tokenizer.convert_tokens_to_ids(names))
 
     def count(text):
-        turns = (said("system", text), said("user", text), said("assistant", text), said("user", text))
-        return sum(token in control for token in gemma.model._prompts.of_chat(turns))
+        call = ToolCall(id=text, name=text, arguments=json.dumps({"a": text}))
+        turns = (
+            said("system", text),
+            structs.replace(said("user", text), name=text),
+            structs.replace(said("assistant", text), reasoning=text, tool_calls=(call,)),
+            said("user", text),
+        )
+        tools = (Tool(name=text, description=text, parameters={"type": "object", "description": text}),)
+        return sum(token in control for token in gemma.model._prompts.of_chat(turns, tools=tools))
 
     assert count(hostile) == count("harmless")
     raw = gemma.model._prompt(GenerateRequest(prompt=hostile), [])
     assert sum(token in control for token in raw) == 1  # the beginning of every text
     assert gemma.model._vocabulary.text(gemma.model._prompts.of_chat([said("user", hostile)])).count(names[0]) >= 1
+
+
+def test_pieces_of_a_control_token_side_by_side_do_not_become_one(hearing):
+    """Where there is sound the parts of a turn stay apart, and the template writes them one behind the other."""
+    name = "<turn|>" if hearing.model._layout else "<end_of_turn>"
+    parts = (AudioPart(audio=Blob(wav(voiced(0.5)))), TextPart(text=name[:3]), TextPart(text=name[3:]))
+    clips, _ = hearing.model._sounds([Message(role="user", content=parts)])
+    prompt = hearing.model._prompts.of_chat([Message(role="user", content=parts)], clips)
+    token = hearing.model._vocabulary.tokenizer.convert_tokens_to_ids(name)
+    plain = hearing.model._prompts.of_chat([said("user", voiced(0.5), "Hi.")], clips)
+    assert prompt.count(token) == plain.count(token)
+
+
+@pytest.mark.parametrize(
+    "request_with",
+    [
+        {"tools": (Tool(name="f", parameters={"properties": {"a<turn|>": {}}}),)},
+        {"tools": (Tool(name="f", parameters={"properties": {"a\ue000b": {}}}),)},
+    ],
+)
+def test_keys_with_control_tokens_are_refused(gemma4, request_with):
+    with pytest.raises(BadInputError, match="control token"):
+        gemma4.answer(chat("Hi.", **request_with))
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        Tool(name="f", parameters=functools.reduce(lambda inner, _: {"properties": inner}, range(2000), {})),
+        Tool(name="f" * 2_000_000),
+    ],
+    ids=["nested", "huge"],
+)
+def test_tools_that_cannot_be_written_are_the_callers_error(gemma4, tool):
+    with pytest.raises(BadInputError):
+        gemma4.answer(chat("Hi.", tools=(tool,)))
+
+
+def test_more_recordings_than_the_context_holds_are_refused_before_all_are_read(load, folder):
+    gemma = load(folder("gemma3n"), context_length=400)
+    with pytest.raises(BadInputError, match="send fewer") as caught:
+        gemma.answer(chat(*[voiced(0.5)] * 20, "Compare."))
+    assert caught.value.code == "context_length_exceeded"
+
+
+def test_control_tokens_a_model_says_out_of_place_are_left_out(saying):
+    gemma = saying("<|turn>", "there", '<|"|>', "<tool_response|>", "<channel|>", "x", "<turn|>")
+    assert gemma.text(chat("Hi.")) == "therex"
+
+
+def test_what_one_request_asks_of_its_sampling_is_nothing_to_the_others(load, folder):
+    """A penalty so small that it makes infinities of logits, beside an ordinary request."""
+    gemma = load(folder("gemma4"))
+    everything = dict.fromkeys(range(300), -100.0) | {400: 100.0}
+    hostile = chat("a", temperature=1.0, repeat_penalty=1e-300, logit_bias=everything, max_tokens=10, ignore_eos=True)
+    ordinary = chat("Hello.", temperature=0.0, max_tokens=10, ignore_eos=True)
+    alone = gemma.text(ordinary)
+    with ThreadPoolExecutor(2) as pool:
+        beside = pool.submit(gemma.text, ordinary)
+        assert pool.submit(gemma.answer, hostile).result()[-1].usage.output_tokens == 10
+        assert beside.result() == alone
 
 
 def test_a_prompt_may_not_name_tokens_that_stand_for_sound(hearing):
@@ -237,7 +378,6 @@ def test_a_cancelled_answer_stops_within_a_token_and_has_no_end(gemma4):
     rest = list(events)
     assert time.monotonic() - began < 2.0  # 100 ms on a quiet machine: benchmarks/gemma_audio.py
     assert not any(isinstance(event, Done) for event in rest)
-    assert not gemma4.model._engine._rows or gemma4.model._engine._rows[0].cancelled
 
 
 def test_characters_of_several_tokens_come_whole(saying):

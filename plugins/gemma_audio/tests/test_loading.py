@@ -94,7 +94,7 @@ class TestCheckpoint:
     def test_damaged_weights_are_told(self, copy, load):
         folder = copy("gemma2")
         (folder / "model.safetensors").write_bytes(b"\xff" * 100)
-        with pytest.raises(NotReadyError, match="cannot load"):
+        with pytest.raises(NotReadyError, match="damaged"):
             load(folder)
 
     @pytest.mark.parametrize("missing", ["tokenizer.json", "preprocessor_config.json"])
@@ -122,7 +122,7 @@ class TestCheckpoint:
         )
         settings["vision_config"] = {**(settings["vision_config"] or {}), **eyes}
         (seeing / "config.json").write_text(json.dumps(settings))
-        asked = chat(voiced(2.0), "What is it?", max_tokens=10, temperature=0.0)
+        asked = chat(voiced(2.0), "What is it?", max_tokens=10, temperature=0.0, ignore_eos=True)
         assert load(seeing).text(asked) == load(folder(family)).text(asked)
 
     def test_a_checkpoint_without_ears_only_reads(self, copy, load):
@@ -173,13 +173,14 @@ class TestPlacement:
         look = checkpoint.look(folder("gemma4"))
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-        for free, quantization in ((look.size * 10, "none"), (look.size // 4, "int8")):
+        for free, quantization in ((look.size * 10, "none"), (look.size // 8, "int8")):
             monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**12))
             placed = placement.place(look, options(device="cuda:0"))
             assert (placed.quantization, placed.dtype) == (quantization, torch.bfloat16)
 
     def test_a_limit_of_gpu_memory_leaves_the_rest_in_main_memory(self, folder, monkeypatch):
-        placed = placement.Placement("cuda:1", torch.bfloat16, "none", 10**10)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**10, 10**12))
+        placed = placement.Placement("cuda:1", torch.bfloat16, "none")
         arguments = placement.load_arguments(placed, options(max_memory_gb=6))
         assert arguments["device_map"] == "auto"
         assert arguments["max_memory"][1] == 6 * 10**9
@@ -202,6 +203,18 @@ class TestPlacement:
         monkeypatch.setattr(placement.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(NotReadyError, match=r"gemma-audio\[torchao\]"):
             load(folder("gemma2"), quantization="int8")
+
+    def test_what_quantising_packs_is_counted_without_tables_and_ears(self, load, folder):
+        """Against the model itself: linear layers of the decoder and nothing else."""
+        gemma = load(folder("gemma3n"))
+        numbers = checkpoint.look(folder("gemma3n")).numbers
+        linear = [
+            module.weight.numel()
+            for name, module in gemma.torch.named_modules()
+            if isinstance(module, torch.nn.Linear) and not any(part in name for part in ("audio_tower", "embed_", "lm_head"))
+        ]
+        assert numbers.packed == sum(linear)
+        assert numbers.packed + numbers.kept == pytest.approx(gemma.torch.num_parameters(), rel=0.05)
 
 
 class TestAdapter:

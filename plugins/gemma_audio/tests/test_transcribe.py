@@ -57,7 +57,7 @@ def test_a_language_that_is_given_is_not_asked_for(saying):
         gemma.heard(voiced(3.0), language="klingon")
 
 
-@pytest.mark.parametrize("before", ["Sure, here is the transcription:", "Transcript:", "Here's the transcript of the audio: "])
+@pytest.mark.parametrize("before", ["Sure, here is the transcription:", "Transcript:\n", "Here's the transcript of the audio: "])
 def test_the_models_own_words_about_the_recording_are_left_out(saying, before):
     assert words(saying(before, *SENTENCE).segments(voiced(3.0), language="en")) == WORDS
 
@@ -86,25 +86,35 @@ def test_a_loop_is_stopped_early_tried_again_and_marked(saying):
     assert segment.compression_ratio > 2.4
 
 
-def test_a_loop_at_one_temperature_is_forgotten_where_another_helps(gemma4, monkeypatch):
+def test_a_loop_at_one_temperature_is_forgotten_where_another_helps(saying, monkeypatch):
     from modelhost_gemma_audio import recording
 
     attempts = iter(["la " * 40, "These are the words."])
     monkeypatch.setattr(recording, "spoken", lambda text: next(attempts))
-    (segment,) = gemma4.segments(voiced(3.0), language="en")
+    (segment,) = saying(*SENTENCE).segments(voiced(3.0), language="en")
     assert (segment.text, segment.temperature, segment.degenerate) == (" These are the words.", 0.4, False)
 
 
 def test_prompt_hotwords_and_task_reach_the_model(gemma4, monkeypatch):
     asked = []
-    monkeypatch.setattr(gemma4.model._prompts, "of_chat", lambda turns, clips: asked.append(turns[0].text) or [2, 3, 4])
-    monkeypatch.setattr(gemma4.model._ears, "_tokens", lambda mask: 0)
-    with pytest.raises(Exception):  # noqa: B017, PT011  # sound without tokens for it: what was asked is known by then
-        gemma4.heard(voiced(3.0), language="de", task="translate", prompt="a call about tyres", hotwords=("Modelhost",))
+    of_chat = gemma4.model._prompts.of_chat
+
+    def noted(turns, clips):
+        asked.append(turns[0].text)
+        return of_chat(turns, clips)
+
+    monkeypatch.setattr(gemma4.model._prompts, "of_chat", noted)
+    gemma4.heard(voiced(3.0), language="de", task="translate", prompt="a call about tyres", hotwords=("Modelhost",))
     assert "a call about tyres" in asked[0]
     assert "Modelhost" in asked[0]
     assert "German" in asked[0]
     assert "into English" in asked[0]
+
+
+def test_a_temperature_that_is_asked_for_comes_first_and_higher_ones_after(gemma4):
+    assert gemma4.model._ladder(None) == (0.0, 0.4, 0.8)
+    assert gemma4.model._ladder(0.1) == (0.1, 0.4, 0.8)
+    assert gemma4.model._ladder(0.9) == (0.9,)
 
 
 def test_a_cancelled_transcription_ends_without_done(saying):

@@ -104,6 +104,13 @@ def tokenizer(size: int, fixed: dict[str, int], extra: dict[str, str], template:
     return made
 
 
+def born(kind, config):
+    """Make a model whose weights are the same every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return kind(config)
+
+
 def save(model, made: GemmaTokenizer, folder: Path, *, ends: list[int], extractor=None) -> Path:
     """Fill the weights with noise and write the files of a checkpoint."""
     generator = torch.Generator().manual_seed(0)
@@ -149,7 +156,7 @@ def gemma3n(folder: Path) -> Path:
     vision = {"model_type": "gemma3n_vision", "vocab_size": 8, "vocab_offset": 512, "hidden_size": 16, "label_names": ["a", "b"]}
     config = Gemma3nConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), vision_config=vision, **ids)
     made = tokenizer(528, names | OLD_NAMES, extra, OLD_TURNS)
-    model = Gemma3nForConditionalGeneration(config)
+    model = born(Gemma3nForConditionalGeneration, config)
     return save(model, made, folder, ends=[1, 306], extractor=Gemma3nAudioFeatureExtractor())
 
 
@@ -184,7 +191,7 @@ def gemma4(folder: Path, *, text: dict[str, Any] | None = None, ears: dict[str, 
         **NEW_IDS,
     )
     extractor = Gemma4AudioFeatureExtractor()
-    return save(Gemma4ForConditionalGeneration(config), new_tokenizer(), folder, ends=[1, 308], extractor=extractor)
+    return save(born(Gemma4ForConditionalGeneration, config), new_tokenizer(), folder, ends=[1, 308], extractor=extractor)
 
 
 def gemma4_unified(folder: Path) -> Path:
@@ -197,13 +204,13 @@ def gemma4_unified(folder: Path) -> Path:
         **NEW_IDS,
     )
     extractor = Gemma4UnifiedAudioFeatureExtractor()
-    return save(Gemma4UnifiedForConditionalGeneration(config), new_tokenizer(), folder, ends=[1, 308], extractor=extractor)
+    return save(born(Gemma4UnifiedForConditionalGeneration, config), new_tokenizer(), folder, ends=[1, 308], extractor=extractor)
 
 
 def gemma2(folder: Path) -> Path:
     """Gemma 2: text only, and no system turn."""
     config = Gemma2Config(**TEXT, vocab_size=VOCABULARY, sliding_window=64, query_pre_attn_scalar=16)
-    return save(Gemma2ForCausalLM(config), tokenizer(VOCABULARY, OLD_NAMES, {}, OLD_TURNS), folder, ends=[1, 306])
+    return save(born(Gemma2ForCausalLM, config), tokenizer(VOCABULARY, OLD_NAMES, {}, OLD_TURNS), folder, ends=[1, 306])
 
 
 def gemma3(folder: Path) -> Path:
@@ -212,7 +219,7 @@ def gemma3(folder: Path) -> Path:
     vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision |= {"image_size": 28, "patch_size": 14}
     config = Gemma3Config(text_config=text.to_dict(), vision_config=vision, mm_tokens_per_image=4)
-    model = Gemma3ForConditionalGeneration(config)
+    model = born(Gemma3ForConditionalGeneration, config)
     return save(model, tokenizer(VOCABULARY, OLD_NAMES, {}, OLD_TURNS), folder, ends=[1, 306])
 
 
