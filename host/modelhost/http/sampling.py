@@ -14,7 +14,7 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Text = Annotated[str, Meta(max_length=4096)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Stop = str | Annotated[list[Text], Meta(max_length=16)]
+Stop = Text | Annotated[list[Text], Meta(max_length=16)]
 
 
 class Sampling(Struct):

@@ -128,7 +128,8 @@ class Engine:
             if not self._rows and not len(self._waiting) and self._tidy:
                 torch.cuda.empty_cache()
             self._changed.wait_for(lambda: self._closed or self._rows or len(self._waiting))
-            self._coming = [] if self._closed else self._waiting.take(self._places - len(self._rows))
+            taken = [] if self._closed else self._waiting.take(self._places - len(self._rows))
+            self._coming = [row for row in taken if row.room]  # of some, nobody reads the answer any more
             return not self._closed
 
     def _begin(self, newcomers: list[Row]) -> None:

@@ -1,7 +1,7 @@
 """Writes conversations as a model's chat template has them, with sound in its place."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jinja2
@@ -116,7 +116,8 @@ class Prompts:
         first = rest[0]["content"]
         if isinstance(first, str):
             return [{"role": "user", "content": f"{said['content']}\n\n{first}"}, *rest[1:]]
-        return [{"role": "user", "content": [{"type": "text", "text": f"{said['content']}\n\n"}, *first]}, *rest[1:]]
+        content = _joined([{"type": "text", "text": f"{said['content']}\n\n"}, *first])
+        return [{"role": "user", "content": content}, *rest[1:]]
 
 
 def _replaced(template: str, old: str, new: str) -> str:
@@ -146,21 +147,25 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _content(message: Message) -> str | list[dict[str, str]]:
-    """Give text as a string, which every template takes, and parts only where there is sound.
-
-    Texts that stand side by side are joined: what is harmless in each might together be the name of a control token.
-    """
+    """Give text as a string, which every template takes, and parts only where there is sound."""
     if not any(isinstance(part, AudioPart) for part in message.content):
         return message.text
-    parts: list[dict[str, str]] = []
-    for part in message.content:
-        if isinstance(part, AudioPart):
-            parts.append({"type": "audio"})
-        elif isinstance(part, TextPart) and parts and parts[-1]["type"] == "text":
-            parts[-1]["text"] += part.text
-        elif isinstance(part, TextPart):
-            parts.append({"type": "text", "text": part.text})
-    return parts
+    return _joined(
+        {"type": "audio"} if isinstance(part, AudioPart) else {"type": "text", "text": part.text}
+        for part in message.content
+        if isinstance(part, AudioPart | TextPart)
+    )
+
+
+def _joined(parts: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Make one of texts side by side: what is harmless in each might together be the name of a control token."""
+    joined: list[dict[str, str]] = []
+    for part in parts:
+        if joined and part["type"] == joined[-1]["type"] == "text":
+            joined[-1] = {"type": "text", "text": joined[-1]["text"] + part["text"]}
+        else:
+            joined.append(part)
+    return joined
 
 
 def _arguments(written: str) -> Any:

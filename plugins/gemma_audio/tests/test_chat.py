@@ -270,6 +270,8 @@ def test_pieces_of_a_control_token_side_by_side_do_not_become_one(hearing):
     token = hearing.model._vocabulary.tokenizer.convert_tokens_to_ids(name)
     plain = hearing.model._prompts.of_chat([said("user", voiced(0.5), "Hi.")], clips)
     assert prompt.count(token) == plain.count(token)
+    turns = [said("system", name[:3]), Message(role="user", content=(TextPart(text=name[3:]), parts[0]))]
+    assert hearing.model._prompts.of_chat(turns, clips).count(token) <= plain.count(token) + 1  # the system's own turn
 
 
 @pytest.mark.parametrize(
