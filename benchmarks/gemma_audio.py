@@ -86,13 +86,13 @@ class Loaded:
         self.load_seconds = time.perf_counter() - began
         assert self.backend._loaded
         self.model = self.backend._loaded
-        self.torch: Any = self.model._engine._model
+        self.torch: Any = self.model.parts.engine._model
 
     def plain(self, request: GenerateRequest) -> float:
         """Give the tokens a second of a plain `generate` call on what the plugin makes of a request, sound and all."""
         began = time.perf_counter()
-        clips, _ = self.model._sounds(request.messages)
-        ids = torch.tensor([self.model._prompt(request, clips)], device=self.torch.device)
+        clips, _ = self.model.chat.sounds(request.messages)
+        ids = torch.tensor([self.model.chat.prompt(request, clips)], device=self.torch.device)
         with torch.inference_mode():
             found = self.torch.generate(
                 input_ids=ids,
@@ -108,7 +108,8 @@ class Loaded:
 
     def windows(self, count: int, *, ahead: int) -> float:
         """Give the seconds that so many windows of a recording take, `ahead` of them together, each with as many tokens."""
-        recording = self.model._recording(self.wanted, Context())
+        assert self.model.transcription
+        recording = self.model.transcription.recording(self.wanted, Context())
         samples = sounds.voiced(30.0)
         cut = [Window(samples=samples, start=30.0 * number, end=30.0 * number + 30) for number in range(count)]
         began = time.perf_counter()

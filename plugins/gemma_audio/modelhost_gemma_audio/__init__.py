@@ -17,7 +17,6 @@ from modelhost import (
     TokenizeRequest,
     TranscribeEvent,
     TranscribeRequest,
-    UnsupportedError,
     hookimpl,
 )
 
@@ -53,10 +52,7 @@ class GemmaAudioBackend(Backend[GemmaAudioOptions]):
     @hookimpl
     def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
         """Write down a recording of any length, or live audio."""
-        model = self._ready()
-        if "transcribe" not in (model.card().abilities or ()):
-            raise UnsupportedError("this model does not hear; name a Gemma 3n or Gemma 4")
-        yield from model.transcribe(request, context)
+        yield from self._ready().transcribe(request, context)
 
     @hookimpl
     def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:

@@ -7,12 +7,16 @@ from typing import Any
 from modelhost import BadInputError
 from transformers import PreTrainedTokenizerBase
 
+from modelhost_gemma_audio.checkpoint import Checkpoint
+
 MAX_TEXT = 1024 * 1024
 """Bytes of a text to cut into tokens: it takes time, and nothing can stop it."""
 
 HALF = "\N{REPLACEMENT CHARACTER}"
 LONGEST_CHARACTER = 4
 """Tokens: a character no token has is written in bytes, each a token, and UTF-8 has four of them at most."""
+
+MEDIA = ("audio_token_id", "image_token_id", "video_token_id")
 
 ENDS = ("<end_of_turn>", "<turn|>", "<|tool_response>")
 """Names of tokens after which the model waits for somebody else."""
@@ -21,15 +25,19 @@ ENDS = ("<end_of_turn>", "<turn|>", "<|tool_response>")
 class Vocabulary:
     """Wraps a tokenizer; to be used from many threads at once."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, ends: Sequence[int], media: Sequence[int]) -> None:
-        """Take what the checkpoint says: tokens that end an answer, and those that stand for sound or pictures."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, usual: Any) -> None:
+        """Take the tokens; `usual` is what the checkpoint says of generating, the ends of an answer among it."""
         self.tokenizer = tokenizer
         self.lock = threading.Lock()
         """Around the tokenizer: whether it takes names of control tokens for text is a switch that all threads share."""
         self.size = len(tokenizer)
-        self.media = frozenset(media)
+        self.media = frozenset(token for name in MEDIA if (token := checkpoint.settings.get(name)) is not None)
+        """Tokens that stand for sound or pictures."""
         known = tokenizer.get_vocab()
-        self.ends = frozenset([*ends, *(known[name] for name in ENDS if name in known)])
+        ends = usual.eos_token_id
+        told = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        self.ends = frozenset([*told, *(known[name] for name in ENDS if name in known)])
+        """Tokens that end an answer."""
         template = str(tokenizer.chat_template or "")
         self._control = {
             token: added.content
@@ -57,6 +65,10 @@ class Vocabulary:
         """Say what tokens mean: control tokens by name, bytes that are no character as U+FFFD."""
         with self.lock:
             return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
+
+    def prompt(self, text: str) -> list[int]:
+        """Give the tokens of a raw prompt."""
+        return [*self.begin(), *self.ids(text)]
 
     def begin(self) -> list[int]:
         """Give what a prompt begins with."""

@@ -40,7 +40,7 @@ class Gemma:
         self.backend = GemmaAudioBackend(options, threads=1)
         self.card = self.backend.load()
         self.model = self.backend._loaded
-        self.torch = self.model._engine._model
+        self.torch = self.model.parts.engine._model
 
     def answer(self, request, context=None):
         return list(self.backend.generate(request, context or Context()))
@@ -53,16 +53,16 @@ class Gemma:
         from modelhost_gemma_audio.engine import Row
         from modelhost_gemma_audio.sampling import Sampling
 
-        clips, _ = self.model._sounds(request.messages)
+        clips, _ = self.model.chat.sounds(request.messages)
         row = Row(
             job=self,
-            prompt=self.model._prompt(request, clips),
+            prompt=self.model.chat.prompt(request, clips),
             clips=tuple(clips),
             sampling=Sampling(),
             limit=limit,
             ends=frozenset(),
         )
-        self.model._engine.submit(row)
+        self.model.parts.engine.submit(row)
         return list(row.tokens())
 
     def heard(self, samples, **fields):

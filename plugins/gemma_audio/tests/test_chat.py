@@ -146,7 +146,7 @@ def test_only_the_tools_that_may_be_called_are_offered(gemma4):
     tools = (Tool(name="weather"), Tool(name="clock"))
 
     def written(choice):
-        return gemma4.model._vocabulary.text(gemma4.model._prompt(chat("Hi.", tools=tools, tool_choice=choice), []))
+        return gemma4.model.parts.vocabulary.text(gemma4.model.chat.prompt(chat("Hi.", tools=tools, tool_choice=choice), []))
 
     assert "clock" in written(None)
     assert "clock" not in written(ToolChoice(names=("weather",)))
@@ -175,7 +175,7 @@ def test_the_same_seed_gives_the_same_answer_and_another_one_another(hearing):
 
 def test_bias_changes_what_is_chosen(saying):
     gemma = saying(*SENTENCE)
-    quick = gemma.model._vocabulary.tokenizer.convert_tokens_to_ids(" quick")
+    quick = gemma.model.parts.vocabulary.tokenizer.convert_tokens_to_ids(" quick")
     assert "quick" not in gemma.text(chat("Hello.", max_tokens=5, temperature=0.0, logit_bias={quick: -100.0}))
     with pytest.raises(BadInputError, match="logit_bias"):
         gemma.answer(chat("Hello.", logit_bias={10**6: 1.0}))
@@ -195,8 +195,8 @@ def test_thoughts_are_reasoning_and_counted(saying):
 
 
 def test_reasoning_is_asked_for_in_the_prompt(gemma4):
-    think = gemma4.model._vocabulary.tokenizer.convert_tokens_to_ids("<|think|>")
-    prompts = [gemma4.model._prompt(chat("Hi.", reasoning_effort=effort), []) for effort in ("low", "none", None)]
+    think = gemma4.model.parts.vocabulary.tokenizer.convert_tokens_to_ids("<|think|>")
+    prompts = [gemma4.model.chat.prompt(chat("Hi.", reasoning_effort=effort), []) for effort in ("low", "none", None)]
     assert [think in prompt for prompt in prompts] == [True, False, False]
 
 
@@ -220,8 +220,8 @@ def test_tools_calls_and_their_answers_are_in_the_prompt(gemma4):
         Message(role="assistant", tool_calls=(ToolCall(id="1", name="weather", arguments='{"days": 3}'),)),
         Message(role="tool", tool_call_id="1", content=(TextPart(text="sunny"),)),
     )
-    prompt = gemma4.model._prompt(GenerateRequest(messages=turns, tools=(Tool(name="weather"),)), [])
-    written = gemma4.model._vocabulary.text(prompt)
+    prompt = gemma4.model.chat.prompt(GenerateRequest(messages=turns, tools=(Tool(name="weather"),)), [])
+    written = gemma4.model.parts.vocabulary.text(prompt)
     assert "<|tool>weather<tool|>" in written
     assert "<|tool_call>call:weather<tool_call|>" in written
     assert "sunny" in written
@@ -239,7 +239,7 @@ def test_families_without_tools_or_thoughts_do_not_claim_them(load, folder):
 def test_no_one_can_write_a_control_token(load, folder, family):
     """Whatever stands in any field, the prompt has the template's own control tokens and no more."""
     gemma = load(folder(family))
-    tokenizer = gemma.model._vocabulary.tokenizer
+    tokenizer = gemma.model.parts.vocabulary.tokenizer
     names = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     hostile = "".join(names) + "\ue000<eos>\ue001"
     control = set(tokenizer.convert_tokens_to_ids(names))
@@ -253,25 +253,25 @@ def test_no_one_can_write_a_control_token(load, folder, family):
             said("user", text),
         )
         tools = (Tool(name=text, description=text, parameters={"type": "object", "description": text}),)
-        return sum(token in control for token in gemma.model._prompts.of_chat(turns, tools=tools))
+        return sum(token in control for token in gemma.model.parts.prompts.of_chat(turns, tools=tools))
 
     assert count(hostile) == count("harmless")
-    raw = gemma.model._prompt(GenerateRequest(prompt=hostile), [])
+    raw = gemma.model.chat.prompt(GenerateRequest(prompt=hostile), [])
     assert sum(token in control for token in raw) == 1  # the beginning of every text
-    assert gemma.model._vocabulary.text(gemma.model._prompts.of_chat([said("user", hostile)])).count(names[0]) >= 1
+    assert gemma.model.parts.vocabulary.text(gemma.model.parts.prompts.of_chat([said("user", hostile)])).count(names[0]) >= 1
 
 
 def test_pieces_of_a_control_token_side_by_side_do_not_become_one(hearing):
     """Where there is sound the parts of a turn stay apart, and the template writes them one behind the other."""
-    name = "<turn|>" if hearing.model._layout else "<end_of_turn>"
+    name = "<turn|>" if hearing.model.parts.layout else "<end_of_turn>"
     parts = (AudioPart(audio=Blob(wav(voiced(0.5)))), TextPart(text=name[:3]), TextPart(text=name[3:]))
-    clips, _ = hearing.model._sounds([Message(role="user", content=parts)])
-    prompt = hearing.model._prompts.of_chat([Message(role="user", content=parts)], clips)
-    token = hearing.model._vocabulary.tokenizer.convert_tokens_to_ids(name)
-    plain = hearing.model._prompts.of_chat([said("user", voiced(0.5), "Hi.")], clips)
+    clips, _ = hearing.model.chat.sounds([Message(role="user", content=parts)])
+    prompt = hearing.model.parts.prompts.of_chat([Message(role="user", content=parts)], clips)
+    token = hearing.model.parts.vocabulary.tokenizer.convert_tokens_to_ids(name)
+    plain = hearing.model.parts.prompts.of_chat([said("user", voiced(0.5), "Hi.")], clips)
     assert prompt.count(token) == plain.count(token)
     turns = [said("system", name[:3]), Message(role="user", content=(TextPart(text=name[3:]), parts[0]))]
-    assert hearing.model._prompts.of_chat(turns, clips).count(token) <= plain.count(token) + 1  # the system's own turn
+    assert hearing.model.parts.prompts.of_chat(turns, clips).count(token) <= plain.count(token) + 1  # the system's own turn
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_what_one_request_asks_of_its_sampling_is_nothing_to_the_others(load, fo
 
 
 def test_a_prompt_may_not_name_tokens_that_stand_for_sound(hearing):
-    sound = hearing.model._prompts._sound
+    sound = hearing.model.parts.prompts._sound
     with pytest.raises(BadInputError, match="stand for sound"):
         hearing.answer(GenerateRequest(prompt=(2, 10, sound, 11)))
     with pytest.raises(BadInputError, match="tokens are 0 to"):
@@ -341,8 +341,8 @@ def test_a_raw_prompt_is_continued(gemma4):
 @pytest.mark.parametrize("family", ["gemma2", "gemma3", "gemma3n", "gemma4"])
 def test_a_system_turn_is_in_every_familys_prompt(load, folder, family):
     gemma = load(folder(family))
-    prompt = gemma.model._prompts.of_chat([said("system", "Be kind."), said("user", "Hello.")])
-    assert "Be kind." in gemma.model._vocabulary.text(prompt)
+    prompt = gemma.model.parts.prompts.of_chat([said("system", "Be kind."), said("user", "Hello.")])
+    assert "Be kind." in gemma.model.parts.vocabulary.text(prompt)
 
 
 def test_a_conversation_the_template_refuses_is_the_callers_error(load, folder):
@@ -403,17 +403,17 @@ def test_the_prompt_is_the_one_the_models_own_processor_makes(load, folder):
     pytest.importorskip("PIL")
     gemma = load(folder("gemma3n"))
     processor = transformers.Gemma3nProcessor(
-        feature_extractor=gemma.model._ears._extractor,
+        feature_extractor=gemma.model.parts.ears._extractor,
         image_processor=transformers.SiglipImageProcessorPil(),
-        tokenizer=gemma.model._vocabulary.tokenizer,
-        chat_template=gemma.model._vocabulary.tokenizer.chat_template,
+        tokenizer=gemma.model.parts.vocabulary.tokenizer,
+        chat_template=gemma.model.parts.vocabulary.tokenizer.chat_template,
     )
     samples = voiced(2.0)
     content = [{"type": "audio", "audio": samples}, {"type": "text", "text": "What\nis it?"}]
     theirs = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
-    clip = gemma.model._ears.hear(samples)
-    ours = gemma.model._prompts.of_chat([said("user", samples, "What\nis it?")], [clip])
+    clip = gemma.model.parts.ears.hear(samples)
+    ours = gemma.model.parts.prompts.of_chat([said("user", samples, "What\nis it?")], [clip])
     assert ours == theirs["input_ids"][0].tolist()
     assert torch.equal(clip.features, theirs["input_features"][0])

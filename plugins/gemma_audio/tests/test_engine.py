@@ -20,8 +20,15 @@ def family(request, load, folder):
     return load(folder(request.param))
 
 
+@pytest.fixture(scope="module")
+def one_family(load, folder):
+    """For what has nothing to do with what a family computes."""
+    return load(folder("gemma4"))
+
+
 @pytest.fixture
-def engine(family):
+def engine(request):
+    family = request.getfixturevalue("family" if "family" in request.fixturenames else "one_family")
     made = Engine(family.torch, "cpu", places=3, threads=1, tidy=False, log=Log(silent))
     yield made
     made.close()
@@ -31,8 +38,8 @@ def row(family, number, *, limit=LIMIT, seconds=None, **sampling):
     """Make a row whose prompt differs by its number, in length too; with sound where the model hears."""
     words = [10 + number] * (3 + 37 * number)
     model = family.model
-    clips = (model._ears.hear(voiced(seconds or 1 + 2.3 * number)),) if model._ears else ()
-    sound = [model._prompts._sound] * (clips[0].tokens if clips else 0)
+    clips = (model.parts.ears.hear(voiced(seconds or 1 + 2.3 * number)),) if model.parts.ears else ()
+    sound = [model.parts.prompts._sound] * (clips[0].tokens if clips else 0)
     settings = Sampling(**sampling)
     return Row(job=number, prompt=[2, *words, *sound, 11], clips=clips, sampling=settings, limit=limit, ends=frozenset([1]))
 
@@ -86,21 +93,21 @@ def test_the_same_seed_draws_the_same_tokens_whatever_stands_beside(family, engi
     assert list(other_seed.tokens()) != drawn()
 
 
-def test_a_row_that_nobody_reads_any_more_is_gone_within_a_step(family, engine):
-    endless = row(family, 0, limit=100_000, bias=((1, -1e9),))
+def test_a_row_that_nobody_reads_any_more_is_gone_within_a_step(one_family, engine):
+    endless = row(one_family, 0, limit=100_000, bias=((1, -1e9),))
     engine.submit(endless)
     answer = endless.tokens()
     next(answer)
     answer.close()
     given = endless.given
-    follower = row(family, 1, limit=1)
+    follower = row(one_family, 1, limit=1)
     engine.submit(follower)
     list(follower.tokens())
     assert endless.given <= given + 2  # the one that was being computed, and one that the follower joined
     assert endless not in engine._rows
 
 
-def test_a_job_that_is_cancelled_while_its_prompts_are_read_gives_nothing(family, engine, monkeypatch):
+def test_a_job_that_is_cancelled_while_its_prompts_are_read_gives_nothing(one_family, engine, monkeypatch):
     read, reading, go_on = engine._read, threading.Event(), threading.Event()
 
     def slow(rows):
@@ -109,7 +116,7 @@ def test_a_job_that_is_cancelled_while_its_prompts_are_read_gives_nothing(family
         return read(rows)
 
     monkeypatch.setattr(engine, "_read", slow)
-    one = row(family, 0, limit=100_000, bias=((1, -1e9),))
+    one = row(one_family, 0, limit=100_000, bias=((1, -1e9),))
     engine.submit(one)
     assert reading.wait(30)
     engine.cancel(one.job)
@@ -117,8 +124,8 @@ def test_a_job_that_is_cancelled_while_its_prompts_are_read_gives_nothing(family
     assert list(one.tokens()) == []
 
 
-def test_cancelling_a_job_ends_its_rows_that_run_and_those_that_wait(family, engine):
-    rows = [row(family, 0, limit=100_000, bias=((1, -1e9),)) for _ in range(5)]
+def test_cancelling_a_job_ends_its_rows_that_run_and_those_that_wait(one_family, engine):
+    rows = [row(one_family, 0, limit=100_000, bias=((1, -1e9),)) for _ in range(5)]
     for one in rows:
         engine.submit(one)
     first = rows[0].tokens()
@@ -133,12 +140,12 @@ def test_cancelling_a_job_ends_its_rows_that_run_and_those_that_wait(family, eng
     assert not any(one.ended for one in rows)
 
 
-def test_a_job_with_many_rows_lets_another_in_at_the_first_free_place(family, engine):
-    many = [row(family, 0, limit=8, bias=((1, -1e9),)) for _ in range(9)]
+def test_a_job_with_many_rows_lets_another_in_at_the_first_free_place(one_family, engine):
+    many = [row(one_family, 0, limit=8, bias=((1, -1e9),)) for _ in range(9)]
     for one in many:
         one.job = "many"
         engine.submit(one)
-    newcomer = row(family, 1, limit=1)
+    newcomer = row(one_family, 1, limit=1)
     engine.submit(newcomer)
     list(newcomer.tokens())
     assert sum(one.given == 8 for one in many) <= 6
@@ -146,15 +153,15 @@ def test_a_job_with_many_rows_lets_another_in_at_the_first_free_place(family, en
         assert len(list(one.tokens())) == 8
 
 
-def test_a_row_that_cannot_be_computed_harms_no_other(family, engine):
-    good, bad = row(family, 1), row(family, 2)
+def test_a_row_that_cannot_be_computed_harms_no_other(one_family, engine):
+    good, bad = row(one_family, 1), row(one_family, 2)
     bad.prompt[1] = 10**6  # there is no such token
-    blocker = row(family, 0, limit=5)
+    blocker = row(one_family, 0, limit=5)
     for one in (blocker, good, bad):
         engine.submit(one)
     with pytest.raises(IndexError):
         list(bad.tokens())
-    assert list(good.tokens()) == alone(family, good)
+    assert list(good.tokens()) == alone(one_family, good)
 
 
 def test_prompts_that_are_read_together_hold_what_filling_them_up_costs():
@@ -170,9 +177,9 @@ def test_prompts_that_are_read_together_hold_what_filling_them_up_costs():
     assert together(*[5000] * 7) == [[5000] * 3, [5000] * 3, [5000]]
 
 
-def test_closing_tells_who_waits(family):
-    engine = Engine(family.torch, "cpu", places=1, threads=1, tidy=False, log=Log(silent))
-    running, waiting = row(family, 0, limit=100_000, bias=((1, -1e9),)), row(family, 1)
+def test_closing_tells_who_waits(one_family):
+    engine = Engine(one_family.torch, "cpu", places=1, threads=1, tidy=False, log=Log(silent))
+    running, waiting = row(one_family, 0, limit=100_000, bias=((1, -1e9),)), row(one_family, 1)
     for one in (running, waiting):
         engine.submit(one)
     answer = running.tokens()
@@ -187,8 +194,8 @@ def test_closing_tells_who_waits(family):
         engine.submit(waiting)
 
 
-def test_a_step_that_fails_is_told_to_all_its_rows_and_the_next_ones_are_computed(family, engine, monkeypatch):
-    rows = [row(family, number, limit=100_000, bias=((1, -1e9),)) for number in range(2)]
+def test_a_step_that_fails_is_told_to_all_its_rows_and_the_next_ones_are_computed(one_family, engine, monkeypatch):
+    rows = [row(one_family, number, limit=100_000, bias=((1, -1e9),)) for number in range(2)]
     for one in rows:
         engine.submit(one)
     answers = [one.tokens() for one in rows]
@@ -203,6 +210,6 @@ def test_a_step_that_fails_is_told_to_all_its_rows_and_the_next_ones_are_compute
         with pytest.raises(OverloadedError, match="no memory left"):
             list(answer)
     monkeypatch.undo()
-    follower = row(family, 1)
+    follower = row(one_family, 1)
     engine.submit(follower)
-    assert list(follower.tokens()) == alone(family, follower)
+    assert list(follower.tokens()) == alone(one_family, follower)

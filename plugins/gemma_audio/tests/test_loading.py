@@ -156,7 +156,7 @@ class TestPlacement:
         (folder / "config.json").write_text(json.dumps({**settings, "dtype": "bfloat16"}))
         gemma = load(folder, low_memory=True)
         assert gemma.torch.dtype == torch.bfloat16
-        assert gemma.model._places == 1
+        assert gemma.model.parts.places == 1
         assert gemma.answer(chat("Hello.", max_tokens=3))[-1].usage.output_tokens <= 3
 
     def test_a_cpu_refuses_what_would_not_fit_with_the_figures(self, folder):
@@ -194,7 +194,7 @@ class TestPlacement:
         decoder = gemma.torch.get_decoder()
         assert "Int8" in type(decoder.layers[0].mlp.down_proj.weight).__name__
         assert gemma.answer(chat("Hello.", max_tokens=3, temperature=0.0))[-1].usage.output_tokens <= 3
-        if gemma.model._ears:
+        if gemma.model.parts.ears:
             names = [type(weight).__name__ for name, weight in gemma.torch.named_parameters() if "audio_tower" in name]
             assert names
             assert not any("Int8" in name for name in names)

@@ -18,7 +18,7 @@ def words(segments):
 
 @pytest.mark.parametrize(("family", "count"), [("gemma3n", 188), ("gemma4", 25 * 12), ("gemma4_unified", 25 * 12)])
 def test_a_clip_stands_for_as_many_tokens_as_the_family_has_for_it(load, folder, family, count):
-    clip = load(folder(family)).model._ears.hear(voiced(12.0))
+    clip = load(folder(family)).model.parts.ears.hear(voiced(12.0))
     assert clip.tokens == count
 
 
@@ -97,13 +97,13 @@ def test_a_loop_at_one_temperature_is_forgotten_where_another_helps(saying, monk
 
 def test_prompt_hotwords_and_task_reach_the_model(gemma4, monkeypatch):
     asked = []
-    of_chat = gemma4.model._prompts.of_chat
+    of_chat = gemma4.model.parts.prompts.of_chat
 
     def noted(turns, clips):
         asked.append(turns[0].text)
         return of_chat(turns, clips)
 
-    monkeypatch.setattr(gemma4.model._prompts, "of_chat", noted)
+    monkeypatch.setattr(gemma4.model.parts.prompts, "of_chat", noted)
     gemma4.heard(voiced(3.0), language="de", task="translate", prompt="a call about tyres", hotwords=("Modelhost",))
     assert "a call about tyres" in asked[0]
     assert "Modelhost" in asked[0]
@@ -112,9 +112,9 @@ def test_prompt_hotwords_and_task_reach_the_model(gemma4, monkeypatch):
 
 
 def test_a_temperature_that_is_asked_for_comes_first_and_higher_ones_after(gemma4):
-    assert gemma4.model._ladder(None) == (0.0, 0.4, 0.8)
-    assert gemma4.model._ladder(0.1) == (0.1, 0.4, 0.8)
-    assert gemma4.model._ladder(0.9) == (0.9,)
+    assert gemma4.model.transcription.ladder(None) == (0.0, 0.4, 0.8)
+    assert gemma4.model.transcription.ladder(0.1) == (0.1, 0.4, 0.8)
+    assert gemma4.model.transcription.ladder(0.9) == (0.9,)
 
 
 def test_a_cancelled_transcription_ends_without_done(saying):
