@@ -99,7 +99,7 @@ class Texts:
         if cut and not truncate:
             raise BadInputError(
                 f"input {number} has {len(body) + self._tokens.around} tokens, and this model takes {self._limit}; "
-                "shorten it, or ask for it to be truncated",
+                "shorten it, or set truncate to true in the request",
                 code="context_length_exceeded",
                 param="input",
             )

@@ -1,5 +1,6 @@
 """A model's tokens: to and from text, and which of them are no words."""
 
+import re
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,10 @@ ENDS = ("<end_of_turn>", "<turn|>", "<|tool_response>")
 """Names of tokens after which the model waits for somebody else."""
 
 
+_MARK = re.compile(r"<[^<>\s]+>")
+"""What Gemma's control tokens look like. Others may be words that a fine-tune has added, and stand in a template by chance."""
+
+
 class Vocabulary:
     """Wraps a tokenizer; to be used from many threads at once."""
 
@@ -42,7 +47,7 @@ class Vocabulary:
         self._control = {
             token: added.content
             for token, added in tokenizer.added_tokens_decoder.items()
-            if added.special or (added.content in template and not added.content.isspace())
+            if added.special or (_MARK.fullmatch(added.content) and added.content in template)
         }
 
     def ids(self, text: str, *, control: bool = False, param: str = "prompt") -> list[int]:

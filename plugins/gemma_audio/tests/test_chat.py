@@ -153,6 +153,11 @@ def test_only_the_tools_that_may_be_called_are_offered(gemma4):
     assert "weather" not in written(ToolChoice(mode="none"))
 
 
+def test_words_that_were_added_as_tokens_are_words(saying):
+    """The template has all of these in it."""
+    assert saying("user", " to", " tools", "<turn|>").text(chat("Hi.")) == "user to tools"
+
+
 def test_stop_strings_end_an_answer_and_are_not_in_it(saying):
     gemma = saying(*SENTENCE)
     *_, done = events = gemma.answer(chat("Hello.", stop=("own fo",)))

@@ -156,7 +156,7 @@ class EmbeddingModel:
         if cut and not truncate:
             raise BadInputError(
                 f"input {number} has {len(body) + around} tokens, and this model takes {limit}; "
-                "shorten it, or ask for it to be truncated",
+                "shorten it, or set truncate to true in the request",
                 code="context_length_exceeded",
                 param="input",
             )
