@@ -218,6 +218,12 @@ def test_a_field_name_cannot_smuggle_a_header(host: Served) -> None:
     assert "set-cookie" not in answer.headers
 
 
+def test_who_asks_for_a_session_is_told_that_there_is_none(host: Served) -> None:
+    body = {"model": "echo", "messages": [{"role": "user", "content": "Hello."}]}
+    answer = httpx.post(f"{host.url}/v1/chat/completions", json=body, headers={"X-Session-Id": "sess_1"})
+    assert (answer.status_code, answer.headers["x-modelhost-ignored"]) == (200, "x-session-id")
+
+
 def test_strict_refuses_unknown_fields(serve: Serve) -> None:
     strict = serve('[server]\nstrict = true\n[models.echo]\nplugin = "echo"\n')
     answer = strict.chat("echo", sparkle=1)

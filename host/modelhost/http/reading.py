@@ -18,6 +18,9 @@ T = TypeVar("T")
 IGNORED = "x-modelhost-ignored"
 """Header that names the fields of a request which nobody knows."""
 
+SESSION = "x-session-id"
+"""Header of older services that keep conversations. Nothing here does yet, and a client must not believe that it has one."""
+
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -59,6 +62,7 @@ class JsonBody(Generic[T]):
         with utf8():
             value = self._decoder.decode(body)
             unknown = sorted(key for key in _keys.decode(body) if key not in self._known)
+        unknown += [SESSION] if SESSION in request.headers else []
         if not unknown:
             return value, {}
         if host_of(request).config.server.strict:
