@@ -120,6 +120,13 @@ class TestOptions:
         assert found.problem
         assert found.problem.startswith(problem)
 
+    def test_a_value_that_is_not_among_those_allowed_is_refused_with_them(self) -> None:
+        key = ("whisper", sys.executable)
+        description = describe_all({key: {"ears": {"source": "x", "compute_type": "int3"}}})[key].description
+        assert description
+        assert description.models["ears"].key == ".compute_type"
+        assert str(description.models["ears"].problem).startswith("'int3' is not a known value; allowed: auto, int8, ")
+
     def test_the_operator_reads_file_model_key_and_problem(self, site: Path, tmp_path: Path) -> None:
         fake_plugin(site, "fake")
         loaded = configured(tmp_path, "size = 0")

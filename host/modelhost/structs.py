@@ -1,6 +1,7 @@
 """The base of every value in the host: frozen, keyword-only, checked by msgspec."""
 
-from typing import Any, dataclass_transform
+from collections.abc import Iterator
+from typing import Any, Literal, dataclass_transform, get_args, get_origin
 
 import msgspec
 
@@ -23,3 +24,12 @@ class Struct(msgspec.Struct, metaclass=FrozenMeta):
 
 class Wire(Struct, omit_defaults=True):
     """A value that crosses the border to a worker; fields the reader does not know are ignored."""
+
+
+def literals(kind: Any) -> Iterator[str]:
+    """Give the values that a type allows, where it is or holds `Literal`s."""
+    if get_origin(kind) is Literal:
+        yield from map(str, get_args(kind))
+    else:
+        for part in get_args(kind):
+            yield from literals(part)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import msgspec
 from dotenv import dotenv_values
@@ -15,7 +15,7 @@ from platformdirs import user_config_path
 
 from modelhost.config.schema import Config, KeyConfig, ModelConfig, ServerConfig
 from modelhost.errors import ConfigError
-from modelhost.structs import Struct
+from modelhost.structs import Struct, literals
 from modelhost.types import ABILITIES
 
 FILE_NAME = "modelhost.toml"
@@ -293,16 +293,8 @@ def _choices(key: str) -> str:
     kind = sections.get(section)
     last = re.sub(r"\[.*", "", rest.rpartition(".")[2])
     found = [field for field in msgspec.structs.fields(kind) if field.name == last] if kind else []
-    values = list(_literals(found[0].type)) if found else []
+    values = list(literals(found[0].type)) if found else []
     return f"; allowed: {', '.join(values)}" if values else ""
-
-
-def _literals(kind: Any) -> Iterator[str]:
-    if get_origin(kind) is Literal:
-        yield from map(str, get_args(kind))
-    else:
-        for part in get_args(kind):
-            yield from _literals(part)
 
 
 def _check_names(config: Config, name: str) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from modelhost.backend import Backend, Options, Run, options_type, read_options
 from modelhost.errors import PluginError
 from modelhost.source import Source
-from modelhost.structs import Struct
+from modelhost.structs import Struct, literals
 from modelhost.types import Ability
 from modelhost.worker.instance import hooks_of
 from modelhost.worker.plugin import find_plugin, import_backend
@@ -148,6 +148,12 @@ def _report(backend: type[Backend[Any]], kind: type[Options], values: dict[str, 
             problem = f"unknown option {match[1]!r}; {hint}the plugin's options are: {', '.join(known) or 'none'}"
         elif match := re.search(r"missing required field `(.*)`", problem):
             problem = f"the option {match[1]!r} is missing"
+        elif match := re.search(r"Invalid enum value (.*)", problem):
+            name = re.sub(r"\W.*", "", at.removeprefix("."))
+            allowed = [
+                value for field in msgspec.structs.fields(kind) if field.encode_name == name for value in literals(field.type)
+            ]
+            problem = f"{match[1]} is not a known value; allowed: {', '.join(allowed)}" if allowed else problem
         return OptionsReport(problem=problem, key=at.rstrip("`") or None)
     except ValueError as error:
         return OptionsReport(problem=str(error))
