@@ -273,7 +273,8 @@ def _tell(rows: list[Row], error: Exception) -> None:
 
 def _is_fatal(error: Exception) -> bool:
     """Whether a GPU will answer nothing any more to this process: an assertion or a wrong address in a kernel stays."""
-    return isinstance(error, torch.AcceleratorError)
+    fatal: Any = getattr(torch, "AcceleratorError", ())  # older ones have no name for it
+    return isinstance(error, fatal) and not isinstance(error, torch.OutOfMemoryError)
 
 
 def _groups(rows: list[Row]) -> Iterator[list[Row]]:
