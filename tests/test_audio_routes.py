@@ -101,6 +101,12 @@ class TestTranscriptions:
         assert both.words
         assert both.usage.seconds == pytest.approx(both.duration, abs=0.01)
 
+    @pytest.mark.parametrize("language", ["English", "EN-us", "eng", "auto"])
+    def test_a_language_is_named_as_people_write_it(self, host: Served, fox: bytes, language: str) -> None:
+        answer = transcribe(host, fox, language=language, response_format="verbose_json")
+        assert answer.json()["language"] == "english", answer.text
+        assert transcribe(host, fox, language="Klingon").json()["error"]["param"] == "language"
+
     def test_the_sdk_streams(self, sdk: openai.OpenAI, fox: bytes) -> None:
         events = list(sdk.audio.transcriptions.create(model="whisper-1", file=("fox.mp3", fox), stream=True))
         assert [event.type for event in events][-1] == "transcript.text.done"

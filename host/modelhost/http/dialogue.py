@@ -35,6 +35,7 @@ from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import context_of, host_of
 from modelhost.http.streaming import byte_stream
 from modelhost.http.visit import request_id_of, visit_of
+from modelhost.languages import spoken
 from modelhost.log import place_of
 from modelhost.logs import host_log
 from modelhost.structs import Struct
@@ -71,7 +72,7 @@ class DialogueForm(Struct):
     sample_rate: SampleRate | None = None
     """Hz of the spoken reply; by default `[speech] sample_rate`, else the voice's own."""
     language: str | None = None
-    """Of the recording, ISO 639-1; without it the model finds out."""
+    """Of the recording, by code or name; without it, or with `auto`, the model finds out."""
     prompt: str | None = None
     """What the recording is about, or how words in it are spelt."""
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
@@ -111,7 +112,7 @@ class DialogueForm(Struct):
             raise BadInputError("send one recording or one text, not several", param="file" if len(found) > 1 else "text")
         if found:
             (one,) = found
-            return TranscribeRequest(audio=one.audio, format=one.format, language=self.language, prompt=self.prompt)
+            return TranscribeRequest(audio=one.audio, format=one.format, language=spoken(self.language), prompt=self.prompt)
         if not has_text:
             raise BadInputError(
                 "send a recording as the file 'file', or what is said as 'text'", param="file", code="missing_required_parameter"

@@ -32,7 +32,7 @@ from modelhost.audio import (
     remove_offset,
     windows,
 )
-from modelhost.languages import code_of
+from modelhost.languages import code_of, spoken
 from modelhost.types import FinishReason
 
 from modelhost_gemma_audio.asking import Asked
@@ -155,13 +155,11 @@ class Transcription:
 
 
 def code(language: str | None) -> str | None:
-    """Give a language by its code. Raises `BadInputError` for one nobody knows."""
-    if language is None:
-        return None
-    found = code_of(language) or code_of(language.replace("_", "-").partition("-")[0])
-    if found is None:
-        raise BadInputError(f"there is no language {language[:20]!r}; give an ISO 639-1 code such as en", param="language")
-    return found
+    """Return a language's code, None for one that is to be found out. Raises `BadInputError` for one nobody knows."""
+    named = spoken(language)
+    if named is not None and code_of(named) is None:
+        raise BadInputError(f"there is no language {named[:20]!r}; give an ISO 639-1 code such as en", param="language")
+    return named
 
 
 def heard(text: str) -> Message:

@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import PurePath
 
+from modelhost.languages import code_of, name_of, spoken
 from pygments.lexers import find_lexer_class, find_lexer_class_for_filename, get_lexer_by_name
 from pygments.util import ClassNotFound
 
@@ -76,14 +77,20 @@ def detect(filename: str, beginning: str) -> str:
     return named if named and named != TEXT else _by_content(beginning)
 
 
-def named(said: str) -> str:
-    """Give the name that `detect` would give for what somebody calls a language; what nobody knows stays as it is."""
+def named(said: str) -> str | None:
+    """Return the name that `detect` would give for what somebody calls a language, or the English name of one that people speak.
+
+    None where it is to be detected, as with `auto`; what nobody knows stays as it is.
+    """
+    if spoken(said) is None:
+        return None
     if said.lower() == "log":
         return LOG
     try:
         name = str(get_lexer_by_name(said.lower()).name)
     except ClassNotFound:
-        return said
+        code = code_of(said)
+        return name_of(code).title() if code else said
     return _OURS.get(name, name)
 
 

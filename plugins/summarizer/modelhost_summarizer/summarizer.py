@@ -35,7 +35,7 @@ class Summarizer:
     def summarize(self, request: SummarizeRequest, context: Context) -> Iterator[SummarizeEvent]:
         """Yield the language, progress where there are several steps, the summary, and `Done` with what all calls cost."""
         begins = text.beginning(request.text)
-        found = language.named(request.language) if request.language else language.detect(request.filename, begins)
+        found = language.named(request.language or "") or language.detect(request.filename, begins)
         yield Detected(language=found)
         persona = self.personas.find(request.persona or self._usual_persona(found))
         material = yield from self._material(request.text, found, context)

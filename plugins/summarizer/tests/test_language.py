@@ -81,11 +81,18 @@ def test_real_files_are_known_without_their_names() -> None:
         ("markdown", "Markdown", False),
         ("C++", "C++", True),
         ("German", "German", False),
+        ("pt_BR", "Portuguese", False),
+        ("Elvish", "Elvish", False),
     ],
 )
 def test_a_callers_word_for_a_language_is_understood(said: str, name: str, code: bool) -> None:
     assert language.named(said) == name
     assert language.is_code(name) is code
+
+
+@pytest.mark.parametrize("said", ["", "auto", "und"])
+def test_who_leaves_a_language_open_has_it_detected(said: str) -> None:
+    assert language.named(said) is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from modelhost import (
     Usage,
 )
 from modelhost.audio import SAMPLE_RATE, Limits, Samples, Window, decode, windows
+from modelhost.languages import code_of, spoken
 
 from modelhost_whisper.decoder import WINDOW, Decoder, Outcome, Piece, Settings, Spectrum
 from modelhost_whisper.engine import Engine
@@ -52,7 +53,7 @@ class SpeechModel:
             )
         except (RuntimeError, ValueError) as error:
             raise NotReadyError(f"CTranslate2 cannot load {folder.name}: {error}") from None
-        self._languages = tuple(sorted(self._model.supported_languages))
+        self._languages = {code_of(own) or own: own for own in self._model.supported_languages}  # Whisper calls `jv` `jw`
         self._decoder = Decoder(self._model, options.beam_size)
         self._check(options.language)
         few, many = (1, 2) if device == "cpu" else (8, 16)
@@ -75,7 +76,7 @@ class SpeechModel:
                 *("streaming", "live", "word_timestamps", "hotwords"),
                 *(("translate",) if self._model.model.is_multilingual else ()),
             ),
-            languages=self._languages,
+            languages=tuple(sorted(self._languages)),
             concurrency=self._options.concurrency,
             size_bytes=self._size,
             device=self._device,
@@ -116,14 +117,14 @@ class SpeechModel:
         return (request.temperature,) if request.temperature else self._options.temperatures
 
     def _check(self, language: str | None) -> str | None:
-        """Give a language by its code. Raises `BadInputError` for one the model does not know."""
-        if language is None:
+        """Return the model's own code of a language. Raises `BadInputError` for one it does not know."""
+        code = spoken(language)
+        if code is None:
             return None
-        code = language.strip().lower().replace("_", "-").partition("-")[0]
         if code not in self._languages:
-            known = ", ".join(self._languages)
-            raise BadInputError(f"this model does not know the language {language[:20]!r}; it knows {known}", param="language")
-        return code
+            known = ", ".join(sorted(self._languages))
+            raise BadInputError(f"this model does not know the language {code[:20]!r}; it knows {known}", param="language")
+        return self._languages[code]
 
 
 def _device(wanted: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from modelhost import Context, Detected, Progress, Segment, TranscribeEvent
 from modelhost.audio import Samples, Window
+from modelhost.languages import code_of
 from msgspec import structs
 
 from modelhost_whisper.decoder import FRAMES, FRAMES_PER_SECOND, Heard, Outcome, Piece, Settings, Spectrum
@@ -85,7 +86,7 @@ class Recording:
             if not self._told:
                 self._told = True
                 self._settings = replace(self._settings, language=outcome.language)
-                yield Detected(language=outcome.language, probability=outcome.language_probability)
+                yield Detected(language=code_of(outcome.language) or outcome.language, probability=outcome.language_probability)
             if not _silent(outcome):
                 for heard in outcome.segments:
                     yield window.place(_segment(at, heard, outcome, temperature, degenerate))

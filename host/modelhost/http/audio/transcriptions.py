@@ -15,6 +15,7 @@ from modelhost.http.forms import FormReader, Upload, one_file
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import context_of, host_of
 from modelhost.http.streaming import event_stream
+from modelhost.languages import spoken
 from modelhost.structs import Struct
 from modelhost.types import TranscribeRequest
 
@@ -42,7 +43,7 @@ class TranscriptionForm(TranslationForm):
     """`POST /v1/audio/transcriptions`. The recording is the file `file`, or base64 in `audio`."""
 
     language: str | None = None
-    """ISO 639-1; without it the model finds out."""
+    """By code or name: `en`, `en-US`, `eng`, `English`; without it, or with `auto`, the model finds out."""
     languages: list[str] | None = None
     timestamp_granularities: list[Literal["word", "segment"]] | None = None
     """What `verbose_json` has; `segment` unless said otherwise."""
@@ -92,7 +93,7 @@ async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
     words = "word" in (asked.timestamp_granularities or ())
     if words and asked.response_format != "verbose_json":
         raise BadInputError("timestamps of words come with response_format verbose_json", param="timestamp_granularities")
-    language = asked.language or (asked.languages[0] if asked.languages else None)
+    language = spoken(asked.language or (asked.languages[0] if asked.languages else None))
     wanted = _request_of(asked, files, task="transcribe", language=language, words=words)
     return await _answer(request, asked, wanted, headers, list(asked.timestamp_granularities or ()))
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from modelhost.errors import BadInputError, UnsupportedError
 from modelhost.http.sampling import Count, Sampling, StreamOptions
+from modelhost.languages import spoken
 from modelhost.structs import Struct
 from modelhost.types import (
     AudioPart,
@@ -225,7 +226,7 @@ class ChatBody(Sampling, kw_only=True):
             parallel_tool_calls=self.parallel_tool_calls is not False,
             response_format=_format(self.response_format),
             reasoning_effort=self.reasoning_effort,
-            language=self.language,
+            language=spoken(self.language),
             enable_safety=bool(self.enable_safety),
         )
 
