@@ -96,7 +96,7 @@ def test_the_content_decides_and_not_the_claimed_format(claimed: str) -> None:
     assert len(decode(Blob(kind_of_file("flac")), format=claimed)) == 1.5 * SAMPLE_RATE
 
 
-@pytest.mark.parametrize("name", ["wav", "flac", "ogg opus"])
+@pytest.mark.parametrize("name", KINDS)
 def test_a_file_sent_as_raw_pcm_by_mistake_is_read_as_what_it_is(name: str) -> None:
     assert pitch(decode(Blob(kind_of_file(name)), format="pcm", sample_rate=44_100)) == pytest.approx(TONE, abs=3)
 

@@ -2,20 +2,17 @@
 
 import base64
 import io
-import json
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from lines import open_line
 from modelhost import Blob
 from modelhost.audio import SAMPLE_RATE, decode
 from serving import Serve, Served, eventually
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
 KEY = "a-key-for-the-sockets-0123456789"
 CONFIG = f"""
@@ -51,39 +48,6 @@ def host(serve: Serve) -> Served:
     host = serve(CONFIG)
     host.client.headers["authorization"] = f"Bearer {KEY}"
     return host
-
-
-class Line:
-    """A line to the host that speaks JSON."""
-
-    def __init__(self, line: ClientConnection) -> None:
-        self.line = line
-
-    def say(self, **message: Any) -> None:
-        self.line.send(json.dumps(message))
-
-    def hear(self) -> Any:
-        told = self.line.recv(timeout=20)
-        return told if isinstance(told, bytes) else json.loads(told)
-
-    def until(self, kind: str) -> list[Any]:
-        """Everything up to the first message of a type."""
-        heard = [self.hear()]
-        while heard[-1]["type"] != kind:
-            heard.append(self.hear())
-        return heard
-
-    def error(self) -> Any:
-        told = self.hear()
-        assert told["type"] == "error", told
-        return told["error"]
-
-
-@contextmanager
-def open_line(host: Served, path: str, **settings: Any) -> Iterator[Line]:
-    headers = {"authorization": f"Bearer {KEY}"}
-    with connect(f"{host.url.replace('http', 'ws', 1)}{path}", additional_headers=headers, **settings) as line:
-        yield Line(line)
 
 
 def running(host: Served, model: str) -> int:

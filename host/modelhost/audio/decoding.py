@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
+from modelhost.audio.kinds import kind_of
 from modelhost.audio.mp4 import is_modest
 from modelhost.audio.pcm import RATES, PcmFrames
 from modelhost.audio.samples import SAMPLE_RATE, Samples
@@ -52,8 +53,8 @@ ACCEPTED = (
 )
 
 _OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "codec_whitelist": ",".join(CODECS), "protocol_whitelist": "none"}
-_MAGIC = (b"RIFF", b"OggS", b"fLaC")
-"""How files begin that are now and then sent as raw PCM by mistake; PCM itself begins so once in a billion."""
+_BEGINNING = 16 * 1024
+"""Bytes that tell of a recording what it is: the longest frame of AAC in ADTS, and the head of the next."""
 
 
 class Limits(Struct):
@@ -101,9 +102,10 @@ def decoded(
 ) -> Iterator[Samples]:
     """Read a recording block by block, each about a second long.
 
-    `format` may be wrong, the content decides; only `pcm` (16-bit little-endian mono) is believed, because raw sound has no marks
-    of its own, and only it has its `sample_rate` (Hz) from here. The first stream of sound is read, mixed down to mono. Of a
-    recording that is cut off or damaged there is what could be read; what follows a damaged part moves forward by its length.
+    `format` may be wrong, the content decides; only `pcm` (16-bit little-endian mono) is believed where nothing else begins so,
+    because raw sound has no marks of its own, and only it has its `sample_rate` (Hz) from here. The first stream of sound is
+    read, mixed down to mono. Of a recording that is cut off or damaged there is what could be read; what follows a damaged part
+    moves forward by its length.
     When the context's call is cancelled the blocks end.
 
     Raises BadInputError, while blocks are read, for what is no recording, has no sound in it, or is over a limit.
@@ -131,9 +133,11 @@ def _cancelled(context: Context | None) -> bool:
 
 
 def _is_pcm(file: IO[bytes], claimed: str) -> bool:
-    start = file.read(4)
+    if claimed != "pcm":
+        return False
+    beginning = file.read(_BEGINNING)
     file.seek(0)
-    return claimed == "pcm" and start not in _MAGIC
+    return not kind_of(beginning)  # files are now and then sent as raw PCM by mistake
 
 
 def _pcm_frames(file: IO[bytes], sample_rate: int) -> Iterator[AudioFrame]:

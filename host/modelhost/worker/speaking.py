@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec.structs import replace
 
 from modelhost.context import Context
-from modelhost.errors import NotReadyError
+from modelhost.errors import BadInputError, NotReadyError
 from modelhost.sentences import Sentences
 from modelhost.types import AudioChunk, Done, SynthesizeEvent, SynthesizeRequest, Usage
 
@@ -32,7 +33,8 @@ async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> 
     usage = Usage()
     async for text in _texts(request, context):
         inner = _part_of(context)
-        async with aclosing(cast(Any, speak(_plain(request, text), inner))) as events:
+        said = speak(_plain(request, text), inner)
+        async with aclosing(cast(Any, said if context.input is None else _if_there_is_something(said))) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):
                     encoder = encoder or _encoder(request, event.sample_rate)
@@ -66,7 +68,19 @@ async def _texts(request: SynthesizeRequest, context: Context) -> AsyncIterator[
 
 
 def _says_something(sentence: str) -> bool:
-    return any(letter.isalnum() for letter in sentence)
+    """Whether there is more in it than marks and spaces: letters, numbers or signs, such as an emoji, that have a name."""
+    return any(unicodedata.category(letter)[0] in "LNS" for letter in sentence)
+
+
+async def _if_there_is_something(events: AsyncIterator[SynthesizeEvent]) -> AsyncIterator[SynthesizeEvent]:
+    """Pass on what a backend makes of one sentence of many, which may be nothing."""
+    try:
+        async with aclosing(cast(Any, events)):
+            async for event in events:
+                yield event
+    except BadInputError as error:
+        if error.code != "nothing_to_say":
+            raise
 
 
 def _part_of(context: Context) -> Context:

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from litestar import WebSocket, websocket
+from msgspec import UNSET, UnsetType
 
 from modelhost.errors import BadInputError, ModelhostError
 from modelhost.http.about import about
@@ -20,7 +21,7 @@ class Prompt(GenerateBody, kw_only=True, tag_field="type", tag="prompt"):
 
 
 class Cancel(Struct, tag_field="type", tag="cancel"):
-    """Stop the answer that is being made; `cancelled` is the answer to that."""
+    """Stop the answer that is being made, if one is; `cancelled` is the answer to that."""
 
 
 class Token(Struct, tag_field="type", tag="token"):
@@ -40,6 +41,8 @@ class Generated(Struct, tag_field="type", tag="done"):
     model: str
     finish_reason: FinishReason
     usage: UsageAnswer
+    ignored: list[str] | UnsetType = UNSET
+    """Fields of the messages before that nobody knows, where there were any."""
 
 
 HEARS = (Prompt, Cancel)
@@ -50,8 +53,7 @@ SAYS = (Token, Generated, Cancelled, Failure)
 async def generate_ws(socket: WebSocket[Any, Any, Any]) -> None:
     """Answer prompts, token by token."""
     running: asyncio.Task[None] | None = None
-    model = socket.query_params.get("model")
-    async with Talk[Prompt | Cancel](socket, Prompt | Cancel, {"prompt": "prompt"}) as talk:
+    async with Talk[Prompt | Cancel](socket, Prompt | Cancel, {"prompt": "prompt"}, begin=(Prompt,)) as talk:
         try:
             async for message in talk:
                 busy = running is not None and not running.done()
@@ -61,21 +63,21 @@ async def generate_ws(socket: WebSocket[Any, Any, Any]) -> None:
                     if busy and running:
                         running.cancel()
                         await asyncio.wait({running})
-                        await talk.send(Cancelled())
+                    await talk.send(Cancelled())
                 elif busy:
                     await talk.tell(BadInputError("an answer is being made; wait for `done`, or send `cancel`"))
                 else:
-                    running = talk.work(_answer(talk, message, message.model or model))
+                    running = talk.work(_answer(talk, message))
         finally:
             if running:
                 running.cancel()
 
 
-async def _answer(talk: Talk[Any], asked: Prompt, model: str | None) -> None:
+async def _answer(talk: Talk[Any], asked: Prompt) -> None:
     context = talk.context()
     text: list[str] = []
     try:
-        events = talk.host.router.call("generate", model, asked.to_request(), context)
+        events = talk.host.router.call("generate", asked.model, asked.to_request(), context)
         async with aclosing(cast(Any, events)):
             async for event in events:
                 if isinstance(event, Delta) and event.text:
@@ -87,6 +89,7 @@ async def _answer(talk: Talk[Any], asked: Prompt, model: str | None) -> None:
                         model=context.info.model,
                         finish_reason=event.reason,
                         usage=UsageAnswer.of(event.usage),
+                        ignored=talk.ignored(),
                     )
                     await talk.send(done)
     except ModelhostError as error:

@@ -1,21 +1,20 @@
 """`/v1/speech-to-text/ws` and `/ws/stt`: sound goes in while it is heard, words come back as soon as they are known."""
 
 import asyncio
-import tempfile
 from contextlib import aclosing
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 from litestar import WebSocket, websocket
-from msgspec import Meta, structs
+from msgspec import UNSET, Meta, UnsetType
 
 from modelhost.errors import BadInputError, ModelhostError
 from modelhost.http.about import about
 from modelhost.http.audio.shapes import DurationUsage, TranscriptWord
 from modelhost.http.audio.transcript import Transcript
 from modelhost.http.forms import from_base64
-from modelhost.http.sockets.feed import Feed
+from modelhost.http.sockets.incoming import Incoming
 from modelhost.http.sockets.talk import Failure, Talk
+from modelhost.languages import spoken
 from modelhost.structs import Struct
 from modelhost.types import Blob, Detected, Partial, Segment, TranscribeRequest
 
@@ -25,11 +24,14 @@ class Listen(Struct, tag_field="type", tag="start"):
 
     model: str | None = None
     language: str | None = None
-    """ISO 639-1; without it the model finds out."""
+    """By code or name; without it, or with `auto`, the model finds out."""
     prompt: str | None = None
     hotwords: tuple[str, ...] = ()
     format: str = "pcm"
-    """`pcm` (16-bit, little-endian, mono) is written down while it comes; anything else, such as `webm`, at `end`."""
+    """`pcm` (16-bit, little-endian, mono) is written down while it comes; anything else, such as `webm`, at `end`.
+
+    What begins like a file is read as that file; a WAV file of 16-bit mono PCM is written down while it comes, at its own rate.
+    """
     sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] = 16_000
     """Hz of `pcm`."""
     partial: bool = True
@@ -75,6 +77,8 @@ class Heard(Struct, tag_field="type", tag="done"):
     text: str
     language: str | None
     usage: DurationUsage
+    ignored: list[str] | UnsetType = UNSET
+    """Fields of the messages before that nobody knows, where there were any."""
 
 
 HEARS = (Listen, Sound, End)
@@ -85,8 +89,7 @@ SAYS = (Language, PartialText, FinalText, Heard, Failure)
 async def listen(socket: WebSocket[Any, Any, Any]) -> None:
     """Write down sound as it comes."""
     session: Listening | None = None
-    async with Talk[Listen | Sound | End](socket, Listen | Sound | End, {"audio": "audio"}) as talk:
-        first = _asked_in_url(socket)
+    async with Talk[Listen | Sound | End](socket, Listen | Sound | End, {"audio": "audio"}, begin=(Listen,)) as talk:
         try:
             async for message in talk:
                 match message:
@@ -94,13 +97,12 @@ async def listen(socket: WebSocket[Any, Any, Any]) -> None:
                         if session and not session.over:
                             await talk.tell(BadInputError("send `end` before you `start` again"))
                         else:
-                            session = Listening(talk, structs.replace(message, model=message.model or first.model))
+                            session = Listening(talk, message)
                     case End():
-                        if session:
-                            await session.end()
+                        await (session.end() if session else talk.send(_nothing_heard(talk)))
                         session = None
                     case _:
-                        session = session or Listening(talk, first)
+                        session = session or Listening(talk, talk.asked_in_url(Listen))
                         try:
                             await session.hear(message if isinstance(message, bytes) else from_base64(message.audio, "audio"))
                         except BadInputError as error:
@@ -110,9 +112,9 @@ async def listen(socket: WebSocket[Any, Any, Any]) -> None:
                 session.cancel()
 
 
-def _asked_in_url(socket: WebSocket[Any, Any, Any]) -> Listen:
-    query = socket.query_params
-    return Listen(model=query.get("model"), language=query.get("language"), format=query.get("format") or "pcm")
+def _nothing_heard(talk: Talk[Any]) -> Heard:
+    """Make the answer to an `end` before which nothing was sent."""
+    return Heard(text="", language=None, usage=DurationUsage(seconds=0.0), ignored=talk.ignored())
 
 
 class Listening:
@@ -121,8 +123,7 @@ class Listening:
     def __init__(self, talk: Talk[Any], asked: Listen) -> None:
         self._talk = talk
         self._asked = asked
-        self._feed = Feed()
-        self._path: Path | None = None
+        self._incoming = Incoming(asked.format, asked.sample_rate, most_mb=talk.host.config.server.max_audio_mb)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -132,26 +133,17 @@ class Listening:
 
     async def hear(self, data: bytes) -> None:
         """Take more sound. Raises `BadInputError` for more of it than a recording may have."""
-        if self._asked.format == "pcm":
-            if self._task is None:
-                self._begin(None)  # not before: a model's place is for who has something to say
-            if not self.over:
-                await self._feed.put(data)
+        if self.over:
             return
-        if self._path is None:
-            with tempfile.NamedTemporaryFile(prefix="modelhost-upload-", delete=False) as file:
-                self._path = Path(file.name)
-        most = self._talk.host.config.server.max_audio_mb
-        if self._path.stat().st_size + len(data) > most * 2**20:
-            raise BadInputError(f"the recording is larger than {most:g} MiB", param="audio")
-        with self._path.open("ab") as file:
-            file.write(data)
+        await self._incoming.put(data)
+        if self._incoming.live and self._task is None:
+            self._begin()  # not before: a model's place is for who has something to say
 
     async def end(self) -> None:
         """Say that nothing follows, and wait until everything has been told."""
-        self._feed.finish()
+        await self._incoming.finish()
         if self._task is None:
-            self._begin(self._path if self._asked.format != "pcm" else None)
+            self._begin()
         assert self._task is not None
         await asyncio.wait({self._task})
 
@@ -163,18 +155,17 @@ class Listening:
 
     def _forget(self) -> None:
         self._talk.live = False
-        if self._path:
-            self._path.unlink(missing_ok=True)
+        self._incoming.forget()
 
-    def _begin(self, path: Path | None) -> None:
-        self._talk.live = path is None
-        asked = self._asked
+    def _begin(self) -> None:
+        incoming, asked = self._incoming, self._asked
+        self._talk.live = incoming.path is None
         request = TranscribeRequest(
-            audio=None if path is None else Blob(path=path),
-            format=asked.format,
-            sample_rate=asked.sample_rate,
-            language=asked.language,
-            prompt=asked.prompt,
+            audio=Blob(path=incoming.path) if incoming.path else None,
+            format=incoming.format,
+            sample_rate=incoming.sample_rate,
+            language=spoken(asked.language),
+            prompt=asked.prompt or None,
             hotwords=asked.hotwords,
             word_timestamps=asked.word_timestamps,
         )
@@ -183,7 +174,7 @@ class Listening:
     async def _tell(self, request: TranscribeRequest) -> None:
         context = self._talk.context(timed=request.audio is not None)
         if request.audio is None:
-            context.input = self._feed.mailbox
+            context.input = self._incoming.feed.mailbox
         transcript = Transcript("transcribe", request.language)
         try:
             events = self._talk.host.router.call("transcribe", self._asked.model, request, context)
@@ -191,11 +182,12 @@ class Listening:
                 async for event in events:
                     transcript.take(event)
                     await self._pass_on(event)
-            await self._talk.send(Heard(text=transcript.text, language=transcript.language, usage=transcript.usage))
+            ignored = self._talk.ignored()
+            done = Heard(text=transcript.text, language=transcript.language, usage=transcript.usage, ignored=ignored)
+            await self._talk.send(done)
         except ModelhostError as error:
             await self._talk.tell(error)
         finally:
-            self._feed.mailbox.close()
             self._forget()
 
     async def _pass_on(self, event: Any) -> None:
@@ -203,7 +195,11 @@ class Listening:
             case Partial() if self._asked.partial:
                 await self._talk.send(PartialText(text=event.text))
             case Segment():
-                words = [TranscriptWord(word=word.text.strip(), start=word.start, end=word.end) for word in event.words]
-                await self._talk.send(FinalText(start=event.start, end=event.end, text=event.text, words=words))
+                await self._talk.send(_final(event))
             case Detected():
                 await self._talk.send(Language(language=event.language, probability=event.probability))
+
+
+def _final(event: Segment) -> FinalText:
+    words = [TranscriptWord(word=word.text.strip(), start=round(word.start, 3), end=round(word.end, 3)) for word in event.words]
+    return FinalText(start=round(event.start, 3), end=round(event.end, 3), text=event.text, words=words)

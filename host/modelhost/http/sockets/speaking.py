@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Annotated, Any, cast
 
 from litestar import WebSocket, websocket
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from modelhost.errors import BadInputError, ModelhostError
 from modelhost.http.about import about
@@ -66,6 +66,8 @@ class Spoken(Struct, tag_field="type", tag="done"):
 
     duration: float
     """Seconds of sound."""
+    ignored: list[str] | UnsetType = UNSET
+    """Fields of the messages before that nobody knows, where there were any."""
 
 
 HEARS = (Say, Speak, Text, End)
@@ -76,9 +78,8 @@ SAYS = (SoundFormat, SoundPart, Spoken, Failure)
 async def speak(socket: WebSocket[Any, Any, Any]) -> None:
     """Speak text as it comes."""
     session: SpeakingSession | None = None
-    query = socket.query_params
-    first = Speak(model=query.get("model"), voice=query.get("voice"))
-    async with Talk[Speak | Say | Text | End](socket, Speak | Say | Text | End, {"text": "say"}) as talk:
+    kinds = Speak | Say | Text | End
+    async with Talk[Speak | Say | Text | End](socket, kinds, {"text": "say"}, begin=(Speak, Say)) as talk:
         try:
             async for message in talk:
                 if isinstance(message, (Speak, Say)) and session and not session.over:
@@ -86,17 +87,17 @@ async def speak(socket: WebSocket[Any, Any, Any]) -> None:
                     continue
                 match message:
                     case Say():
-                        session = SpeakingSession(talk, message, first)
+                        session = SpeakingSession(talk, message)
                         await session.say(message.text)
                         await session.end()
+                        session = None
                     case Speak():
-                        session = SpeakingSession(talk, message, first)
+                        session = SpeakingSession(talk, message)
                     case Text():
-                        session = session or SpeakingSession(talk, first, first)
+                        session = session or SpeakingSession(talk, talk.asked_in_url(Speak))
                         await session.say(message.text)
                     case End():
-                        if session:
-                            await session.end()
+                        await (session.end() if session else talk.send(Spoken(duration=0.0, ignored=talk.ignored())))
                         session = None
                     case _:
                         await talk.tell(BadInputError("text comes as JSON, not as binary frames"))
@@ -108,20 +109,20 @@ async def speak(socket: WebSocket[Any, Any, Any]) -> None:
 class SpeakingSession:
     """One text, from `start` to `end`."""
 
-    def __init__(self, talk: Talk[Any], asked: Speak, first: Speak) -> None:
+    def __init__(self, talk: Talk[Any], asked: Speak) -> None:
         self._talk = talk
         self._binary = asked.binary
         self._feed = Feed()
         speech = talk.host.config.speech
         request = SynthesizeRequest(
             text="",
-            voice=named_voice(asked.voice or asked.reference_id or first.voice),
+            voice=named_voice(asked.voice or asked.reference_id),
             speed=asked.speed,
             format=asked.format or speech.format,
             sample_rate=asked.sample_rate or speech.sample_rate,
             **asked.settings(),
         )
-        self._asked = (asked.model or first.model, request)
+        self._asked = (asked.model, request)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -168,7 +169,8 @@ class SpeakingSession:
                             await self._talk.send(form)
                         await self._send(event.data)
                     elif isinstance(event, Done):
-                        await self._talk.send(Spoken(duration=round(event.usage.audio_seconds, 3)))
+                        seconds = round(event.usage.audio_seconds, 3)
+                        await self._talk.send(Spoken(duration=seconds, ignored=self._talk.ignored()))
         except ModelhostError as error:
             await self._talk.tell(error)
         finally:

@@ -7,16 +7,23 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 import msgspec
 from litestar import WebSocket
+from msgspec import UNSET, UnsetType
 
 from modelhost.config import ServerConfig
 from modelhost.context import Context
 from modelhost.errors import BadInputError, DeadlineError, ModelhostError
 from modelhost.host import ModelHost
 from modelhost.http.errors import as_modelhost_error, envelope
+from modelhost.http.reading import printable
+from modelhost.http.sockets.query import settings_in
 from modelhost.http.visit import visit_of
 from modelhost.structs import Struct
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Struct)
+
+MOST_IGNORED = 20
+"""Fields that are named; who sends more has seen enough."""
 
 WAITING = 8
 """Messages that may wait to be read; then nothing more is taken from the line until one has been."""
@@ -42,13 +49,22 @@ class Talk(Generic[T]):
     `async with Talk(…) as talk: async for message in talk: …` ends, cancelling the block, when the client leaves.
     """
 
-    def __init__(self, socket: WebSocket[Any, Any, Any], kinds: Any, guess: dict[str, str]) -> None:
-        """Read `kinds`, a union of tagged structs; `guess` says by a field which `type` a message without one is of."""
+    def __init__(
+        self, socket: WebSocket[Any, Any, Any], kinds: Any, guess: dict[str, str], *, begin: tuple[type[Struct], ...]
+    ) -> None:
+        """Read `kinds`, a union of tagged structs; `guess` says by a field which `type` a message without one is of.
+
+        Those of the kinds that `begin` work have in the URL's query what they leave out themselves.
+        """
         self.socket = socket
         self.host: ModelHost = socket.app.state.host
         self._kinds = kinds
         self._guess = guess
         self._inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING)
+        self._begin = frozenset(kind.__struct_config__.tag for kind in begin)
+        self._settings: dict[str, Any] = {}
+        self._fields_in_url = begin[0]
+        self._ignored: dict[str, None] = {}
         self._bad = 0
         self._gone = False
         self.live = False
@@ -79,6 +95,13 @@ class Talk(Generic[T]):
         self._task.cancel()
 
     async def __aiter__(self) -> AsyncIterator[T | bytes]:
+        try:
+            self._read_url()
+        except BadInputError as error:  # it stays as it is, so there is no use in this line
+            await self.tell(error)
+            await self.socket.close(POLICY_VIOLATION, "the URL cannot be read")
+            self._gone = True
+            return
         while True:
             idle = LIVE_IDLE if self.live else self._server.request_timeout
             try:
@@ -104,6 +127,22 @@ class Talk(Generic[T]):
     def _server(self) -> ServerConfig:
         return self.host.config.server
 
+    def _read_url(self) -> None:
+        self._settings, unknown = settings_in(self.socket.query_params, self._fields_in_url)
+        if unknown and self._server.strict:
+            first = unknown[0][:100]
+            raise BadInputError(f"unknown field {first!r} in the URL", param=first, code="unknown_parameter")
+        self._ignored = dict.fromkeys(map(printable, unknown[:MOST_IGNORED]))
+
+    def asked_in_url(self, kind: type[K]) -> K:
+        """Return the message that was not sent: what the URL says, and the defaults."""
+        return kind(**self._settings)
+
+    def ignored(self) -> list[str] | UnsetType:
+        """Return the names of fields that nobody knows, of the messages since this was last asked, and of the URL."""
+        found, self._ignored = self._ignored, {}
+        return [*found][:MOST_IGNORED] or UNSET
+
     def _read(self, raw: str) -> T:
         value = msgspec.json.decode(raw)
         if not isinstance(value, dict):
@@ -113,6 +152,8 @@ class Talk(Generic[T]):
             if kind is None:
                 raise BadInputError("the message has no `type`", param="type")
             value["type"] = kind
+        if value["type"] in self._begin:
+            value = {**self._settings, **{name: given for name, given in value.items() if given is not None}}
         message: T = msgspec.convert(value, self._kinds)
         return message
 
