@@ -10,7 +10,8 @@ from measuring import tell
 from modelhost.context import Context
 from modelhost.log import Log, silent
 from modelhost.runner.inline import InlineRunner
-from modelhost.runner.process import ProcessRunner, WorkerSpec
+from modelhost.runner.process import ProcessRunner
+from modelhost.runner.spec import WorkerSpec
 from modelhost.testing.abilities import chat
 
 ROUNDS = 40

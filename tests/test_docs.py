@@ -19,7 +19,7 @@ from modelhost.http import guard, streaming
 from modelhost.keys import SHORTEST
 from modelhost.plugins import DESCRIBE_SECONDS, describe_all, installed
 from modelhost.pool import model, status, suspects
-from modelhost.runner import process
+from modelhost.runner import output, process
 from modelhost.types import UNCOUNTED, media
 from modelhost.wire import frames
 from openai import APIError, APIStatusError, InternalServerError, OpenAI
@@ -193,7 +193,7 @@ FIGURES = {
     "concepts/isolation.md": [
         f"after {LOADS}",
         f"after {STARTS}",
-        f"last {process.OUTPUT_BYTES // KIB} KiB are kept",
+        f"last {output.OUTPUT_BYTES // KIB} KiB are kept",
         f"`unload` run for {process.STOP_SECONDS:g} seconds",
     ],
     "reference/configuration.md": [f"at least {SHORTEST}\nprintable", f"of {MOST_CHARACTERS:,} characters at most"],

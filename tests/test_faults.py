@@ -149,6 +149,18 @@ def test_a_stopped_worker_is_ended_and_comes_back(host: Served) -> None:
     eventually(lambda: host.chat("victim", "again").status_code == 200)
 
 
+def test_stopping_the_host_for_longer_than_its_patience_ends_no_worker(serve: Serve) -> None:
+    host = serve('[server]\nworker_timeout = 1.5\n[models.echo]\nplugin = "echo"\n')
+    host.chat("echo", "warm")
+    worker = host.pid_of("echo")
+    os.kill(host.process.pid, signal.SIGSTOP)
+    time.sleep(3)  # the pause is made of time
+    os.kill(host.process.pid, signal.SIGCONT)
+    for _ in range(5):
+        assert host.chat("echo", "still there").status_code == 200
+    assert (host.pid_of("echo"), host.worker("echo")["restarts"]) == (worker, 0)
+
+
 def test_a_backend_that_ignores_cancellation_is_ended_and_comes_back(host: Served) -> None:
     host.chat("stubborn", "warm")
     with (

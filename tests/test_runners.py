@@ -1,22 +1,29 @@
 """One contract, two places to run: everything here holds for a worker process and inline alike."""
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from fake_plugins import fake_plugin, put_on_path
 from modelhost import errors
 from modelhost.context import CallInfo, Context
 from modelhost.errors import ModelhostError
 from modelhost.log import Log, silent
 from modelhost.mailbox import Mailbox
+from modelhost.runner.death import Death
 from modelhost.runner.inline import InlineRunner
-from modelhost.runner.process import OUTPUT_BYTES, ProcessRunner, WorkerSpec, worker_environment
+from modelhost.runner.output import OUTPUT_BYTES, Output
+from modelhost.runner.process import ProcessRunner
+from modelhost.runner.spec import WorkerSpec, worker_environment
 from modelhost.testing.abilities import chat
 from modelhost.types import (
     AudioChunk,
@@ -40,7 +47,11 @@ class Watch:
     """Remembers how a worker ended."""
 
     def __init__(self, died: Callable[[str], None] = lambda why: None) -> None:
-        self.died = died
+        self._died = died
+
+    def died(self, death: Death) -> None:
+        """Tell why."""
+        self._died(death.why)
 
     def lost(self) -> None:
         """Nothing to do."""
@@ -254,6 +265,83 @@ def test_an_option_the_plugin_does_not_know_is_refused_at_load(kind: str) -> Non
 # The worker process alone
 
 
+@pytest.mark.parametrize("turns", range(8))
+def test_a_start_that_is_cancelled_closes_nobody_elses_files(turns: int) -> None:
+    """On uvloop, as in a host: whoever closes a descriptor twice closes another's the second time."""
+
+    async def main() -> None:
+        runner = worker()
+        task = asyncio.create_task(runner.start())
+        while runner.pid is None:  # noqa: ASYNC110  # every turn of the loop counts
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        others = [socket.socket() for _ in range(32)]  # they take the numbers that are free now
+        del runner, task
+        gc.collect()
+        await asyncio.sleep(0)
+        gc.collect()
+        assert [other.fileno() for other in others if not _is_open(other.fileno())] == []
+        for other in others:
+            other.close()
+
+    before = _open_files()
+    uvloop.run(main())
+    assert _open_files() == before
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_what_a_worker_prints_is_read_from_a_descriptor_with_one_owner() -> None:
+    """Closed twice from two threads it would be somebody else's the second time, so it is closed by nobody but the reader."""
+
+    async def main() -> None:
+        ours, theirs = os.pipe()
+        output = Output(asyncio.get_running_loop(), ours)
+        os.write(theirs, b"said")
+        os.close(theirs)
+        while _is_open(ours):  # noqa: ASYNC110  # closed when the end is read
+            await asyncio.sleep(0)
+        with socket.socket() as other:
+            output.close()
+            assert _is_open(other.fileno())
+        assert output.text() == "said"
+
+    uvloop.run(main())
+
+
+def test_a_worker_that_prints_without_end_leaves_the_loop_to_others() -> None:
+    async def main() -> None:
+        ours, theirs = os.pipe()
+        output = Output(asyncio.get_running_loop(), ours)
+        os.set_blocking(theirs, False)
+        read = turns = 0
+        for _ in range(200):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    read += os.write(theirs, bytes(65536))
+            await asyncio.sleep(0)
+            turns += 1
+        assert read < turns * OUTPUT_BYTES / 4, "it is read only now and then"
+        output.close()
+        os.close(theirs)
+
+    uvloop.run(main())
+
+
 def worker(died: Callable[[str], None] = lambda why: None, **spec: Any) -> ProcessRunner:
     return ProcessRunner(
         WorkerSpec(plugin="echo", model="m", **spec), log=Log(silent), watch=Watch(died), host_call=answered_by_the_host
@@ -307,6 +395,31 @@ def test_a_stopped_worker_is_ended_when_its_patience_is_over() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("who", ["host", "both"])
+def test_a_pause_of_the_host_is_no_death_of_the_worker(who: str) -> None:
+    """As when a container is paused or a laptop closed: more time passes than its patience, and nobody could answer."""
+
+    async def main() -> None:
+        runner = worker(lambda why: pytest.fail(why), patience=1.2, cancel_grace=0.1, options={"pace": 20})
+        await runner.start()
+        assert runner.pid
+        pid = runner.pid
+        given_up = runner.call("generate", chat("word " * 5), Context())
+        await anext(given_up)
+        if who == "both":
+            os.kill(pid, signal.SIGSTOP)
+        given_up.close()
+        time.sleep(2.5)  # noqa: ASYNC251  # nothing happens here either
+        if who == "both":
+            os.kill(pid, signal.SIGCONT)
+        for _ in range(4):
+            assert await collect(runner.call("generate", chat("on it goes"), Context()))
+        assert runner.pid == pid
+        await runner.stop()
+
+    uvloop.run(main())
+
+
 def test_a_worker_that_exits_while_it_loads_is_told_at_once() -> None:
     async def main() -> None:
         with pytest.raises(errors.BackendFailedError, match="exited with status 3"):
@@ -331,7 +444,7 @@ def test_chatter_is_kept_to_its_end_and_stops_nothing() -> None:
         assert len(events) == 51
         while len(runner.output()) < OUTPUT_BYTES:  # noqa: ASYNC110  # what another process prints raises no event here
             await asyncio.sleep(0.01)
-        assert len(runner._output) == OUTPUT_BYTES
+        assert len(runner.output()) == OUTPUT_BYTES
         await runner.stop()
 
     asyncio.run(main())
@@ -359,7 +472,8 @@ def test_the_worker_dies_with_a_host_that_is_killed() -> None:
     code = (
         "import asyncio\n"
         "from modelhost.log import Log, silent\n"
-        "from modelhost.runner.process import ProcessRunner, WorkerSpec\n"
+        "from modelhost.runner.process import ProcessRunner\n"
+        "from modelhost.runner.spec import WorkerSpec\n"
         "async def main():\n"
         "    spec = WorkerSpec(plugin='echo', model='m', options={})\n"
         "    runner = ProcessRunner(spec, log=Log(silent), watch=None, host_call=None)\n"

@@ -24,7 +24,8 @@ from modelhost.pool.gauges import ModelGauges
 from modelhost.router import Router
 from modelhost.runner import DeathWatch, Runner
 from modelhost.runner.inline import InlineRunner
-from modelhost.runner.process import ProcessRunner, WorkerSpec
+from modelhost.runner.process import ProcessRunner
+from modelhost.runner.spec import WorkerSpec
 from modelhost.types import Ability
 from modelhost.worker.describe import OptionsReport
 

@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,8 +28,9 @@ from modelhost.plugins import Plugin
 from modelhost.pool import status as states
 from modelhost.pool.cards import keep_card
 from modelhost.pool.status import Status
-from modelhost.pool.suspects import Suspects
+from modelhost.pool.suspects import Evidence, Suspects
 from modelhost.runner import DeathWatch, Runner
+from modelhost.runner.death import Death
 from modelhost.types import UNCOUNTED, Ability, Done
 from modelhost.work import Work
 from modelhost.worker.daemons import in_daemon
@@ -41,6 +42,15 @@ BESIDE = 8
 """Uncounted calls at once: each takes a thread of the worker."""
 
 TIME_IS_UP = "the request's time is up before the answer is complete"
+
+
+class _Flight(NamedTuple):
+    """A request a model works on."""
+
+    request: Any
+    live: bool
+    """Whether more of it comes while it is worked on."""
+    settled: Callable[[], None]
 
 
 class Model:
@@ -87,11 +97,13 @@ class Model:
         self._dying: asyncio.Future[None] | None = None
         self._slots = asyncio.Semaphore(1)
         self._beside = asyncio.Semaphore(BESIDE)
-        self._in_flight: dict[int, tuple[Any, Callable[[], None]]] = {}
+        self._in_flight: dict[int, _Flight] = {}
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._suspects = Suspects()
+        self._evidence: Evidence | None = None
+        """Of the request that was alone with a worker that is dying."""
 
     # What can be seen
 
@@ -239,17 +251,21 @@ class Model:
         self._runner = None
         now = time.monotonic()
         if len(self._in_flight) == 1:
-            self._suspects.blame(next(iter(self._in_flight.values()))[0], now)
+            (flight,) = self._in_flight.values()
+            self._evidence = None if flight.live else Evidence.of(flight.request)
         self.status = states.on_crash(self.status, "its worker died", now)
         loop = asyncio.get_running_loop()
         self._dying = loop.create_future()
         self._restarting = loop.call_later(max(0.0, (self.status.retry_at or now) - now), self._restart)
         self._log.error("worker lost", model=self.name, in_flight=len(self._in_flight))
 
-    def died(self, why: str) -> None:
+    def died(self, death: Death) -> None:
         """Its worker is gone, and now it is known why."""
-        self.status = states.change(self.status, reason=f"its worker died: {why}")
-        self._log.error("worker died", model=self.name, reason=why)
+        self.status = states.change(self.status, reason=f"its worker died: {death.why}")
+        self._log.error("worker died", model=self.name, reason=death.why)
+        evidence, self._evidence = self._evidence, None
+        if evidence:
+            evidence.drop() if death.from_outside else self._suspects.blame(evidence, time.monotonic())
         dying, self._dying = self._dying, None
         if dying:
             dying.set_result(None)
@@ -286,8 +302,8 @@ class Model:
         if self._restarting:  # it died while its requests finished
             self._restarting.cancel()
             self._restarting = None
-        for _, settled in list(self._in_flight.values()):  # nobody works on what an ended runner was given
-            settled()
+        for flight in list(self._in_flight.values()):  # nobody works on what an ended runner was given
+            flight.settled()
         self.status = states.change(self.status, state="cold", retry_at=None)
         self._log.info("unloaded", model=self.name, freed_mb=round(freed / 2**20, 1))
         return freed
@@ -296,12 +312,8 @@ class Model:
 
     async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
         """Run a request: wait for the model and for a free place, then yield its events. Raises `ModelhostError`."""
-        if self._suspects.refuses(request, time.monotonic()):
-            raise BackendCrashedError(
-                "this request has ended the model's worker twice; it is not tried again",
-                retry=False,
-                code="request_refused",
-            )
+        if self._suspects:
+            await self._refuse_killers(request)
         if self.abilities:  # where they are known already, there is no need to load it to find out
             self._check_ability(ability)
         work = context.work = Work(ability, context.work.cache if context.work else "off")
@@ -325,8 +337,10 @@ class Model:
             async with in_time(context):
                 runner = await self._free_place(ability, held, work)
         try:
+            if self._suspects:  # again: it may have killed one while this one waited for the next
+                await self._refuse_killers(request)
             self._check(ability, request)
-            self._in_flight[number] = (request, settled)
+            self._in_flight[number] = _Flight(request, context.input is not None, settled)
             self._idle.clear()
             events = runner.call(ability, request, context, settled)
         except BaseException:
@@ -361,6 +375,14 @@ class Model:
             events.close()
             if not events.stopped_early:
                 settled()
+
+    async def _refuse_killers(self, request: Any) -> None:
+        if await self._suspects.refuses(request, time.monotonic()):
+            raise BackendCrashedError(
+                "this request has ended the model's worker twice; it is not tried again",
+                retry=False,
+                code="request_refused",
+            )
 
     def _meter(self, ability: Ability) -> CallMeter:
         meter = self._meters.get(ability)

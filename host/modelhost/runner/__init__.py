@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from modelhost.card import ModelCard
 from modelhost.context import Context
 from modelhost.mailbox import Mailbox
+from modelhost.runner.death import Death
 from modelhost.types import Ability
 
 
@@ -49,7 +50,7 @@ class DeathWatch(Protocol):
         """It answers no more; its calls are about to be told. Why is not known yet."""
         ...
 
-    def died(self, why: str) -> None:
+    def died(self, death: Death) -> None:
         """It is gone, and its memory is free."""
         ...
 

@@ -1,19 +1,14 @@
 """A model in a worker process: nothing it does can harm the host, and its memory is free when the process has ended."""
 
 import asyncio
-import contextlib
-import os
-import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
-import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,12 +24,15 @@ from modelhost.errors import (
 from modelhost.log import Log
 from modelhost.mailbox import Mailbox
 from modelhost.runner import DeathWatch, HostCall
-from modelhost.structs import Struct
+from modelhost.runner.child import Child
+from modelhost.runner.death import Death, death_of, oom_kills
+from modelhost.runner.spec import WorkerSpec
 from modelhost.types import Ability
 from modelhost.wire import frames
 from modelhost.wire.channel import Channel
-from modelhost.worker.daemons import Daemons
 from modelhost.worker.serve import REQUEST_FIELDS
+
+T = TypeVar("T")
 
 HELLO_SECONDS = 30.0
 """An interpreter that has not said hello by then never will."""
@@ -42,27 +40,11 @@ HELLO_SECONDS = 30.0
 STOP_SECONDS = 10.0
 """What a worker gets to unload before it is killed."""
 
-OUTPUT_BYTES = 64 * 1024
-"""How much of a worker's raw output is kept."""
+LAST_SECONDS = 1.0
+"""What a worker that hung up gets to end by itself. Killed at once, it would look like one that somebody else has killed."""
 
-_SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)|^MODELHOST_", re.IGNORECASE)
-
-_daemons = Daemons("modelhost-reaper")
-
-
-class WorkerSpec(Struct):
-    """What is started: which plugin in which interpreter, for which model."""
-
-    plugin: str
-    model: str
-    options: dict[str, Any] = {}
-    python: str = sys.executable
-    env: dict[str, str] = {}
-    threads: int = 1
-    patience: float = 60.0
-    """Seconds without an answer to a ping after which a worker counts as hung."""
-    cancel_grace: float = 30.0
-    """Seconds a backend gets to stop working on cancelled calls before its worker is ended."""
+MOST_INTERVAL = 5.0
+"""Seconds between two pings, or less for a short patience."""
 
 
 class ProcessRunner:
@@ -73,7 +55,7 @@ class ProcessRunner:
         self._log = log
         self._watch_over = watch
         self._host_call = host_call
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._exited: asyncio.Future[int] | None = None
         self._lost: asyncio.Future[None] | None = None
         self._hello: asyncio.Future[None] | None = None
@@ -82,12 +64,13 @@ class ProcessRunner:
         self._stopping = False
         self._started = False
         self._told_lost = False
+        self._ended_by_us = False
         self._why = ""
         self._rss = 0
-        self._heard = 0.0
+        self._unanswered = 0
+        self._oom_kills = (0, 0)
+        """Of all processes of the system, at the last look and at the one before."""
         self._folder: Path | None = None
-        self._output = bytearray()
-        self._pipe: asyncio.ReadTransport | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> ModelCard:
@@ -95,23 +78,28 @@ class ProcessRunner:
         self._loop = asyncio.get_running_loop()
         self._lost, self._hello, self._ready = (self._loop.create_future() for _ in range(3))
         self._exited = self._loop.create_future()
-        self._folder = Path(tempfile.mkdtemp(prefix="modelhost-"))
+        self._oom_kills = (oom_kills(),) * 2
         try:
+            self._folder = Path(tempfile.mkdtemp(prefix="modelhost-worker-"))
             await self._connect()
-            self._watching = self._loop.create_task(self._watch())
             await self._until(self._hello, HELLO_SECONDS)
+            self._watching = self._loop.create_task(self._watch())
             spec = self._spec
             self._channel.send(frames.Load(plugin=spec.plugin, model=spec.model, options=spec.options, threads=spec.threads))
             card: ModelCard = await self._until(self._ready, None)
+        except OSError as error:
+            await self._end()
+            raise NotReadyError(f"a worker cannot be started now: {error.strerror}") from None
         except BaseException:
-            await self._end(signal.SIGKILL)
+            await self._end()
             raise
         if self._lost.done():
-            raise BackendFailedError(f"the worker ended as soon as the model was loaded: {self._why or self._obituary()}")
+            raise BackendFailedError(f"the worker ended as soon as the model was loaded: {self._death().why}")
         self._started = True
         return card
 
     async def _connect(self) -> None:
+        assert self._folder is not None
         self._channel = Channel(
             first_id=0,
             handler=self._serve_worker,
@@ -123,45 +111,11 @@ class ProcessRunner:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._process = self._spawn(theirs.fileno())
+                self._child = Child(self._spec, theirs.fileno(), self._folder, self._on_exit)
         except BaseException:
             ours.close()
             raise
-        process = self._process
-        exited = self._exited
-        assert exited is not None
-
-        def reap() -> None:
-            status = process.wait()
-            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody asks any more
-                self._loop.call_soon_threadsafe(self._on_exit, status)
-
-        _daemons.run(reap)
-        assert process.stdout is not None
-        self._pipe, _ = await self._loop.connect_read_pipe(lambda: _OutputReader(self._output), process.stdout)
-        ours.setblocking(False)
-        await self._loop.create_unix_connection(lambda: self._channel, sock=ours)
-        self._heard = self._loop.time()
-
-    def _spawn(self, fd: int) -> subprocess.Popen[bytes]:
-        spec = self._spec
-        try:
-            return subprocess.Popen(
-                [spec.python, "-P", "-m", "modelhost.worker", "run", str(fd)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=[fd],
-                env=worker_environment(os.environ, spec),
-                cwd=self._folder,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise NotReadyError(
-                f"the interpreter {spec.python!r} of model {spec.model!r} cannot be started ({error.strerror}); "
-                "check its `python`",
-                retry=False,
-            ) from None
+        await _to_its_end(self._loop.create_unix_connection(lambda: self._channel, sock=ours))
 
     async def _until(self, future: asyncio.Future[Any], seconds: float | None) -> Any:
         """Wait for an answer of the worker, but not longer than it lives."""
@@ -172,7 +126,7 @@ class ProcessRunner:
         if self._lost.done():
             assert self._exited is not None
             await asyncio.wait({self._exited}, timeout=STOP_SECONDS)
-            raise BackendFailedError(f"the worker ended while it started: {self._why or self._obituary()}")
+            raise BackendFailedError(f"the worker ended while it started: {self._death().why}")
         raise BackendFailedError(f"the worker said nothing for {seconds:.0f} s after it was started")
 
     def _on_frame(self, frame: frames.AnyFrame) -> None:
@@ -199,26 +153,34 @@ class ProcessRunner:
             case frames.LogLine():
                 getattr(self._log, frame.level)(frame.event, **frame.facts)
             case frames.Stats():
-                self._heard = self._loop.time()
+                self._unanswered = 0
                 self._rss = frame.rss
             case _:
                 pass
 
     async def _watch(self) -> None:
-        """Ping the worker; end one that does not answer, or that does not stop working when it is told to."""
+        """Ping the worker; end one that does not answer, or that does not stop working when it is told to.
+
+        Time is counted in pings and never read from a clock: where the host itself is stopped for a while (a container that is
+        paused, a laptop that is closed) its worker may have answered, or was stopped as well.
+        """
+        spec = self._spec
+        pings = max(4, ceil(spec.patience / MOST_INTERVAL))
+        interval = spec.patience / pings
         seq = 0
-        patience = self._spec.patience
         while True:
             self._channel.send(frames.Ping(seq=seq))
+            self._unanswered += 1
             seq += 1
-            await asyncio.sleep(min(5.0, patience / 4))
-            if self._loop.time() - self._heard > patience:
-                self._why = f"it did not answer for {patience:g} s"
-            elif self._channel.overdue(self._spec.cancel_grace):
-                self._why = f"it went on working for {self._spec.cancel_grace:g} s after it was told to stop"
+            await asyncio.sleep(interval)
+            self._oom_kills = (oom_kills(), self._oom_kills[0])
+            if self._unanswered >= pings:
+                self._why = f"it did not answer for {spec.patience:g} s"
+            elif self._channel.overdue(ceil(spec.cancel_grace / interval)):
+                self._why = f"it went on working for {spec.cancel_grace:g} s after it was told to stop"
             else:
                 continue
-            self._kill(signal.SIGKILL)
+            self._kill()
             return
 
     def _on_lost(self) -> None:
@@ -229,32 +191,30 @@ class ProcessRunner:
                 self._told_lost = True
                 self._watch_over.lost()
         # A worker whose line is cut is of no use any more, even if it lives.
-        self._kill(signal.SIGKILL)
+        if self._channel.cut or self._stopping:
+            self._kill()
+        else:
+            self._loop.call_later(LAST_SECONDS, self._kill)
 
     def _on_exit(self, status: int) -> None:
         assert self._exited is not None
-        self._on_lost()  # the end of the process may be seen before the end of the line
+        assert self._child is not None
         if not self._exited.done():
             self._exited.set_result(status)
+        self._on_lost()  # the end of the process may be seen before the end of the line
         if self._watching:
             self._watching.cancel()
         self._channel.close()
-        self._kill(signal.SIGKILL)  # what it may have started itself
-        if self._pipe:  # a child that got away may hold the other end for ever
-            self._pipe.close()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._child.close()
+        self._remove_folder()
         if self._told_lost:  # who has heard the one must hear the other
-            self._watch_over.died(self._why or self._obituary())
+            self._watch_over.died(self._death())
 
-    def _obituary(self) -> str:
+    def _death(self) -> Death:
         if self._exited is None or not self._exited.done():
-            return "its line was cut"
-        status = self._exited.result()
-        if status < 0:
-            with contextlib.suppress(ValueError):
-                return f"it was ended by {signal.Signals(-status).name}"
-        return f"it exited with status {status}"
+            return Death(why=self._why or "its line was cut")
+        ran_out = oom_kills() > self._oom_kills[1]
+        return death_of(self._exited.result(), why=self._why, ended_by_us=self._ended_by_us, out_of_memory=ran_out)
 
     def call(self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None) -> Mailbox[Any]:
         """Send a call to the worker."""
@@ -283,62 +243,50 @@ class ProcessRunner:
         held = self.memory()
         self._channel.send(frames.Drain())
         await asyncio.wait({self._exited}, timeout=STOP_SECONDS)
-        await self._end(signal.SIGKILL)
+        await self._end()
         return held
 
-    async def _end(self, how: signal.Signals) -> None:
+    async def _end(self) -> None:
         self._stopping = True
-        if self._process is None:
-            if self._folder:
-                shutil.rmtree(self._folder, ignore_errors=True)
+        if self._child is None:
+            self._remove_folder()
             return
-        self._kill(how)
+        self._kill()
         assert self._exited is not None
         await asyncio.wait({self._exited})
 
-    def _kill(self, how: signal.Signals) -> None:
-        """Signal the worker and all it started: it leads a session of its own."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, how)
+    def _kill(self) -> None:
+        if self._child is not None and self._exited is not None and not self._exited.done():
+            self._ended_by_us = True
+            self._child.kill(signal.SIGKILL)
+
+    def _remove_folder(self) -> None:
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def memory(self) -> int:
-        """Give the worker's own share of memory: what comes free when it ends."""
-        if self._process is None:
-            return 0
-        with contextlib.suppress(OSError, ValueError, StopIteration):
-            rollup = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text()
-            kilobytes = next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))
-            return int(kilobytes) * 1024
-        return self._rss
+        """Return the worker's own share of memory: what comes free when it ends."""
+        own = self._child.memory() if self._child else 0
+        return self._rss if own is None else own
 
     def output(self) -> str:
-        """Give the end of what the worker printed."""
-        return self._output.decode(errors="replace")
+        """Return the end of what the worker printed."""
+        return self._child.output() if self._child else ""
 
     @property
     def pid(self) -> int | None:
         """The worker's process id."""
-        return self._process.pid if self._process else None
+        return self._child.pid if self._child else None
 
 
-class _OutputReader(asyncio.Protocol):
-    """Keeps the end of what a worker prints, and never lets it wait for us."""
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await what must not be left half done: a cancellation takes effect when it is over.
 
-    def __init__(self, kept: bytearray) -> None:
-        self._kept = kept
-
-    def data_received(self, data: bytes) -> None:
-        self._kept += data[-OUTPUT_BYTES:]
-        del self._kept[:-OUTPUT_BYTES]
-
-
-def worker_environment(base: Mapping[str, str], spec: WorkerSpec) -> dict[str, str]:
-    """Give the environment a worker sees: the host's without its secrets, with the model's own on top."""
-    env = {name: value for name, value in base.items() if not _SECRET.search(name)}
-    threads = str(spec.threads)
-    env |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    if threading.current_thread() is threading.main_thread():
-        # The kernel ends a worker with the *thread* that started it, so only a thread that lives as long as we do may ask.
-        env["MODELHOST_PARENT"] = str(os.getpid())
-    return env | spec.env
+    A connection that is given up while the loop takes over its socket leaves it in doubt who closes the descriptor.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

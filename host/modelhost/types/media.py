@@ -30,6 +30,11 @@ class Blob:
         assert self._path is not None
         return self._path.stat().st_size
 
+    @property
+    def path(self) -> Path | None:
+        """The file they are in; None where they are in memory."""
+        return self._path
+
     def read(self) -> bytes:
         """Give all of the bytes."""
         if self._data is not None:

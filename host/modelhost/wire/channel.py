@@ -53,7 +53,8 @@ class _Outgoing:
         self.spooled: list[Path] = []
         self.input_credit = _Budget()
         self.feeding: asyncio.Task[None] | None = None
-        self.abandoned: float | None = None
+        self.abandoned: int | None = None
+        """How often it has been looked at since its reader gave it up."""
 
     def end(self, error: ModelhostError | None = None) -> None:
         self.mailbox.finish(error)
@@ -126,6 +127,8 @@ class Channel(asyncio.Protocol):
         self._ready: dict[int, list[msgspec.Raw]] = {}
         self._flush_planned = False
         self._unsent: list[bytes] = []
+        self.cut = False
+        """Whether this end has cut the line."""
 
     # asyncio.Protocol
 
@@ -181,6 +184,7 @@ class Channel(asyncio.Protocol):
 
     def close(self) -> None:
         """Cut the line."""
+        self.cut = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -263,11 +267,16 @@ class Channel(asyncio.Protocol):
             call.feeding = self._loop.create_task(self._feed(id_, live))
         return mailbox
 
-    def overdue(self, grace: float) -> bool:
-        """Whether every call in flight was given up by its reader over `grace` seconds ago: the other end is stuck."""
-        now = self._loop.time()
+    def overdue(self, looks: int) -> bool:
+        """Look once more whether every call in flight was given up by its reader over `looks` looks ago: the other end is stuck.
+
+        Counted, because on a clock time passes while this process is stopped, and the other end with it.
+        """
+        for call in self._outgoing.values():
+            if call.abandoned is not None:
+                call.abandoned += 1
         calls = self._outgoing.values()
-        return bool(calls) and all(call.abandoned is not None and now - call.abandoned > grace for call in calls)
+        return bool(calls) and all(call.abandoned is not None and call.abandoned > looks for call in calls)
 
     def _encode(self, request: Any, spooled: list[Path]) -> bytes:
         def hook(value: Any) -> Any:
@@ -291,7 +300,7 @@ class Channel(asyncio.Protocol):
     def _abandon(self, id_: int) -> None:
         """Tell the other end to stop; what still comes of the call is dropped."""
         if (call := self._outgoing.get(id_)) and call.abandoned is None:
-            call.abandoned = self._loop.time()
+            call.abandoned = 0
             self.send(frames.Cancel(id=id_))
 
     async def _feed(self, id_: int, live: AsyncIterator[bytes]) -> None:

@@ -12,7 +12,8 @@ import pytest
 from fish_server import free_port
 from modelhost import Done, NotReadyError, SynthesizeRequest
 from modelhost.log import Log, silent
-from modelhost.runner.process import ProcessRunner, WorkerSpec
+from modelhost.runner.process import ProcessRunner
+from modelhost.runner.spec import WorkerSpec
 from modelhost.testing import Loaded
 from modelhost_openaudio import OpenAudioBackend, supervisor
 from modelhost_openaudio.supervisor import Supervisor
