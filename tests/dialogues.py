@@ -70,6 +70,9 @@ options = { pace = 20, fault = "exit", fault_after = 2 }
 
 [models.witness]
 plugin = "witness"
+
+[models.reader]
+plugin = "reader"
 """
 
 WITNESS = """
@@ -93,6 +96,21 @@ class Fake(Backend[Options]):
         yield Done()
 """
 
+READER = """
+from modelhost import AudioChunk, Backend, Done, ModelCard, Options, hookimpl
+
+class Fake(Backend[Options]):
+    '''Has a voice whose sound is the text itself.'''
+
+    def load(self):
+        return ModelCard()
+
+    @hookimpl
+    def synthesize(self, request, context):
+        yield AudioChunk(data=f"{request.text}|".encode("utf-16-le"), sample_rate=16000)
+        yield Done()
+"""
+
 SOUND = b"any sound"
 HEARD = f"heard {len(SOUND)} bytes"
 
@@ -100,6 +118,7 @@ HEARD = f"heard {len(SOUND)} bytes"
 @pytest.fixture(scope="module")
 def host(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Served:
     site = fake_plugin(tmp_path_factory.mktemp("site"), "witness", WITNESS)
+    fake_plugin(site, "reader", READER)
     host = serve(CONFIG, env={"PYTHONPATH": str(site)})
     host.client.headers.update(ALICE)
     return host

@@ -118,6 +118,23 @@ class TestWhole:
         assert [new - old for new, old in zip(after, before, strict=True)] == [1, 2, 1, 1, 2]
 
 
+class TestReadAloud:
+    @pytest.mark.parametrize("live", [False, True])
+    def test_markdown_is_shown_and_what_it_says_is_spoken(self, host: Served, live: bool) -> None:
+        written = "Say **this** and `that`. * See [here](https://example.com/a_b), e.g. __now__."
+        steps = stream(host, text=written, synthesize_model="reader", stream_text=live, format="pcm")
+        assert only(steps, "assistant_text")["text"].strip() == written
+        spoken = sound_of(steps).decode("utf-16-le")
+        assert " ".join(spoken.replace("|", " ").split()) == "Say this and that. * See here, e.g. now."
+        assert spoken.count("|") == (2 if live else 1)
+
+    @pytest.mark.parametrize("live", [False, True])
+    def test_a_reply_of_marks_alone_is_not_spoken(self, host: Served, live: bool) -> None:
+        steps = stream(host, text="** 😀 **", synthesize_model="reader", stream_text=live, format="pcm")
+        assert "audio_chunk" not in names(steps)
+        assert "degraded" not in names(steps)
+
+
 class TestSteps:
     def test_the_order_is_metadata_transcript_text_sound_done(self, host: Served) -> None:
         steps = stream(host, audio=base64.b64encode(SOUND).decode(), session_id="steps", voice="beep")

@@ -12,6 +12,7 @@ from modelhost.context import Context
 from modelhost.dialogue.hearing import heard
 from modelhost.dialogue.live_text import LiveText
 from modelhost.dialogue.memory import Exchange, Memory
+from modelhost.dialogue.read_aloud import ReadAloud
 from modelhost.dialogue.record import Record
 from modelhost.dialogue.steps import AssistantDelta, AssistantText, Degraded, Metadata, Models, SpeechChunk, Step
 from modelhost.errors import BadInputError, ModelhostError, RequestError
@@ -105,6 +106,7 @@ class _Reply:
         self._introduced = False
         self._written: list[str] = []
         self._live: LiveText | None = None
+        self._aloud = ReadAloud()
         self._speaking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -127,12 +129,13 @@ class _Reply:
             reason = await self._write(said)
             reply = "".join(self._written)
             if self._live:
+                self._say(self._aloud.finish())
                 self._live.finish()
             await self._tell(AssistantText(text=reply, finish_reason=reason))
             if self._speaking:
                 await self._speaking
-            elif turn.synthesize and reply.strip():
-                await self._speak(turn.synthesize, reply)
+            elif turn.synthesize and (aloud := ReadAloud.of(reply)).strip():
+                await self._speak(turn.synthesize, aloud)
         finally:
             if self._speaking:
                 self._speaking.cancel()
@@ -183,9 +186,12 @@ class _Reply:
         if request and self._live is None:
             self._live = LiveText()
             self._speaking = asyncio.get_running_loop().create_task(self._speak(request, ""))
-        if self._live:
-            self._live.put(text.encode())
+        self._say(self._aloud.feed(text))
         await self._tell(AssistantDelta(text=text))
+
+    def _say(self, text: str) -> None:
+        if self._live and text:
+            self._live.put(text.encode())
 
     async def _speak(self, request: SynthesizeRequest, text: str) -> None:
         """Speak `text`, or the live text; a failure is told and costs nothing but the sound."""
