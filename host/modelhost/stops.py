@@ -1,34 +1,39 @@
 """Stop strings in a stream of text: what could still become one is held back."""
 
+from array import array
+
+_LETTERS = 0x110000
+"""How many letters there are: a step is a place of the search and a letter in one number."""
+
 
 class StopStrings:
     """Ends a text at the first stop string that is complete; of two that complete at once, at the longer one.
 
-    However the text is cut into pieces, what comes out is the same. Takes time by the length of the text, whatever the strings.
+    However the text is cut into pieces, what comes out is the same. Takes time by the length of the text, whatever the strings
+    and however many.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
-        self._stops = [_Stop(stop) for stop in stops if stop]
+        self._search = _Search(stops) if any(stops) else None
         self._held = ""
         self.stopped = False
         """Whether a stop string has been met; the text is over then."""
 
     def feed(self, text: str) -> str:
         """Add to the text; gives what of it is certain not to be part of a stop string."""
-        if not self._stops:
+        if self._search is None:
             return text
         if self.stopped:
             return ""
         text = self._held + text
         for at in range(len(self._held), len(text)):
-            complete = [len(stop.text) for stop in self._stops if stop.takes(text[at])]
-            if complete:
+            if complete := self._search.takes(text[at]):
                 self.stopped = True
                 self._held = ""
-                return text[: at + 1 - max(complete)]
-        keep = max(stop.matched for stop in self._stops)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+                return text[: at + 1 - complete]
+        certain = len(text) - self._search.begun
+        self._held = text[certain:]
+        return text[:certain]
 
     def flush(self) -> str:
         """Give what was held back, when no more text comes."""
@@ -36,23 +41,57 @@ class StopStrings:
         return held
 
 
-class _Stop:
-    """One string, and how much of its beginning the text ends with: the search of Knuth, Morris and Pratt."""
+class _Search:
+    """All strings at once, and how much of the beginning of one the text ends with: the search of Aho and Corasick."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.matched = 0
-        self._shorter = [0]
-        """For each beginning, the longest shorter one that it ends with."""
-        for letter in text[1:]:
-            self._shorter.append(self._next(letter, self._shorter[-1]))
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._steps: dict[int, int] = {}
+        """Place and letter → the place after it. A place stands for the beginning of a string, 0 for nothing."""
+        self._length = array("i", [0])
+        self._shorter = array("i", [0])
+        """For each place, that of the longest shorter beginning that it ends with."""
+        self._complete = array("i", [0])
+        """For each place, the length of the longest string that it ends with."""
+        self._at = 0
+        before: list[tuple[int, int]] = [(0, 0)]
+        for stop in stops:
+            self._add(stop, before)
+        self._link(before)
 
-    def takes(self, letter: str) -> bool:
-        """Go on by a letter; gives whether the string is complete."""
-        self.matched = self._next(letter, self.matched)
-        return self.matched == len(self.text)
+    @property
+    def begun(self) -> int:
+        """How many letters at the text's end could become a string."""
+        return self._length[self._at]
 
-    def _next(self, letter: str, matched: int) -> int:
-        while matched and self.text[matched] != letter:
-            matched = self._shorter[matched - 1]
-        return matched + (self.text[matched] == letter)
+    def takes(self, letter: str) -> int:
+        """Go on by a letter; gives the length of the string that is complete, or 0."""
+        self._at = self._next(self._at, ord(letter))
+        return self._complete[self._at]
+
+    def _next(self, at: int, letter: int) -> int:
+        while (found := self._steps.get(at * _LETTERS + letter)) is None:
+            if not at:
+                return 0
+            at = self._shorter[at]
+        return found
+
+    def _add(self, stop: str, before: list[tuple[int, int]]) -> None:
+        at = 0
+        for letter in map(ord, stop):
+            step = at * _LETTERS + letter
+            if step not in self._steps:
+                self._steps[step] = len(before)
+                before.append((at, letter))
+                for facts in (self._shorter, self._complete):
+                    facts.append(0)
+                self._length.append(self._length[at] + 1)
+            at = self._steps[step]
+        self._complete[at] = len(stop)
+
+    def _link(self, before: list[tuple[int, int]]) -> None:
+        """Fill in the shorter beginnings, the short places first: each follows from that of the place before it."""
+        for place in sorted(range(1, len(before)), key=self._length.__getitem__):
+            last, letter = before[place]
+            if last:
+                self._shorter[place] = self._next(self._shorter[last], letter)
+            self._complete[place] = self._complete[place] or self._complete[self._shorter[place]]

@@ -73,7 +73,7 @@ class CompletionBody(Sampling, kw_only=True):
         if self.stream_options and not self.stream:
             raise BadInputError("stream_options is for streams; set stream to true", param="stream_options")
         return GenerateRequest(
-            **{**self.sampling(), "max_tokens": self.max_tokens or MAX_TOKENS},
+            **{**self.sampling(), "max_tokens": self.limit(MAX_TOKENS)},
             prompt=prompt,
             n=self.n or 1,
             echo=bool(self.echo),

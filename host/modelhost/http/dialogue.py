@@ -33,6 +33,7 @@ from modelhost.http.errors import as_modelhost_error, envelope
 from modelhost.http.forms import FormReader, Upload
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import context_of, host_of
+from modelhost.http.sampling import Limit, limited
 from modelhost.http.streaming import byte_stream
 from modelhost.http.visit import request_id_of, visit_of
 from modelhost.languages import spoken
@@ -75,8 +76,8 @@ class DialogueForm(Struct):
     """Of the recording, by code or name; without it, or with `auto`, the model finds out."""
     prompt: str | None = None
     """What the recording is about, or how words in it are spelt."""
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    """By default `[dialogue] max_tokens`."""
+    max_tokens: Limit | None = None
+    """By default `[dialogue] max_tokens`; -1 for as many as the model can."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     stream_audio: bool = False
     """Answer with events, a line of JSON each, and the sound while it is made."""
@@ -94,7 +95,9 @@ class DialogueForm(Struct):
             text=self.text or "",
             recording=recording,
             system=self.instructions or default,
-            generate=GenerateRequest(max_tokens=self.max_tokens or config.dialogue.max_tokens, temperature=self.temperature),
+            generate=GenerateRequest(
+                max_tokens=limited(self.max_tokens, config.dialogue.max_tokens), temperature=self.temperature
+            ),
             synthesize=self._speech(config) if self.speak else None,
             models=Models(
                 transcribe=self.transcribe_model,

@@ -1,7 +1,6 @@
 """The only module that knows HTTP statuses: every failure becomes OpenAI's error envelope."""
 
 import math
-import re
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ from litestar.exceptions import HTTPException, InternalServerException
 from modelhost import errors
 from modelhost.errors import ModelhostError, RequestError
 from modelhost.http.answering import JsonAnswer
+from modelhost.http.json.fields import invalid
 from modelhost.http.visit import request_id_of
 from modelhost.log import place_of
 from modelhost.logs import host_log
@@ -84,25 +84,12 @@ def as_modelhost_error(error: Exception) -> ModelhostError:
         case ModelhostError():
             return error
         case msgspec.ValidationError():
-            return _invalid(error)
+            return invalid(error)
         case msgspec.DecodeError():
             return errors.BadInputError("the body is not valid JSON", code="invalid_json")
         case RecursionError():
             return errors.BadInputError("the body is nested too deeply", code="invalid_json")
     return errors.BackendFailedError("something went wrong in the host; its log says where", code="internal_error")
-
-
-_FIELD = re.compile(r"field `([^`]*)`")
-
-
-def _invalid(error: msgspec.ValidationError) -> ModelhostError:
-    """Name the field as OpenAI does: `messages[0].content`."""
-    problem, _, at = str(error).partition(" - at `$")
-    param = at.rstrip("`").lstrip(".") or None
-    if match := _FIELD.search(problem):
-        param = f"{param}.{match[1]}" if param else match[1]
-    code = "missing_required_parameter" if "missing required field" in problem else "invalid_value"
-    return errors.BadInputError(problem, param=param, code=code)
 
 
 def answer_of(error: ModelhostError) -> JsonAnswer:

@@ -22,7 +22,9 @@ from msgspec import UNSET, UnsetType
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from modelhost.errors import BadInputError
-from modelhost.http.reading import IGNORED, host_of, printable, utf8
+from modelhost.http.json.fields import Reader, reader_of
+from modelhost.http.json.text import decoded
+from modelhost.http.reading import host_of, ignored
 from modelhost.http.visit import visit_of
 from modelhost.structs import Struct
 from modelhost.types import Blob
@@ -73,7 +75,7 @@ class FormReader(Generic[T]):
 
         With `query` fields may stand in the URL's query as well.
         """
-        self._kind = kind
+        self._reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]  # classes can be hashed
         self._files = files
         self._base64 = base64_as
         self._query = query
@@ -90,9 +92,10 @@ class FormReader(Generic[T]):
         form = await self._form(request, folder)
         for name, value in request.query_params.multi_items() if self._query else ():
             form.add(name, value)
-        headers = self._ignored(request, form)
+        headers = ignored(request, sorted({*(form.fields.keys() - self._known), *(form.files.keys() - set(self._files))}))
         plain = {name: self._value(name, values) for name, values in form.fields.items() if name in self._known}
-        return msgspec.convert(plain, self._kind, strict=False), form.files, headers
+        asked, within = self._reader.convert(plain, strict=False)
+        return asked, form.files, headers or ignored(request, [*within])
 
     async def _form(self, request: Request[Any, Any, Any], folder: Path) -> Form:
         server = host_of(request).config.server
@@ -121,20 +124,22 @@ class FormReader(Generic[T]):
 
     def _of_json(self, body: bytes, plain: int, folder: Path) -> Form:
         form = Form()
-        with utf8():
-            if len(body) <= plain:
-                raw = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-            else:  # a million unknown names must not become a million objects: they are passed over
-                found = msgspec.json.decode(body, type=self._large_json)
-                raw = {name: value for name in found.__struct_fields__ if (value := getattr(found, name)) is not UNSET}
-            if sum(len(bytes(value)) for name, value in raw.items() if name != self._base64) > plain:
-                raise HTTPException(status_code=413)
-            for name, value in raw.items():
-                known = name in self._known or name == self._base64
-                if (plain_value := msgspec.json.decode(value) if known else "") is not None:
-                    form.add(name, plain_value)
+        for name, value in decoded(lambda body: self._fields_of(body, plain), body):
+            form.add(name, value)
         self._take_base64(form, folder)
         return form
+
+    def _fields_of(self, body: bytes, plain: int) -> list[tuple[str, Any]]:
+        if len(body) <= plain:
+            raw = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        else:  # a million unknown names must not become a million objects: they are passed over
+            found = msgspec.json.decode(body, type=self._large_json)
+            raw = {name: value for name in found.__struct_fields__ if (value := getattr(found, name)) is not UNSET}
+        if sum(len(bytes(value)) for name, value in raw.items() if name != self._base64) > plain:
+            raise HTTPException(status_code=413)
+        known = self._known | {self._base64}
+        decoded_ones = ((name, msgspec.json.decode(value) if name in known else "") for name, value in raw.items())
+        return [(name, value) for name, value in decoded_ones if value is not None]
 
     def _take_base64(self, form: Form, folder: Path) -> None:
         if self._base64 is None or self._base64 not in form.fields:
@@ -153,14 +158,6 @@ class FormReader(Generic[T]):
             raise BadInputError(f"{name} is there {len(values)} times", param=name)
         # An empty field is how HTML forms leave one out.
         return None if values[0] == "" else values[0]
-
-    def _ignored(self, request: Request[Any, Any, Any], form: Form) -> dict[str, str]:
-        unknown = sorted({*(form.fields.keys() - self._known), *(form.files.keys() - set(self._files))})
-        if not unknown:
-            return {}
-        if host_of(request).config.server.strict:
-            raise BadInputError(f"unknown field {unknown[0][:100]!r}", param=unknown[0][:100], code="unknown_parameter")
-        return {IGNORED: ", ".join(printable(name) for name in unknown[:20])}
 
 
 def one_file(files: dict[str, list[Upload]], what: str, *names: str) -> Upload:

@@ -1,16 +1,15 @@
 """Requests into structs, strictly: no number in quotes is taken for a number, no unknown field is dropped without a word."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-import msgspec
 from litestar import Request
 from litestar.exceptions import HTTPException
 
 from modelhost.context import Context
 from modelhost.errors import BadInputError
 from modelhost.host import ModelHost
+from modelhost.http.json.elsewhere import refuse_what_others_know
+from modelhost.http.json.fields import Reader, reader_of
 from modelhost.http.visit import visit_of
 
 T = TypeVar("T")
@@ -18,10 +17,11 @@ T = TypeVar("T")
 IGNORED = "x-modelhost-ignored"
 """Header that names the fields of a request which nobody knows."""
 
+MOST_IGNORED = 20
+"""Fields that are named; a header has to stay small, and who sends more has seen enough."""
+
 SESSION = "x-session-id"
 """Header of older services that keep conversations. Nothing here does yet, and a client must not believe that it has one."""
-
-_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def host_of(request: Request[Any, Any, Any]) -> ModelHost:
@@ -38,36 +38,30 @@ def context_of(request: Request[Any, Any, Any]) -> Context:
     return visit.context
 
 
-@contextmanager
-def utf8() -> Iterator[None]:
-    """Decode what a client sent; bytes that are no text are its error, and msgspec's way to say so is Python's own exception."""
-    try:
-        yield
-    except UnicodeDecodeError:
-        raise BadInputError("the body is not UTF-8", code="invalid_json") from None
-
-
 class JsonBody(Generic[T]):
     """Reads JSON bodies of one type."""
 
     def __init__(self, kind: type[T]) -> None:
-        self._decoder = msgspec.json.Decoder(kind)
-        self._known = frozenset(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
+        self._reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]  # classes can be hashed
 
     def read(self, request: Request[Any, Any, Any], body: bytes) -> tuple[T, dict[str, str]]:
         """Give the struct, and headers for the answer. Raises what `http.errors` turns into a 400 or 415."""
         kind = request.headers.get("content-type", "")
         if kind and not _is_json(kind):
             raise HTTPException(status_code=415)
-        with utf8():
-            value = self._decoder.decode(body)
-            unknown = sorted(key for key in _keys.decode(body) if key not in self._known)
-        unknown += [SESSION] if SESSION in request.headers else []
-        if not unknown:
-            return value, {}
-        if host_of(request).config.server.strict:
-            raise BadInputError(f"unknown field {unknown[0][:100]!r}", param=unknown[0][:100], code="unknown_parameter")
-        return value, {IGNORED: ", ".join(printable(key) for key in unknown[:20])}
+        value, unknown = self._reader.read(body)
+        refuse_what_others_know(value, unknown)
+        return value, ignored(request, [*unknown, *([SESSION] if SESSION in request.headers else [])])
+
+
+def ignored(request: Request[Any, Any, Any], unknown: list[str]) -> dict[str, str]:
+    """Give the header that names what nobody knows. Raises `BadInputError` where the host is strict."""
+    if not unknown:
+        return {}
+    first = min(unknown)[:100]
+    if host_of(request).config.server.strict:
+        raise BadInputError(f"unknown field {first!r}", param=first, code="unknown_parameter")
+    return {IGNORED: ", ".join(printable(key) for key in sorted(unknown)[:MOST_IGNORED])}
 
 
 def _is_json(content_type: str) -> bool:

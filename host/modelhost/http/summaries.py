@@ -16,6 +16,7 @@ from modelhost.http.chat.shapes import UsageAnswer
 from modelhost.http.forms import FormReader, one_file
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
+from modelhost.http.sampling import Limit, limited
 from modelhost.http.streaming import event, event_stream
 from modelhost.structs import Struct
 from modelhost.types import Blob, Delta, Detected, Done, FinishReason, Progress, SummarizeEvent, SummarizeRequest
@@ -32,8 +33,8 @@ class Summarizing(Struct):
     """For whom: a name that `GET /v1/personas` lists, or the last part of one. By default as suits the text."""
     language: str | None = None
     """What the text is, such as `Python` or `log`, where its name and beginning do not show it."""
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    """Longest summary."""
+    max_tokens: Limit | None = None
+    """Longest summary; -1 is as if nothing were said."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     enable_safety: bool = False
     """Have the generator filter, where it has settings for that."""
@@ -50,7 +51,7 @@ class Summarizing(Struct):
             language=self.language or None,
             persona=self.persona or None,
             generator=generator or None,
-            max_tokens=self.max_tokens,
+            max_tokens=limited(self.max_tokens),
             temperature=self.temperature,
             enable_safety=self.enable_safety,
         )

@@ -14,6 +14,7 @@ from modelhost.http.answering import JsonAnswer
 from modelhost.http.forms import from_base64
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
+from modelhost.http.sampling import Limit, Seed, limited, seed_of
 from modelhost.http.streaming import byte_stream, event, event_stream
 from modelhost.structs import Struct
 from modelhost.types import AudioChunk, AudioFormat, Blob, Done, SynthesizeEvent, SynthesizeRequest, Usage, VoiceSample
@@ -36,19 +37,20 @@ class Speaking(Struct):
     model: str | None = None
     sample_rate: SampleRate | None = None
     """Hz of the sound; by default `[speech] sample_rate`, else the voice's own."""
-    seed: int | None = None
+    seed: Seed | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Meta(ge=0.5, le=2)] | None = None
     chunk_length: Annotated[int, Meta(ge=1)] | None = None
     """Characters a model speaks in one go, where it can be told."""
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: Limit | None = None
     normalize: bool | None = None
 
     def settings(self) -> dict[str, Any]:
         """Give these as fields of a request."""
-        names = ("seed", "temperature", "top_p", "repetition_penalty", "chunk_length", "max_tokens", "normalize")
-        return {name: getattr(self, name) for name in names}
+        names = ("temperature", "top_p", "repetition_penalty", "chunk_length", "normalize")
+        chosen = {"seed": seed_of(self.seed), "max_tokens": limited(self.max_tokens)}
+        return {**chosen, **{name: getattr(self, name) for name in names}}
 
 
 class VoiceId(Struct):

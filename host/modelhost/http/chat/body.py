@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from modelhost.errors import BadInputError, UnsupportedError
-from modelhost.http.sampling import Count, Sampling, StreamOptions
+from modelhost.http.sampling import Limit, Sampling, StreamOptions, limited
 from modelhost.languages import spoken
 from modelhost.structs import Struct
 from modelhost.types import (
@@ -30,13 +30,21 @@ from modelhost.types import (
 )
 
 
-class TextContent(Struct, tag_field="type", tag="text"):
+class Hinted(Struct):
+    """A part; what other hosts are told about keeping it in a cache changes no answer."""
+
+    cache_control: Any = None
+
+
+class TextContent(Hinted, kw_only=True, tag_field="type", tag="text"):
     """Words."""
 
     text: str
+    annotations: Any = None
+    """What an answer said of its sources."""
 
 
-class RefusalContent(Struct, tag_field="type", tag="refusal"):
+class RefusalContent(Hinted, kw_only=True, tag_field="type", tag="refusal"):
     """What an assistant said when it refused."""
 
     refusal: str
@@ -49,7 +57,7 @@ class ImageUrl(Struct):
     detail: Literal["auto", "low", "high"] = "auto"
 
 
-class ImageContent(Struct, tag_field="type", tag="image_url"):
+class ImageContent(Hinted, kw_only=True, tag_field="type", tag="image_url"):
     """A picture."""
 
     image_url: ImageUrl
@@ -62,13 +70,13 @@ class InputAudio(Struct):
     format: str = ""
 
 
-class AudioContent(Struct, tag_field="type", tag="input_audio"):
+class AudioContent(Hinted, kw_only=True, tag_field="type", tag="input_audio"):
     """A recording."""
 
     input_audio: InputAudio
 
 
-class FileContent(Struct, tag_field="type", tag="file"):
+class FileContent(Hinted, kw_only=True, tag_field="type", tag="file"):
     """A file; no backend reads them."""
 
     file: dict[str, Any]
@@ -82,6 +90,8 @@ class CalledFunction(Struct):
 
     name: str
     arguments: str
+    parsed_arguments: Any = None
+    """What an SDK made of them."""
 
 
 class PastCall(Struct):
@@ -90,10 +100,22 @@ class PastCall(Struct):
     id: str
     function: CalledFunction
     type: Literal["function"] = "function"
+    index: int | None = None
+    """Its number in the stream it came in."""
+
+
+class SpokenAnswer(Struct):
+    """A past answer in sound, as another host gave it."""
+
+    id: str | None = None
+    transcript: str | None = None
+    """What it said, which is what is remembered of it."""
+    data: str | None = None
+    expires_at: float | None = None
 
 
 class ChatMessage(Struct):
-    """A turn. Keys that are not here are ignored: clients send back what SDKs gave them, with nulls of all kinds."""
+    """A turn, also as an SDK's own dump of an answer has it."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[Content] | None = None
@@ -104,6 +126,15 @@ class ChatMessage(Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     thinking: str | None = None
+    audio: SpokenAnswer | None = None
+    function_call: Any = None
+    """Long deprecated; `tool_calls` says the same."""
+    # Said of an answer, not by it.
+    annotations: Any = None
+    parsed: Any = None
+    reasoning_details: Any = None
+    provider_specific_fields: Any = None
+    cache_control: Any = None
 
 
 class FunctionDefinition(Struct):
@@ -161,7 +192,9 @@ class TextFormat(Struct, tag_field="type", tag="text"):
 
 
 class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
-    """Any JSON object."""
+    """Any JSON object, or with `schema` as llama.cpp has it one of that schema."""
+
+    schema: dict[str, Any] | None = None
 
 
 class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
@@ -177,7 +210,7 @@ class ChatBody(Sampling, kw_only=True):
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_completion_tokens: Count | None = None
+    max_completion_tokens: Limit | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -217,7 +250,7 @@ class ChatBody(Sampling, kw_only=True):
             messages = _with_audio(messages, _decoded(self.audio, "audio"))
         return GenerateRequest(
             messages=messages,
-            **{**self.sampling(), "max_tokens": self.max_completion_tokens or self.max_tokens},
+            **self.sampling(),
             n=self.n or 1,
             logprobs=bool(self.logprobs),
             top_logprobs=self.top_logprobs or 0,
@@ -230,6 +263,12 @@ class ChatBody(Sampling, kw_only=True):
             enable_safety=bool(self.enable_safety),
         )
 
+    def limit(self, usual: int | None = None) -> int | None:
+        """Give the most tokens of the answer, as OpenAI calls it now or did before. Raises `BadInputError`."""
+        if self.max_completion_tokens is None:
+            return super().limit(usual)
+        return limited(self.max_completion_tokens, param="max_completion_tokens")
+
     @property
     def include_usage(self) -> bool:
         """Whether a stream ends with its usage."""
@@ -240,10 +279,11 @@ class ChatBody(Sampling, kw_only=True):
             raise BadInputError("stream_options is for streams; set stream to true", param="stream_options")
         if self.top_logprobs and not self.logprobs:
             raise BadInputError("top_logprobs needs logprobs to be true", param="top_logprobs")
-        if self.functions or self.function_call not in (None, "none", "auto"):
+        if (self.functions and self.function_call != "none") or self.function_call not in (None, "none", "auto"):
             raise UnsupportedError("functions are long deprecated; use tools", param="functions")
-        if isinstance(self.audio, dict) or (self.modalities or ["text"]) != ["text"]:
-            param = "audio" if isinstance(self.audio, dict) else "modalities"
+        speaks = isinstance(self.audio, dict) and self.modalities != ["text"]
+        if speaks or (self.modalities or ["text"]) != ["text"]:
+            param = "audio" if speaks else "modalities"
             raise UnsupportedError("no model here answers chat in sound; use /v1/audio/speech", param=param)
         for param, value in (("web_search_options", self.web_search_options), ("moderation", self.moderation)):
             if value is not None:
@@ -280,13 +320,15 @@ def _message(message: ChatMessage, at: int) -> Message:
         raise BadInputError("a tool's answer needs the tool_call_id it answers", param=f"{where}.tool_call_id")
     if message.content is None and message.role != "assistant":
         raise BadInputError("this message has no content", param=f"{where}.content")
+    if message.function_call is not None:
+        raise UnsupportedError("function calls are long deprecated; send it in tool_calls", param=f"{where}.function_call")
     if isinstance(message.content, str):
         content: tuple[Part, ...] = (TextPart(text=message.content),)
     else:
         parts = message.content or []
         content = tuple(_part(part, f"{where}.content[{number}]") for number, part in enumerate(parts))
-    if message.refusal and not content:
-        content = (TextPart(text=message.refusal),)
+    if said := not content and (message.refusal or _transcript(message.audio, f"{where}.audio")):
+        content = (TextPart(text=said),)
     calls = tuple(
         ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments) for call in message.tool_calls or ()
     )
@@ -298,6 +340,12 @@ def _message(message: ChatMessage, at: int) -> Message:
         tool_calls=calls,
         tool_call_id=message.tool_call_id,
     )
+
+
+def _transcript(audio: SpokenAnswer | None, where: str) -> str:
+    if audio and not audio.transcript:
+        raise UnsupportedError("no answer in sound is remembered here; send what it said as content", param=where)
+    return audio.transcript or "" if audio else ""
 
 
 def _part(part: Content, where: str) -> Part:
@@ -347,8 +395,10 @@ def _tool(tool: ToolDefinition) -> Tool:
 
 def _format(form: TextFormat | JsonObjectFormat | JsonSchemaFormat | None) -> ResponseFormat | None:
     match form:
-        case JsonObjectFormat():
+        case JsonObjectFormat(schema=None):
             return ResponseFormat(kind="json_object")
+        case JsonObjectFormat(schema=schema):
+            return ResponseFormat(kind="json_schema", schema=schema)
         case JsonSchemaFormat(json_schema=asked):
             return ResponseFormat(kind="json_schema", name=asked.name, schema=asked.schema, strict=bool(asked.strict))
     return None

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
 from litestar import Request, post
@@ -12,6 +12,7 @@ from modelhost.errors import BadInputError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.embeddings.asking import MAX_INPUTS, Asking, Dimensions
+from modelhost.http.json.elsewhere import EMBEDDING, Elsewhere
 from modelhost.http.reading import JsonBody
 from modelhost.structs import Struct
 from modelhost.types import EmbedRequest, Usage
@@ -25,6 +26,8 @@ ROWS = 64
 
 class EmbeddingsBody(Struct):
     """`POST /v1/embeddings`; the fields from `prompt_name` on are modelhost's own."""
+
+    elsewhere: ClassVar[dict[str, Elsewhere]] = EMBEDDING
 
     input: str | list[str | int | list[int]]
     """A text, its token ids, or a list of up to 2048 of either."""

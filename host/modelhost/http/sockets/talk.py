@@ -14,16 +14,16 @@ from modelhost.context import Context
 from modelhost.errors import BadInputError, DeadlineError, ModelhostError
 from modelhost.host import ModelHost
 from modelhost.http.errors import as_modelhost_error, envelope
-from modelhost.http.reading import printable
+from modelhost.http.json.elsewhere import refuse_what_others_know
+from modelhost.http.json.fields import Reader, reader_of
+from modelhost.http.json.text import decoded
+from modelhost.http.reading import MOST_IGNORED, printable
 from modelhost.http.sockets.query import settings_in
 from modelhost.http.visit import visit_of
 from modelhost.structs import Struct
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Struct)
-
-MOST_IGNORED = 20
-"""Fields that are named; who sends more has seen enough."""
 
 WAITING = 8
 """Messages that may wait to be read; then nothing more is taken from the line until one has been."""
@@ -58,7 +58,7 @@ class Talk(Generic[T]):
         """
         self.socket = socket
         self.host: ModelHost = socket.app.state.host
-        self._kinds = kinds
+        self._reader: Reader[T] = reader_of(kinds)
         self._guess = guess
         self._inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING)
         self._begin = frozenset(kind.__struct_config__.tag for kind in begin)
@@ -144,7 +144,7 @@ class Talk(Generic[T]):
         return [*found][:MOST_IGNORED] or UNSET
 
     def _read(self, raw: str) -> T:
-        value = msgspec.json.decode(raw)
+        value = decoded(msgspec.json.decode, raw.encode())
         if not isinstance(value, dict):
             raise BadInputError("a message is a JSON object")
         if "type" not in value:
@@ -152,9 +152,15 @@ class Talk(Generic[T]):
             if kind is None:
                 raise BadInputError("the message has no `type`", param="type")
             value["type"] = kind
-        if value["type"] in self._begin:
+        if isinstance(value["type"], str) and value["type"] in self._begin:
             value = {**self._settings, **{name: given for name, given in value.items() if given is not None}}
-        message: T = msgspec.convert(value, self._kinds)
+        message, unknown = self._reader.convert(value)
+        refuse_what_others_know(message, unknown)
+        if unknown and self._server.strict:
+            first = min(unknown)[:100]
+            raise BadInputError(f"unknown field {first!r}", param=first, code="unknown_parameter")
+        if len(self._ignored) < MOST_IGNORED:
+            self._ignored |= dict.fromkeys(map(printable, sorted(unknown)[:MOST_IGNORED]))
         return message
 
     def context(self, *, timed: bool = True) -> Context:
