@@ -37,7 +37,7 @@ class Router:
         self._log = log
         self._names: dict[str, Model] = {}
         for model in pool:
-            for name in (*model.config.aliases, *_hub_names(model)):
+            for name in (*model.config.names, *_hub_names(model)):
                 self._names.setdefault(name, model)
         # A model's own name goes before anybody's alias.
         self._names |= {model.name: model for model in pool}
@@ -47,7 +47,7 @@ class Router:
         try:
             return self._names[name]
         except KeyError:
-            known = sorted((model.name, *model.config.aliases) for model in self._pool if model.config.enabled)
+            known = sorted((model.name, *model.config.names) for model in self._pool if model.config.enabled)
             names = ", ".join(f"{name} ({', '.join(aliases)})" if aliases else name for name, *aliases in known) or "none"
             raise UnknownModelError(f"there is no model {name[:200]!r}; there are: {names}", param="model") from None
 

@@ -218,7 +218,7 @@ def _check_keys(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Non
         check(raw.get(section), Config.__annotations__[section], f"{section}.", name)
     defaults = raw.get("defaults")
     if isinstance(defaults, dict):
-        check(defaults.get("models"), ModelConfig, "defaults.models.", name, beside=("plugin", "options", "aliases"))
+        check(defaults.get("models"), ModelConfig, "defaults.models.", name, beside=("plugin", "options", "aliases", "listed_as"))
     for section, kind in (("models", ModelConfig), ("keys", KeyConfig)):
         tables = raw.get(section)
         for entry, table in (tables if isinstance(tables, dict) else {}).items():
@@ -301,10 +301,11 @@ def _check_names(config: Config, name: str) -> None:
     """Refuse two models under one name, and routes to models that are not there."""
     owner: dict[str, str | None] = dict.fromkeys(config.models)
     for model, settings in config.models.items():
-        for alias in settings.aliases:
+        for alias in settings.names:
             if alias in owner:
                 taken = f"an alias of {owner[alias]}" if owner[alias] else "a model"
-                raise ConfigError(f"{name}: models.{model}.aliases: {alias!r} is already {taken}")
+                key = "aliases" if alias in settings.aliases else "listed_as"
+                raise ConfigError(f"{name}: models.{model}.{key}: {alias!r} is already {taken}")
             owner[alias] = model
     for ability, names in config.routes.items():
         for target in names:

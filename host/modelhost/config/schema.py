@@ -13,6 +13,9 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 """What models, aliases and keys may be called."""
 
 
+HealthView = Literal["modelhost", "model", "services"]
+
+
 class KeyConfig(Struct, forbid_unknown_fields=True):
     """`[keys.NAME]`: who may use this host; one of `key`, `file` and `sha256` says how the key is known."""
 
@@ -81,6 +84,8 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     """Send OpenTelemetry traces to this collector (OTLP over HTTP), as in `http://127.0.0.1:4318`; takes `modelhost[tracing]`."""
     request_id_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "x-request-id"
     """Header that carries the request's id, in and out."""
+    health_as: HealthView = "modelhost"
+    """In whose words /health answers who asks without `?as=`: `model` and `services` are those of older services."""
     request_timeout: Annotated[float, Meta(gt=0)] = 600.0
     """Seconds a request may take once its body has arrived, with waiting and loading."""
     hold_status: Seconds = 5.0
@@ -94,7 +99,7 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
 
 
 class ModelConfig(Struct, forbid_unknown_fields=True):
-    """`[models.NAME]`: one model; all but `plugin`, `options` and `aliases` may also stand in `[defaults.models]`."""
+    """`[models.NAME]`: one model; all but `plugin`, `options` and its names may also stand in `[defaults.models]`."""
 
     plugin: str
     """Which plugin runs it; `modelhost plugins` lists them."""
@@ -102,6 +107,8 @@ class ModelConfig(Struct, forbid_unknown_fields=True):
     """The plugin's own options."""
     aliases: tuple[Name, ...] = ()
     """Other names it answers to."""
+    listed_as: Name | None = None
+    """The `id` under which /v1/models lists it, such as its id on the hub, for clients that compare; a name of it, too."""
     enabled: bool = True
     """Whether it is served at all."""
     preload: bool = False
@@ -120,6 +127,12 @@ class ModelConfig(Struct, forbid_unknown_fields=True):
     """Serve only these of its abilities."""
     concurrency: Annotated[int, Meta(ge=1)] | None = None
     """Run at most this many requests at once; never more than the backend takes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the other names it answers to, each once."""
+        listed = (self.listed_as,) if self.listed_as else ()
+        return tuple(dict.fromkeys((*self.aliases, *listed)))
 
 
 class DefaultsConfig(Struct, forbid_unknown_fields=True):

@@ -1,12 +1,15 @@
 """Is it alive, is it ready, and how are the models."""
 
 import asyncio
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from litestar import Request, Response, get
 
+from modelhost.config.schema import HealthView
+from modelhost.errors import BadInputError
 from modelhost.http.about import about
 from modelhost.http.answering import JsonAnswer
+from modelhost.http.health_views import OneModelHealth, ServicesHealth, one_model, services
 from modelhost.http.reading import host_of
 from modelhost.http.visit import visit_of
 from modelhost.pool import Model
@@ -49,16 +52,38 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(b"ok", media_type="text/plain")
 
 
-@get("/health", summary="How are the models", opt=about("public", answer=HealthAnswer))
-async def health(request: Request[Any, Any, Any]) -> JsonAnswer:
+@get(
+    "/health",
+    summary="How are the models",
+    opt=about(
+        "public",
+        answer=(HealthAnswer, OneModelHealth, ServicesHealth),
+        query={
+            "as": "In whose words: `modelhost`, or as older services did `model` (one model) or `services`.",
+            "model": "Which model, with `as=model`; without it the one that chats, else the one that hears.",
+        },
+    ),
+)
+async def health(request: Request[Any, Any, Any], model: str | None = None) -> JsonAnswer:
     """`degraded` when a model is failed or in back-off. Where there are keys, the models are shown to those who have one."""
-    models = [model for model in host_of(request).pool if model.config.enabled]
+    host = host_of(request)
+    models = [one for one in host.pool if one.config.enabled]
+    known = visit_of(request.scope).caller is not None
+    asked = host.router.find(model) if model and known else None
+    match request.query_params.get("as") or host.config.server.health_as:
+        case "modelhost":
+            return JsonAnswer(await asyncio.to_thread(_own, models, known=known))
+        case "model":
+            return JsonAnswer(await asyncio.to_thread(one_model, models, host.config.routes, asked, known=known))
+        case "services":
+            return JsonAnswer(services(models, host.config.routes, known=known))
+    raise BadInputError(f"as may be {', '.join(get_args(HealthView))}", param="as")
+
+
+def _own(models: list[Model], *, known: bool) -> HealthAnswer:
     sick = any(model.status.state in ("failed", "backoff") for model in models)
     status: Literal["healthy", "degraded"] = "degraded" if sick else "healthy"
-    if visit_of(request.scope).caller is None:
-        return JsonAnswer(HealthAnswer(status=status))
-    described = await asyncio.to_thread(lambda: {model.name: describe_health(model) for model in models})
-    return JsonAnswer(HealthAnswer(status=status, models=described))
+    return HealthAnswer(status=status, models={model.name: describe_health(model) for model in models} if known else None)
 
 
 def describe_health(model: Model) -> ModelHealth:

@@ -85,7 +85,7 @@ def describe_model(model: Model) -> ModelAnswer:
     abilities = model.abilities
     inputs = card.inputs if card else ("text",)
     return ModelAnswer(
-        id=model.name,
+        id=model.listed_as,
         created=model.created,
         abilities=abilities,
         inputs=inputs,
@@ -152,7 +152,7 @@ async def unload_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer
     """Take a model out of memory; its files stay. Running requests may finish first."""
     model = named(request, name)
     freed = await model.unload(host_of(request).config.server.drain_seconds)
-    return JsonAnswer(UnloadedAnswer(id=model.name, deleted=True, state=model.status.state, freed_bytes=freed))
+    return JsonAnswer(UnloadedAnswer(id=model.listed_as, deleted=True, state=model.status.state, freed_bytes=freed))
 
 
 async def described(describe: Callable[[Model], T], *models: Model) -> list[T]:

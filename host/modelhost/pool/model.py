@@ -108,6 +108,11 @@ class Model:
     # What can be seen
 
     @property
+    def listed_as(self) -> str:
+        """What lists of models call it."""
+        return self.config.listed_as or self.name
+
+    @property
     def abilities(self) -> tuple[Ability, ...]:
         """What it can do: from its card, and before it was ever loaded from its plugin's hooks."""
         hooks = self.plugin.description.hooks if self.plugin.description else ()
