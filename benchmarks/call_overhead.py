@@ -9,6 +9,7 @@ import uvloop
 from measuring import tell
 from modelhost.context import Context
 from modelhost.log import Log, silent
+from modelhost.runner.death import Death
 from modelhost.runner.inline import InlineRunner
 from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec
@@ -25,7 +26,7 @@ class Watch:
     def lost(self) -> None:
         """Do nothing."""
 
-    def died(self, why: str) -> None:
+    def died(self, death: Death) -> None:
         """Do nothing."""
 
 

@@ -208,5 +208,5 @@ class Context:
         for callback in callbacks:
             try:
                 callback()
-            except Exception as error:  # it runs in the thread of whoever cancels, who has others to look after
+            except BaseException as error:  # it runs in the thread of whoever cancels, who has others to look after
                 self.log.error("a callback of on_cancel failed", error=type(error).__name__)

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import pluggy
 
 from modelhost.context import Context
-from modelhost.log import Log
+from modelhost.errors import ModelhostError, PluginError
+from modelhost.log import Log, place_of
 from modelhost.types import Ability
 
 hookspec = pluggy.HookspecMarker("modelhost")
@@ -46,6 +47,7 @@ class Extensions:
     """The installed extensions, loaded one by one: a broken one is named with its reason and stops nothing."""
 
     def __init__(self, log: Log) -> None:
+        self._log = log
         self._manager = pluggy.PluginManager("modelhost")
         self._manager.add_hookspecs(sys.modules[__name__])
         self.broken: dict[str, str] = {}
@@ -79,10 +81,23 @@ class Extensions:
         """Those that are in use."""
         return sorted(name for name, _ in self._manager.list_name_plugin())
 
-    def around(self, ability: Ability, model: str, call: Call) -> Call:
-        """Put every extension around a call, the first by name outermost."""
-        for implementation in self._manager.hook.around.get_hookimpls():
-            arguments = {"ability": ability, "model": model, "call": call}
-            wrapped: Any = implementation.function(*(arguments[name] for name in implementation.argnames))
-            call = wrapped or call
-        return call
+    def call(self, ability: Ability, model: str, call: Call, request: Any, context: Context) -> AsyncIterator[Any]:
+        """Put every extension around a call, the first by name outermost, and make it. Raises `ModelhostError`."""
+        name = ""
+        try:
+            for implementation in self._manager.hook.around.get_hookimpls():
+                name = implementation.plugin_name
+                arguments = {"ability": ability, "model": model, "call": call}
+                wrapped: Any = implementation.function(*(arguments[one] for one in implementation.argnames))
+                call = wrapped or call
+            name = ""
+            return call(request, context)
+        except ModelhostError:
+            raise
+        except BaseException as error:  # SystemExit would end the host
+            raise self.failed(error, name) from None
+
+    def failed(self, error: BaseException, name: str = "") -> PluginError:
+        """Log what an extension raised, by type and place, and give the error for the caller."""
+        self._log.error("extension failed", extension=name, error=type(error).__name__, place=place_of(error))
+        return PluginError(f"{f'the extension {name!r}' if name else 'an extension'} failed; the server's log says where")

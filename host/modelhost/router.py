@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 
 from modelhost.caching import Cache, Caching
+from modelhost.completeness import complete
 from modelhost.config import Config
 from modelhost.context import CallInfo, Context
 from modelhost.errors import (
+    BackendFailedError,
     BadInputError,
     CallCycleError,
     PluginError,
@@ -127,9 +129,15 @@ class Router:
 
         if cached:
             call = self._caching.around(ability, model, call)
-        if self._extended:
-            call = self._extensions.around(ability, model.name, call)
-        return call(request, context)
+        if not self._extended:
+            return complete(ability, request, call(request, context), failed=_left_alone)
+        events = self._extensions.call(ability, model.name, call, request, context)
+        return complete(ability, request, events, failed=self._extensions.failed)
+
+
+def _left_alone(error: BaseException) -> BaseException:
+    """Give a fault of our own as it is, but for what would end the host."""
+    return error if isinstance(error, Exception) else BackendFailedError(f"the call failed ({type(error).__name__})")
 
 
 def _hub_names(model: Model) -> list[str]:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import msgspec
 import pluggy
@@ -11,14 +11,13 @@ import pluggy
 from modelhost import hookspecs
 from modelhost.backend import Backend, options_type, read_options
 from modelhost.card import ModelCard
+from modelhost.completeness import complete
 from modelhost.context import Context
 from modelhost.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError
 from modelhost.log import Log, place_of
-from modelhost.types import ABILITIES, EVENTS, Ability, Done
+from modelhost.types import ABILITIES, Ability
 from modelhost.worker.pump import pumped
 from modelhost.worker.speaking import spoken
-
-_EVENT_TYPES: dict[Ability, tuple[type, ...]] = {ability: get_args(EVENTS[ability]) for ability in ABILITIES}
 
 
 def hooks_of(backend: type[Backend[Any]]) -> tuple[Ability, ...]:
@@ -66,7 +65,7 @@ class Instance:
             card = self._backend.load()
         except ModelhostError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise self._failed(error, "load failed", f"loading failed ({type(error).__name__}); the log says where") from None
         if not isinstance(card, ModelCard):
             raise PluginError("load must return a ModelCard")
@@ -79,7 +78,7 @@ class Instance:
         """Let the backend go; what it raises is logged and done with."""
         try:
             self._backend.unload()
-        except Exception as error:
+        except BaseException as error:  # SystemExit included: what comes after must happen
             self._failed(error, "unload failed", "")
 
     async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
@@ -97,25 +96,16 @@ class Instance:
     async def _run(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
         if ability not in self._hooks:
             raise UnsupportedError(f"this backend cannot {ability}")
-        done = False
-        allowed = _EVENT_TYPES[ability]
-        choices = getattr(request, "n", 1)
         try:
             stream = self._stream(getattr(self._plugins.hook, ability)(request=request, context=context), context)
-            async with aclosing(cast(Any, stream)):
-                async for event in stream:
-                    if done or not isinstance(event, allowed):
-                        raise PluginError(f"{ability} yielded {'an event after Done' if done else 'a ' + type(event).__name__}")
-                    if getattr(event, "index", 0) not in range(choices):
-                        raise PluginError(f"{ability} yielded a {type(event).__name__} of a choice nobody asked for")
-                    done = isinstance(event, Done)
-                    yield event
         except ModelhostError:
             raise
-        except Exception as error:
-            raise self._failed(error, "backend failed", "the backend failed; the server's log says where") from None
-        if not done and not context.cancelled:
-            raise PluginError(f"{ability} ended without Done")
+        except BaseException as error:
+            raise self._broken(error) from None
+        checked = complete(ability, request, stream, failed=self._broken, given_up=lambda: context.cancelled)
+        async with aclosing(cast(Any, checked)) as events:
+            async for event in events:
+                yield event
 
     def _stream(self, returned: Any, context: Context) -> AsyncIterator[Any]:
         if isinstance(returned, AsyncIterator):
@@ -126,7 +116,10 @@ class Instance:
             returned.close()
         raise PluginError(f"a hook must return an iterator or an async iterator, not {type(returned).__name__}")
 
-    def _failed(self, error: Exception, event: str, message: str) -> BackendFailedError:
+    def _broken(self, error: BaseException) -> BackendFailedError:
+        return self._failed(error, "backend failed", "the backend failed; the server's log says where")
+
+    def _failed(self, error: BaseException, event: str, message: str) -> BackendFailedError:
         """Log an error's type and place, never its message: that may hold what the caller said."""
         self._log.error(event, error=type(error).__name__, place=place_of(error))
         return BackendFailedError(message)

@@ -52,9 +52,12 @@ async def pumped(iterator: Iterator[Any], context: Context) -> AsyncIterator[Any
 
     context.on_cancel(let_go)
     _daemons.run(advance)
+    ended = False
     try:
         async for event in mailbox:
             yield event
+        ended = True
     finally:
-        context.cancel()
+        if not ended:  # else its end is for the reader to judge, which a cancelled context would excuse
+            context.cancel()
         await asyncio.shield(stopped)

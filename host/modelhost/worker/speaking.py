@@ -34,16 +34,19 @@ async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> 
     async for text in _texts(request, context):
         inner = _part_of(context)
         said = speak(_plain(request, text), inner)
-        async with aclosing(cast(Any, said if context.input is None else _if_there_is_something(said))) as events:
-            async for event in events:
-                if isinstance(event, AudioChunk):
-                    encoder = encoder or _encoder(request, event.sample_rate)
-                    if data := await _encoded(encoder, event.data):
-                        yield AudioChunk(data=data, sample_rate=encoder.sample_rate)
-                elif isinstance(event, Done):
-                    usage = _sum(usage, event.usage)
-                else:
-                    yield event
+        try:
+            async with aclosing(cast(Any, said if context.input is None else _if_there_is_something(said))) as events:
+                async for event in events:
+                    if isinstance(event, AudioChunk):
+                        encoder = encoder or _encoder(request, event.sample_rate)
+                        if data := await _encoded(encoder, event.data):
+                            yield AudioChunk(data=data, sample_rate=encoder.sample_rate)
+                    elif isinstance(event, Done):
+                        usage = _sum(usage, event.usage)
+                    else:
+                        yield event
+        finally:
+            inner.cancel()
         if context.cancelled:
             return
     if encoder and (rest := encoder.finish()):
