@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
     from modelhost.backend import Device as Device
     from modelhost.backend import Options as Options
     from modelhost.card import ModelCard as ModelCard
+    from modelhost.compute import ComputeThread as ComputeThread
     from modelhost.context import Context as Context
     from modelhost.errors import (
         BackendCrashedError as BackendCrashedError,
@@ -205,6 +206,7 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
 _HOMES = {
     "modelhost.backend": ("Backend", "Device", "Options"),
     "modelhost.card": ("ModelCard",),
+    "modelhost.compute": ("ComputeThread",),
     "modelhost.context": ("Context",),
     "modelhost.extensions": ("Call",),
     "modelhost.hookspecs": ("Events", "hookimpl"),

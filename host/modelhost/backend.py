@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 import msgspec
 
 from modelhost.card import ModelCard
+from modelhost.compute import ComputeThread
 from modelhost.errors import PluginError
 from modelhost.log import Log, silent
 from modelhost.source import Source
@@ -43,6 +44,8 @@ class Backend(Generic[O]):
         self.threads = threads
         """CPU threads this model may keep busy: its share of the host's budget."""
         self.log = log or Log(silent)
+        self.compute = ComputeThread(f"compute {model}".strip())
+        """The thread on which `load` is called, and on which whatever computes should compute, an engine's loop included."""
 
     @classmethod
     def leaves_machine(cls, options: O) -> bool:
@@ -50,7 +53,7 @@ class Backend(Generic[O]):
         return False
 
     def load(self) -> ModelCard:
-        """Make the model ready; may block for minutes. Heavy imports belong in here.
+        """Make the model ready; may block for minutes. Heavy imports belong in here. Called on the thread of `compute`.
 
         Raise `NotReadyError` for missing weights, `BadInputError` for options that cannot work here.
         """

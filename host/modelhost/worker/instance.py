@@ -62,7 +62,7 @@ class Instance:
     def load(self) -> ModelCard:
         """Load the model and complete its card. Raises `ModelhostError` only; anything else becomes one and is logged."""
         try:
-            card = self._backend.load()
+            card = self._backend.compute.run(self._backend.load)
         except ModelhostError:
             raise
         except BaseException as error:
@@ -80,6 +80,7 @@ class Instance:
             self._backend.unload()
         except BaseException as error:  # SystemExit included: what comes after must happen
             self._failed(error, "unload failed", "")
+        self._backend.compute.shutdown(wait=False)
 
     async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
         """Run a hook and yield its events, `Done` last. Raises `ModelhostError` only."""

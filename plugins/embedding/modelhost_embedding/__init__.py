@@ -28,7 +28,9 @@ class EmbeddingBackend(Backend[EmbeddingOptions]):
         """
         from modelhost_embedding.model import EmbeddingModel
 
-        self._loaded = EmbeddingModel(self.options, threads=self.options.threads or self.threads, log=self.log)
+        self._loaded = EmbeddingModel(
+            self.options, threads=self.options.threads or self.threads, log=self.log, compute=self.compute
+        )
         return self._loaded.card()
 
     def unload(self) -> None:

@@ -1,9 +1,12 @@
-"""The one thread that computes: whatever has gathered while it was busy is the next batch, so nobody waits for a clock."""
+"""The loop that computes, on the model's compute thread.
+
+Whatever has gathered while it was busy is the next batch, so nobody waits for a clock.
+"""
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
 
-from modelhost import NotReadyError
+from modelhost import ComputeThread, NotReadyError
 
 from modelhost_embedding.turns import Piece, Row, Turns
 
@@ -11,14 +14,13 @@ from modelhost_embedding.turns import Piece, Row, Turns
 class Engine:
     """Computes pieces of all requests in batches."""
 
-    def __init__(self, compute: Callable[[Sequence[Piece]], Sequence[Row]], turns: Turns) -> None:
-        """Start it; `compute` gives a vector for each piece, in order, and is called by one thread alone."""
-        self._compute = compute
+    def __init__(self, encode: Callable[[Sequence[Piece]], Sequence[Row]], turns: Turns, compute: ComputeThread) -> None:
+        """Start it on `compute`, which is its own until `close`; `encode` gives a vector for each piece, in order."""
+        self._encode = encode
         self._turns = turns
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="embedding", daemon=True)
-        self._thread.start()
+        self._running = compute.submit(self._run)
 
     def submit(self, pieces: Sequence[Piece]) -> None:
         """Have pieces computed in their job's turn; from any thread."""
@@ -40,7 +42,7 @@ class Engine:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._running.result()
 
     def _run(self) -> None:
         while batch := self._next():
@@ -58,7 +60,7 @@ class Engine:
 
     def _compute_all(self, batch: list[Piece]) -> None:
         try:
-            rows = self._compute(batch)
+            rows = self._encode(batch)
         except Exception as error:
             if len(batch) == 1:
                 batch[0].vector.set_exception(error)

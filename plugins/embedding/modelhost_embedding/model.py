@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 import numpy as np
 import torch
-from modelhost import BadInputError, Context, Done, EmbedEvent, EmbedRequest, ModelCard, Usage, Vectors
+from modelhost import BadInputError, ComputeThread, Context, Done, EmbedEvent, EmbedRequest, ModelCard, Usage, Vectors
 from modelhost.log import Log
 
 from modelhost_embedding.checkpoint import check
@@ -29,8 +29,8 @@ CPU_STEP, GPU_STEP = 32, 1024
 class EmbeddingModel:
     """The model, its engine, and what holds for every request. Used from many threads at once."""
 
-    def __init__(self, options: EmbeddingOptions, *, threads: int, log: Log) -> None:
-        """Load it; raises what `Backend.load` may raise."""
+    def __init__(self, options: EmbeddingOptions, *, threads: int, log: Log, compute: ComputeThread) -> None:
+        """Load it on this thread, which is `compute`'s; raises what `Backend.load` may raise."""
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else every call takes all cores
         torch.set_num_threads(threads)
         folder = options.source.path
@@ -53,7 +53,7 @@ class EmbeddingModel:
             step=CPU_STEP if on_cpu else GPU_STEP,
             window=options.window,
         )
-        self._engine = Engine(self._encoder.compute, turns)
+        self._engine = Engine(self._encoder.compute, turns, compute)
 
     def close(self) -> None:
         """Stop computing."""

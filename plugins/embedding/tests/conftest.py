@@ -111,11 +111,11 @@ class Embedder:
         self.engine = self.model._engine
         self.theirs = self.model._encoder._model
         self.read = []
-        self._compute, self.engine._compute = self.engine._compute, self._noting
+        self._encode, self.engine._encode = self.engine._encode, self._noting
 
     def _noting(self, pieces):
         self.read.append([list(piece.tokens) for piece in pieces])
-        return self._compute(pieces)
+        return self._encode(pieces)
 
     def events(self, *inputs, context=None, **fields):
         return list(self.backend.embed(EmbedRequest(inputs=inputs, **fields), context or Context()))

@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
-from modelhost import NotReadyError
+from modelhost import ComputeThread, NotReadyError
 from modelhost_embedding.engine import Engine
 from modelhost_embedding.turns import Piece, Turns
 
@@ -17,7 +17,7 @@ class Held:
     def __init__(self, budget=100):
         self.begun = queue.SimpleQueue()
         self.go = threading.Semaphore(0)
-        self.engine = Engine(self._compute, Turns(budget=budget, step=1000, window=256))
+        self.engine = Engine(self._compute, Turns(budget=budget, step=1000, window=256), ComputeThread())
 
     def _compute(self, pieces):
         self.begun.put(pieces)

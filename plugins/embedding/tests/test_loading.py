@@ -174,7 +174,7 @@ def test_max_length_shortens_and_never_lengthens(load, gemma):
 def test_the_engine_computes_with_the_threads_it_is_given(load, gemma):
     model = load(gemma, threads=2)
     used = []
-    model._compute = lambda pieces, compute=model._compute: used.append(torch.get_num_threads()) or compute(pieces)
+    model._encode = lambda pieces, encode=model._encode: used.append(torch.get_num_threads()) or encode(pieces)
     model.embed("cats")
     torch.set_num_threads(1)
     assert used == [2]

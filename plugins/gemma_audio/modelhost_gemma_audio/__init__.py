@@ -40,7 +40,7 @@ class GemmaAudioBackend(Backend[GemmaAudioOptions]):
         """
         from modelhost_gemma_audio.model import GemmaModel
 
-        self._loaded = GemmaModel(self.options, threads=self.options.threads or self.threads, log=self.log)
+        self._loaded = GemmaModel(self.options, threads=self.options.threads or self.threads, log=self.log, compute=self.compute)
         return self._loaded.card()
 
     def unload(self) -> None:

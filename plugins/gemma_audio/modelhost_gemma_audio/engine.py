@@ -1,15 +1,19 @@
-"""The thread that computes: the rows of all requests step by step together, newcomers joining between two steps."""
+"""The loop that computes, on the model's compute thread: the rows of all requests step by step together.
+
+Newcomers join between two steps.
+"""
 
 import os
 import threading
 from collections.abc import Hashable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import chain
 from queue import SimpleQueue
 from typing import Any
 
 import torch
-from modelhost import NotReadyError, OverloadedError, Turns
+from modelhost import ComputeThread, NotReadyError, OverloadedError, Turns
 from modelhost.log import Log
 from torch import Tensor
 from transformers import DynamicCache
@@ -65,8 +69,11 @@ class Row:
 class Engine:
     """Owns the model's steps. Rows wait by turns of their jobs until one of `places` is free."""
 
-    def __init__(self, model: Any, device: str, *, places: int, threads: int, tidy: bool, log: Log) -> None:
-        """Start; `device` is where inputs go, and `tidy` gives a GPU's unused memory back whenever nothing is left to do."""
+    def __init__(self, model: Any, device: str, *, places: int, tidy: bool, log: Log) -> None:
+        """Make it, to be started; `device` is where inputs go.
+
+        `tidy` gives a GPU's unused memory back whenever nothing is left to do.
+        """
         self._model = model
         self._device = torch.device(device)
         self._places = places
@@ -79,8 +86,18 @@ class Engine:
         self._next_tokens: Tensor | None = None
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, args=(threads,), name="gemma", daemon=True)
-        self._thread.start()
+        self._running: Future[None] | None = None
+
+    def start(self, compute: ComputeThread) -> None:
+        """Compute on this thread, which is the engine's until `close`."""
+        self._running = compute.submit(self._run)
+
+    def compute_all(self) -> None:
+        """Compute what waits to its end, on the calling thread; before `start`."""
+        with torch.inference_mode():
+            while self._rows or len(self._waiting):
+                self._let_in()
+                self._turn()
 
     def submit(self, row: Row) -> None:
         """Have a row computed in its turn; read `row.tokens()`."""
@@ -104,23 +121,26 @@ class Engine:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        if self._running:
+            self._running.result()
 
-    def _run(self, threads: int) -> None:
-        torch.set_num_threads(threads)
+    def _run(self) -> None:
         with torch.inference_mode():
             while self._let_in():
-                try:
-                    for group in _groups(self._coming):
-                        self._begin(group)
-                    self._step()
-                except Exception as error:
-                    self._fail([*self._coming, *self._rows], error)
-                    self._forget()
-                self._coming = []
+                self._turn()
         with self._changed:
             unserved = [*self._rows, *chain.from_iterable(iter(self._waiting.take, []))]
         _tell(unserved, NotReadyError("this model was unloaded; send the request again"))
+
+    def _turn(self) -> None:
+        try:
+            for group in _groups(self._coming):
+                self._begin(group)
+            self._step()
+        except Exception as error:
+            self._fail([*self._coming, *self._rows], error)
+            self._forget()
+        self._coming = []
 
     def _let_in(self) -> bool:
         """Choose newcomers for whom there are places, waiting for some where nothing is being computed; False once closed."""
@@ -192,7 +212,7 @@ class Engine:
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=batch.cache,
+            cache=batch.cache,
             use_cache=True,
             logits_to_keep=1,
             **sound,

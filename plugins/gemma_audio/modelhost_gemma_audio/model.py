@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from modelhost import (
+    ComputeThread,
     Context,
     Done,
     GenerateEvent,
@@ -42,9 +44,10 @@ LONGEST_CONTEXT = 32_768
 class GemmaModel:
     """A checkpoint, ready to answer. Used from many threads at once."""
 
-    def __init__(self, options: GemmaAudioOptions, *, threads: int, log: Log) -> None:
-        """Load it; raises what `Backend.load` may raise."""
+    def __init__(self, options: GemmaAudioOptions, *, threads: int, log: Log, compute: ComputeThread) -> None:
+        """Load it on this thread, which is `compute`'s; raises what `Backend.load` may raise."""
         assert options.source is not None
+        torch.set_num_threads(options.threads or threads)
         self._checkpoint = checkpoint = look(options.source.path)
         self._placement = place(checkpoint, options)
         model: Any = load_model(checkpoint, self._placement, options)
@@ -64,7 +67,6 @@ class GemmaModel:
                 model,
                 self._placement.device,
                 places=places,
-                threads=options.threads or threads,
                 tidy=options.low_memory,
                 log=log,
             ),
@@ -81,6 +83,7 @@ class GemmaModel:
         except BaseException:
             self.close()
             raise
+        self.parts.engine.start(compute)
 
     def close(self) -> None:
         """Stop computing."""
@@ -141,5 +144,6 @@ class GemmaModel:
         prompt = parts.prompts.of_chat([heard("Hello.")], clips) if clips else parts.vocabulary.prompt("Hello.")
         row = Row(job=None, prompt=prompt, clips=tuple(clips), sampling=Sampling(), limit=2, ends=frozenset())
         parts.engine.submit(row)
+        parts.engine.compute_all()
         for _ in row.tokens():
             pass

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from modelhost import NotReadyError, OverloadedError
+from modelhost import ComputeThread, NotReadyError, OverloadedError
 from modelhost.log import Log, silent
 from modelhost_gemma_audio.ears import together
 from modelhost_gemma_audio.engine import Engine, Row, _groups
@@ -29,7 +29,8 @@ def one_family(load, folder):
 @pytest.fixture
 def engine(request):
     family = request.getfixturevalue("family" if "family" in request.fixturenames else "one_family")
-    made = Engine(family.torch, "cpu", places=3, threads=1, tidy=False, log=Log(silent))
+    made = Engine(family.torch, "cpu", places=3, tidy=False, log=Log(silent))
+    made.start(ComputeThread())
     yield made
     made.close()
 
@@ -178,7 +179,8 @@ def test_prompts_that_are_read_together_hold_what_filling_them_up_costs():
 
 
 def test_closing_tells_who_waits(one_family):
-    engine = Engine(one_family.torch, "cpu", places=1, threads=1, tidy=False, log=Log(silent))
+    engine = Engine(one_family.torch, "cpu", places=1, tidy=False, log=Log(silent))
+    engine.start(ComputeThread())
     running, waiting = row(one_family, 0, limit=100_000, bias=((1, -1e9),)), row(one_family, 1)
     for one in (running, waiting):
         engine.submit(one)

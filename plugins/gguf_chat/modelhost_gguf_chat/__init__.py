@@ -49,9 +49,9 @@ class GgufChatBackend(Backend[GgufChatOptions]):
 
         weights = find_weights(self.options.source.path)
         if weights.embeds or self.options.embeddings:
-            self._embedding = EmbeddingModel(weights, self.options, threads=self.threads, log=self.log)
+            self._embedding = EmbeddingModel(weights, self.options, threads=self.threads, log=self.log, compute=self.compute)
             return self._embedding.card()
-        self._loaded = ChatModel(weights, self.options, threads=self.threads, log=self.log)
+        self._loaded = ChatModel(weights, self.options, threads=self.threads, log=self.log, compute=self.compute)
         return self._loaded.card()
 
     def unload(self) -> None:

@@ -1,12 +1,12 @@
 """A loaded model that turns texts into vectors."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 from modelhost import (
     BadInputError,
+    ComputeThread,
     Context,
     Done,
     EmbedEvent,
@@ -40,9 +40,9 @@ T = TypeVar("T")
 
 
 class EmbeddingModel:
-    """A GGUF model, ready to embed. One thread does everything with llama.cpp, in the order it is asked."""
+    """A GGUF model, ready to embed. The compute thread does everything with llama.cpp, in the order it is asked."""
 
-    def __init__(self, weights: Weights, options: GgufChatOptions, *, threads: int, log: Log) -> None:
+    def __init__(self, weights: Weights, options: GgufChatOptions, *, threads: int, log: Log, compute: ComputeThread) -> None:
         """Load it; raises what `Backend.load` may raise."""
         self._options = options
         self._size = weights.size
@@ -54,12 +54,13 @@ class EmbeddingModel:
             self._embedder.close()
             raise BadInputError(f"options.dimensions: this model's vectors have {full} dimensions, and none can be added")
         self._before, self._after = self._around()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gguf-embedding")
+        self._compute = compute
+        self._closed = False
 
     def close(self) -> None:
         """Stop after the step that is being computed, and free everything."""
-        self._thread.shutdown(cancel_futures=True)
-        self._embedder.close()
+        self._closed = True
+        self._compute.run(self._embedder.close)
 
     def card(self) -> ModelCard:
         """Say what this model does."""
@@ -90,14 +91,15 @@ class EmbeddingModel:
 
     def _in_turn(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do something with llama.cpp when everybody who came before has had a turn."""
-        try:
-            future = self._thread.submit(work, *args, **kwargs)
-        except RuntimeError:  # it has been shut down
-            raise NotReadyError(UNLOADED) from None
-        try:
-            return future.result()
-        except CancelledError:
-            raise NotReadyError(UNLOADED) from None
+
+        def unless_closed() -> T:
+            if self._closed:
+                raise NotReadyError(UNLOADED)
+            return work(*args, **kwargs)
+
+        if self._closed:  # and the thread may have ended
+            raise NotReadyError(UNLOADED)
+        return self._compute.run(unless_closed)
 
     def _chosen(self, wanted: int | None) -> int:
         if wanted is None:

@@ -1,4 +1,4 @@
-"""The model, its context, and the one thread that computes with them.
+"""The model, its context, and the loop that computes with them on the model's compute thread.
 
 Everything around says `for step in engine.run(job)`; how jobs share the context is decided in here alone.
 """
@@ -8,12 +8,13 @@ import ctypes
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import llama_cpp
 import numpy as np
-from modelhost import NotReadyError
+from modelhost import ComputeThread, NotReadyError
 from modelhost.log import Log
 from numpy.typing import NDArray
 
@@ -152,8 +153,11 @@ class Engine:
         self._unused = threading.Condition(self._lock)
         self._current: Job | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="gguf-engine", daemon=True)
-        self._thread.start()
+        self._serving: Future[None] | None = None
+
+    def start(self, compute: ComputeThread) -> None:
+        """Serve jobs on this thread, the one that the engine was made on, until `close`."""
+        self._serving = compute.submit(self._serve)
 
     @property
     def model(self) -> Any:
@@ -223,7 +227,10 @@ class Engine:
             self._jobs.put(None)
         if current:
             self.cancel(current)
-        self._thread.join()
+        if self._serving:
+            self._serving.result()
+        else:
+            self._free()
 
     def _prepare(self) -> None:
         """Set up what every decode uses, and see that one works."""

@@ -6,6 +6,7 @@ from contextlib import closing
 import llama_cpp
 from modelhost import (
     BadInputError,
+    ComputeThread,
     Context,
     Delta,
     Done,
@@ -39,8 +40,8 @@ MAX_TOKENS = MAX_TEXT
 class ChatModel:
     """A GGUF model, ready to answer."""
 
-    def __init__(self, weights: Weights, options: GgufChatOptions, *, threads: int, log: Log) -> None:
-        """Load it; raises what `Backend.load` may raise."""
+    def __init__(self, weights: Weights, options: GgufChatOptions, *, threads: int, log: Log, compute: ComputeThread) -> None:
+        """Load it on this thread, which is `compute`'s; raises what `Backend.load` may raise."""
         self._options = options
         self._size = weights.size
         self._engine = Engine(weights.file, options, threads=options.threads or threads, log=log)
@@ -52,6 +53,7 @@ class ChatModel:
         except BaseException:
             self._engine.close()
             raise
+        self._engine.start(compute)
 
     def close(self) -> None:
         """Cancel what runs and free everything."""

@@ -462,7 +462,7 @@ def test_unloading_ends_what_runs_and_refuses_what_comes(load):
     gone.backend.unload()
     with pytest.raises(NotReadyError):
         list(generator)
-    assert not gone.engine._thread.is_alive()
+    assert gone.engine._serving.done()
     with pytest.raises(NotReadyError):
         gone.events(QUESTION)
     gone.backend.unload()
