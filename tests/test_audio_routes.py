@@ -113,6 +113,15 @@ class TestTranscriptions:
         deltas = "".join(event.delta for event in events if event.type == "transcript.text.delta")
         assert plain(deltas) == plain(events[-1].text) == plain(FOX)
 
+    def test_a_stream_of_everything_ends_with_everything(self, host: Served, fox: bytes) -> None:
+        both = {"response_format": "verbose_json", "timestamp_granularities[]": ["word", "segment"]}
+        whole = transcribe(host, fox, **both).json()
+        lines = transcribe(host, fox, stream="true", **both).text.split("\n\n")
+        events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+        assert [event["type"] for event in events] == ["transcript.text.delta"] * (len(events) - 1) + ["transcript.text.done"]
+        assert {key: value for key, value in events[-1].items() if key != "type"} == whole
+        assert whole["words"]
+
     def test_subtitles_have_times(self, host: Served, fox: bytes) -> None:
         srt = transcribe(host, fox, response_format="srt")
         assert srt.headers["content-type"].startswith("application/x-subrip")
@@ -266,6 +275,18 @@ class TestSpeech:
             assert host.worker("slow")["in_flight"] == 1
             assert len(b"".join(chunks)) > 1000
 
+    @pytest.mark.parametrize(
+        ("text", "stream"), [("Hello.", None), ("word " * 60, False), ("Hello.", True), ("word " * 60, None)]
+    )
+    def test_a_wav_file_says_how_long_it_is_where_it_comes_whole(self, host: Served, text: str, stream: bool | None) -> None:
+        body = {"model": "echo", "input": text, "response_format": "wav", "stream": stream}
+        sound = host.client.post("/v1/audio/speech", json=body).content
+        with wave.open(io.BytesIO(sound)) as file:
+            seconds = file.getnframes() / file.getframerate()
+        whole = stream is False or (stream is None and len(text) < 200)
+        assert seconds == pytest.approx(len(text.split()) / 10) if whole else seconds > 10_000
+        assert len(decode(Blob(sound))) / SAMPLE_RATE == pytest.approx(len(text.split()) / 10)
+
     def test_as_events(self, host: Served) -> None:
         body = {"model": "piper", "input": "Hello.", "stream_format": "sse", "response_format": "wav"}
         answer = host.client.post("/v1/audio/speech", json=body)
@@ -318,6 +339,8 @@ class TestVoices:
     def test_the_voices_of_a_model_are_listed(self, host: Served) -> None:
         listed = host.client.get("/v1/audio/voices?model=piper").json()
         assert [voice["id"] for voice in listed["data"]] == ["en_US-joe-medium", "alloy"]
+        open_webui = {voice["id"]: voice["name"] for voice in listed["voices"]}
+        assert open_webui == {"en_US-joe-medium": "en_US-joe-medium", "alloy": "alloy"}
         assert [voice["id"] for voice in host.client.get("/v1/audio/voices?model=plain").json()["data"]] == ["beep"]
 
     def test_a_voice_is_made_used_and_forgotten(self, host: Served, fox: bytes) -> None:

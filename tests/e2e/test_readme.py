@@ -1,16 +1,20 @@
 """The starter configuration with its real model, asked as the README says and with OpenAI's own SDK."""
 
 import asyncio
+import io
 import os
 import re
 import subprocess
 import sys
+import wave
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import httpx
 import pytest
 from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
+from openai.types.audio import SpeechCreateParams
 from serving import READY, clean_environment
 
 pytestmark = pytest.mark.e2e
@@ -57,6 +61,17 @@ def block(language: str) -> str:
 def test_the_sdk_lists_and_shows_models(client: OpenAI) -> None:
     assert "smollm2-135m" in [model.id for model in client.models.list()]
     assert client.models.retrieve("chat").id == "smollm2-135m"
+
+
+def test_every_voice_that_the_sdk_knows_speaks(client: OpenAI) -> None:
+    known = re.findall(r"\w+", str(get_type_hints(SpeechCreateParams)["voice"]).partition("Literal[")[2].partition("]")[0])
+    assert {"alloy", "nova", "verse"} <= set(known)
+    listed = httpx.get(f"{client.base_url}audio/voices", timeout=60).json()
+    assert set(known) <= {voice["id"] for voice in listed["voices"]}
+    for voice in ("nova", known[-1]):
+        sound = client.audio.speech.create(model="tts-1", voice=voice, input="Hi.", response_format="wav").read()
+        with wave.open(io.BytesIO(sound)) as file:
+            assert 0.1 < file.getnframes() / file.getframerate() < 3
 
 
 def test_the_sdk_chats(client: OpenAI) -> None:

@@ -1,6 +1,6 @@
 """Sound for backends: read recordings, find speech, cut it to what a model takes, and encode what a model says.
 
-Needs the extra: `pip install "modelhost[audio]"`. What recognisers hear is float32 from -1 to 1, one channel, at 16 kHz
+Needs the extra `audio` of modelhost. What recognisers hear is float32 from -1 to 1, one channel, at 16 kHz
 (`Samples`, `SAMPLE_RATE`); what voices say is 16-bit little-endian mono PCM, as bytes. A backend that transcribes is a few lines:
 
     samples = decode(request.audio, format=request.format, sample_rate=request.sample_rate, context=context)
@@ -13,6 +13,8 @@ Names are looked up on first use, because PyAV takes a tenth of a second to impo
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from modelhost.extras import how_to_install
 
 if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
     from modelhost.audio.clean import normalize as normalize
@@ -58,6 +60,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in ("av", "numpy"):
             raise
-        raise ImportError(f'{error.name} is not installed; modelhost.audio needs it: pip install "modelhost[audio]"') from error
+        way = f"in the environment of this model: {how_to_install('modelhost', 'audio')}"
+        raise ImportError(f"{error.name} is not installed, which modelhost.audio needs; {way}") from error
     value = globals()[name] = getattr(module, name)
     return value

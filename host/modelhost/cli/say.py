@@ -54,6 +54,7 @@ def say_command(
     asked = {
         "input": sys.stdin.read() if text == "-" else text,
         "response_format": form or _format_of(output),
+        "stream": True,
         "model": model,
         "voice": voice,
         "speed": speed,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from modelhost.config import ServerConfig
 from modelhost.context import Context
 from modelhost.errors import ConfigError
+from modelhost.extras import how_to_install
 from modelhost.http.visit import Visit
 from modelhost.work import Work
 
@@ -45,7 +46,9 @@ class Tracing:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
-            raise ConfigError(f'server.tracing: {error.name} is not installed: pip install "modelhost[tracing]"') from None
+            raise ConfigError(
+                f"server.tracing: {error.name} is not installed: {how_to_install('modelhost', 'tracing')}"
+            ) from None
         self._resource = Resource.create({"service.name": "modelhost", "service.version": version("modelhost")})
         exporter = OTLPSpanExporter(endpoint=f"{collector.rstrip('/')}/v1/traces", timeout=CLOSE_SECONDS)
         self._processor = BatchSpanProcessor(exporter)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from modelhost import NotReadyError
+from modelhost.extras import how_to_install
 from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
@@ -112,7 +113,7 @@ def _adapt(model: Any, options: GemmaAudioOptions) -> None:
         with _quiet():
             model.load_adapter(str(folder), adapter_kwargs={"local_files_only": True})
     except ImportError:
-        message = 'an adapter needs PEFT: pip install "modelhost-gemma-audio[adapter]"'
+        message = f"an adapter needs PEFT: {how_to_install('modelhost-gemma-audio', 'adapter')}"
         raise NotReadyError(message, retry=False) from None
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise NotReadyError(f"the adapter {folder.name} does not fit this model: {error}", retry=False) from None

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from modelhost import BadInputError, NotReadyError
+from modelhost.extras import how_to_install
 
 from modelhost_gemma_audio.checkpoint import Checkpoint
 from modelhost_gemma_audio.options import GemmaAudioOptions
@@ -123,7 +124,8 @@ def _quantizer(placement: Placement) -> Any:
 def _need(package: str, bits: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise NotReadyError(
-            f'{bits} needs {package}: pip install "modelhost-gemma-audio[{package}]", or set quantization = "none"', retry=False
+            f'{bits} needs {package}: {how_to_install("modelhost-gemma-audio", package)}, or set quantization = "none"',
+            retry=False,
         )
 
 

@@ -63,6 +63,10 @@ class TranscriptDelta(Struct, tag_field="type", tag="transcript.text.delta"):
     delta: str
 
 
+class VerboseTranscriptDone(VerboseTranscription, kw_only=True, omit_defaults=True, tag_field="type", tag="transcript.text.done"):
+    """The whole text, and all that `verbose_json` has, where a stream is asked for that."""
+
+
 class TranscriptDone(Struct, tag_field="type", tag="transcript.text.done"):
     """The whole text."""
 

@@ -16,6 +16,7 @@ from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.http.sampling import Limit, Seed, limited, seed_of
 from modelhost.http.streaming import byte_stream, event, event_stream
+from modelhost.sentences import LONGEST
 from modelhost.structs import Struct
 from modelhost.types import AudioChunk, AudioFormat, Blob, Done, SynthesizeEvent, SynthesizeRequest, Usage, VoiceSample
 from modelhost.types.synthesize import MEDIA_TYPES
@@ -70,6 +71,18 @@ class SpeechBody(Speaking, kw_only=True):
     instructions: str | None = None
     """How to say it, for models that understand that."""
     stream_format: Literal["audio", "sse"] = "audio"
+    stream: bool | None = None
+    """Whether the sound is sent while it is made; by default it is, but for `wav` of a text of up to 200 characters.
+
+    What comes whole says how long it is: a WAV file in its head, too.
+    """
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether to send the sound while it is made."""
+        if self.stream is None:
+            return self.response_format != "wav" or len(self.input) > LONGEST
+        return self.stream
 
     def to_request(self, default_rate: int | None) -> SynthesizeRequest:
         """Give what a backend is asked."""
@@ -151,7 +164,12 @@ async def speech(request: Request[Any, Any, Any], body: bytes) -> Response[Any]:
     events = host.router.call("synthesize", asked.model, wanted, context_of(request))
     if asked.stream_format == "sse":
         return await event_stream(request, _as_events(events), headers)
-    return await byte_stream(request, _sound(events), headers, MEDIA_TYPES[wanted.format])
+    media_type = MEDIA_TYPES[wanted.format]
+    if asked.is_streamed:
+        return await byte_stream(request, _sound(events), headers, media_type)
+    with CancelledWhenGone(request):
+        sound, _, _ = await collected(events, wanted.format)
+    return Response(sound, media_type=media_type, headers=headers)
 
 
 async def _sound(events: AsyncIterator[SynthesizeEvent]) -> AsyncIterator[bytes]:

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal
 
+from msgspec import structs
+
 from modelhost.http.audio.shapes import (
     DurationUsage,
     TranscriptDelta,
@@ -10,6 +12,7 @@ from modelhost.http.audio.shapes import (
     Transcription,
     TranscriptSegment,
     TranscriptWord,
+    VerboseTranscriptDone,
     VerboseTranscription,
 )
 from modelhost.http.streaming import event
@@ -85,15 +88,18 @@ class Transcript:
         """Give the text, or subtitles."""
         return _WRITERS[form](self)
 
-    async def stream(self, events: AsyncIterator[TranscribeEvent]) -> AsyncIterator[bytes]:
-        """Give server-sent events as OpenAI names them: the text as it is heard, then all of it."""
+    async def stream(self, events: AsyncIterator[TranscribeEvent], form: Format, asked: list[str] | None) -> AsyncIterator[bytes]:
+        """Give server-sent events as OpenAI names them: the text as it is heard, then all of it, in the format asked for."""
         begun = False
         async for one in events:
             self.take(one)
             if isinstance(one, Segment) and one.text:
                 yield event(TranscriptDelta(delta=one.text if begun else one.text.lstrip()))
                 begun = True
-        yield event(TranscriptDone(text=self.text, usage=self.usage))
+        if form == "verbose_json":
+            yield event(VerboseTranscriptDone(**structs.asdict(self.verbose(granularities(asked)))))
+        else:
+            yield event(TranscriptDone(text=self.text, usage=self.usage))
 
 
 def _segment(number: int, one: Segment) -> TranscriptSegment:

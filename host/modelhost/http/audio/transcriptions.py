@@ -9,7 +9,13 @@ from msgspec import Meta
 from modelhost.errors import BadInputError, UnsupportedError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
-from modelhost.http.audio.shapes import TranscriptDelta, TranscriptDone, Transcription, VerboseTranscription
+from modelhost.http.audio.shapes import (
+    TranscriptDelta,
+    TranscriptDone,
+    Transcription,
+    VerboseTranscriptDone,
+    VerboseTranscription,
+)
 from modelhost.http.audio.transcript import MEDIA_TYPES, Format, Transcript, answer_of
 from modelhost.http.forms import FormReader, Upload, one_file
 from modelhost.http.leaving import CancelledWhenGone
@@ -30,7 +36,7 @@ class TranslationForm(Struct):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     """0 lets the model raise it where its text looks like a loop or a guess."""
     stream: bool = False
-    """Answer with events as the text is heard."""
+    """Answer with events as the text is heard; with `verbose_json` the last has what that format has."""
     hotwords: list[str] | None = None
     """Words to expect."""
     sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] = 16_000
@@ -72,7 +78,7 @@ _ABOUT: dict[str, Any] = {
     "files": ("file",),
     "answer": (Transcription, VerboseTranscription),
     "media": tuple(MEDIA_TYPES.values()),
-    "event": (TranscriptDelta, TranscriptDone),
+    "event": (TranscriptDelta, TranscriptDone, VerboseTranscriptDone),
     "answers": _ANSWERS,
     "events": _EVENTS,
 }
@@ -127,7 +133,7 @@ async def _answer(
     transcript = Transcript(wanted.task, wanted.language)
     events = host_of(request).router.call("transcribe", asked.model, wanted, context_of(request))
     if asked.stream:
-        return await event_stream(request, transcript.stream(events), headers)
+        return await event_stream(request, transcript.stream(events, form, granularities), headers)
     with CancelledWhenGone(request):
         async with aclosing(cast(Any, events)):
             await transcript.collect(events)

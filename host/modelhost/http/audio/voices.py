@@ -25,6 +25,8 @@ class VoiceList(Struct, tag_field="object", tag="list"):
     """The voices of one model."""
 
     data: list[Voice]
+    voices: list[Voice]
+    """The same under the name by which Open WebUI looks for it."""
     model: str
 
 
@@ -62,7 +64,8 @@ async def list_voices(request: Request[Any, Any, Any], model: str | None = None)
             names = await _ask(request, chosen.name, VoicesRequest())
         else:
             names = chosen.card.voices if chosen.card else ()
-    return JsonAnswer(VoiceList(model=chosen.name, data=[Voice(id=name, name=name) for name in names]))
+    voices = [Voice(id=name, name=name) for name in names]
+    return JsonAnswer(VoiceList(model=chosen.name, data=voices, voices=voices))
 
 
 @post(
