@@ -53,7 +53,9 @@ class SpeechModel:
             )
         except (RuntimeError, ValueError) as error:
             raise NotReadyError(f"CTranslate2 cannot load {folder.name}: {error}") from None
-        self._languages = {code_of(own) or own: own for own in self._model.supported_languages}  # Whisper calls `jv` `jw`
+        self._languages: dict[str, str] = {
+            code_of(own) or own: own for own in self._model.supported_languages
+        }  # Whisper calls `jv` `jw`
         self._decoder = Decoder(self._model, options.beam_size)
         self._check(options.language)
         few, many = (1, 2) if device == "cpu" else (8, 16)
