@@ -17,6 +17,7 @@ from modelhost.http.answering import JsonAnswer
 from modelhost.http.chat.examples import USAGE
 from modelhost.http.chat.shapes import FinishReason, UsageAnswer
 from modelhost.http.leaving import CancelledWhenGone
+from modelhost.http.openai_tokens import as_texts
 from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.http.sampling import Sampling, StreamOptions
 from modelhost.http.streaming import DONE, event, event_stream
@@ -156,11 +157,11 @@ def _logprobs(tokens: tuple[TokenLogprob, ...], offset: int, text: str) -> Compl
 class _Completion:
     """Runs a request's prompts one after another and tells what comes as OpenAI's completion."""
 
-    def __init__(self, router: Router, context: Context, asked: CompletionBody) -> None:
+    def __init__(self, router: Router, context: Context, asked: CompletionBody, prompts: list[str | tuple[int, ...]]) -> None:
         self._router = router
         self._context = context
         self._asked = asked
-        self._requests = [asked.to_request(prompt) for prompt in asked.prompts()]
+        self._requests = [asked.to_request(prompt) for prompt in prompts]
         self._created = int(time.time())
         self._include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
         self._usage = Usage()
@@ -259,7 +260,9 @@ _TAIL = ',"object":"text_completion","system_fingerprint":null}'
 async def completions(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer | Stream:
     """OpenAI's completions: the model goes on where the prompt ends, without a chat template around it."""
     asked, headers = _body.read(request, body)
-    completion = _Completion(host_of(request).router, context_of(request), asked)
+    router = host_of(request).router
+    prompts = await as_texts("prompt", asked.prompts(), asked.model, router)
+    completion = _Completion(router, context_of(request), asked, prompts)
     if asked.stream:
         return await event_stream(request, completion.chunks(), headers)
     with CancelledWhenGone(request):

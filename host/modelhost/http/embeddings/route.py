@@ -13,7 +13,8 @@ from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.embeddings.asking import MAX_INPUTS, Asking, Dimensions
 from modelhost.http.json.elsewhere import EMBEDDING, Elsewhere
-from modelhost.http.reading import JsonBody
+from modelhost.http.openai_tokens import as_texts
+from modelhost.http.reading import JsonBody, host_of
 from modelhost.structs import Struct
 from modelhost.types import EmbedRequest, Usage
 from modelhost.vectors import Rows, numbers
@@ -30,7 +31,7 @@ class EmbeddingsBody(Struct):
     elsewhere: ClassVar[dict[str, Elsewhere]] = EMBEDDING
 
     input: str | list[str | int | list[int]]
-    """A text, its token ids, or a list of up to 2048 of either."""
+    """A text, its token ids, or a list of up to 2048 of either. Ids are the model's own; by a name of OpenAI's, OpenAI's."""
     model: str | None = None
     dimensions: Dimensions | None = None
     """Length of the vectors, one of those the model was trained for; they are cut and brought to length 1."""
@@ -144,7 +145,7 @@ async def embeddings(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer
     """OpenAI's embeddings; equal inputs of one caller are computed once, which `x-modelhost-cache` tells."""
     asked, headers = _body.read(request, body)
     asking = Asking(request, cache=asked.cache)
-    rows = await asking.vectors(asked.model, asked.to_request())
+    rows = await asking.vectors(asked.model, await _as_the_model_reads(request, asked))
     answer = Embeddings(
         data=await _written(rows, as_base64=asked.encoding_format == "base64"),
         model=asking.context.info.model,
@@ -152,6 +153,13 @@ async def embeddings(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer
         truncated=[*rows.truncated] or UNSET,
     )
     return JsonAnswer(answer, headers={**headers, **asking.headers()})
+
+
+async def _as_the_model_reads(request: Request[Any, Any, Any], asked: EmbeddingsBody) -> EmbedRequest:
+    """Give the request, with texts in place of token ids that are not of the model's vocabulary."""
+    wanted = asked.to_request()
+    texts = await as_texts("input", [*wanted.inputs], asked.model, host_of(request).router)
+    return msgspec.structs.replace(wanted, inputs=_checked(tuple(texts)))
 
 
 async def _written(rows: Rows, *, as_base64: bool) -> list[Embedding]:
