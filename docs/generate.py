@@ -206,7 +206,7 @@ def refusals() -> str:
     """Give what is refused before a route is reached, or instead of one."""
     rows = [
         (status, error.code, error.message, "yes" if error.retry else "no")
-        for status, error in filter(None, guard._REFUSALS.values())
+        for status, error in filter(None, guard.REFUSALS.values())
     ]
     rows += [
         (status, code, text.format(method="METHOD", path="PATH", most=4, key="max_body_mb"), "no")

@@ -80,6 +80,12 @@ def chat(text: str = "hello", model: str = "echo", *, headers: str = "", **setti
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
+def handshake(path: str, headers: str = "") -> bytes:
+    """A request to speak WebSocket."""
+    upgrade = "host: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+    return f"GET {path} HTTP/1.1\r\n{upgrade}sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n".encode()
+
+
 GET = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n"
 CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
 

@@ -69,9 +69,11 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     max_audio_mb: Annotated[float, Meta(gt=0)] = 100.0
     """Largest recording, or text to summarise, in MiB; a request that carries it in base64 may be a third larger."""
     max_connections: Annotated[int, Meta(ge=1)] = 1000
-    """Connections at once; one more closes that which has waited longest for its client."""
+    """Connections at once; one more closes one that waits for its client, of whoever has the most."""
     max_connections_per_address: Annotated[int, Meta(ge=1)] = 250
     """Connections at once from one address, or one /64 network of IPv6."""
+    max_connections_per_key: Annotated[int, Meta(ge=1)] | None = None
+    """Requests at work at once for one key, where there are several keys; by default half of `max_connections`."""
     header_timeout: Annotated[float, Meta(gt=0)] = 10.0
     """Seconds a client gets to send a request's headers, and as many again before its body must come at 1 KiB/s."""
     idle_timeout: Annotated[float, Meta(gt=0)] = 30.0

@@ -16,7 +16,7 @@ from modelhost.http.access import SUBPROTOCOL, caller_of, key_in
 from modelhost.http.errors import RequestCancelledError, answer_of, as_modelhost_error
 from modelhost.http.observing import Observer, server_timing
 from modelhost.http.origins import Origins, cors_headers, preflight_headers
-from modelhost.http.visit import Visit, Visits
+from modelhost.http.visit import Visit, Visits, once
 from modelhost.keys import Keys
 
 Scope = Any
@@ -81,6 +81,7 @@ class Gate:
                 message["headers"] = [*message.get("headers", _NO_HEADERS), *extra, *timing]
             elif message["type"] == "websocket.accept":
                 visit.status = 101
+                visit.end_of_work()
                 message["headers"] = [*message.get("headers", _NO_HEADERS), *extra]
                 _choose_protocol(message, scope)
             elif message["type"] == "websocket.close" and visit.refusal and not visit.status:
@@ -108,6 +109,7 @@ class Gate:
                 await self._answer(as_modelhost_error(error), scope, receive, send_with_headers)
             # Else the answer had begun and there is no telling any more: the connection ends in the middle of it.
         finally:
+            visit.end_of_work()
             visit.leave()
             self._visits.leave(visit)
             self._observer.left(visit)
@@ -141,9 +143,14 @@ class Gate:
             protocols = _take_key_protocols(scope)
             given = key_in(headers.get(b"authorization"), headers.get(self._key_header), protocols)
             public = scope["raw_path"] in self._public
-            visit.caller = caller_of(self._keys(), given, public)
+            keys = self._keys()
+            visit.caller = caller_of(keys, given, public)
             if self._draining() and not public:
                 raise _stopping()
+            if not public and (connection := scope.get("modelhost.connection")):
+                # With one key there are no others whom it could keep out.
+                connection.identify(visit.caller.name if visit.caller and len(keys) > 1 else "")
+                visit.end_of_work = once(visit.begin_work())
         except ModelhostError as error:
             await self._answer(error, scope, receive, send)
             return True

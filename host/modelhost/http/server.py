@@ -16,7 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from modelhost.host import ModelHost
 from modelhost.http.app import make_app, public_paths
 from modelhost.http.gate import Gate
-from modelhost.http.guard import Connections, GuardedConnection, allow_open_files
+from modelhost.http.guard import Connections, GuardedConnection, open_files
 from modelhost.http.listening import among, tls_files
 from modelhost.http.metrics import ConnectionCounts
 from modelhost.http.observing import Observer
@@ -64,7 +64,7 @@ class HostServer(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=int(CUT_SECONDS),
-                ws="websockets-sansio",
+                ws="websockets-sansio",  # only for its settings: `GuardedConnection` makes its own
                 ws_max_size=1024 * 1024,
                 **tls_files(server, host.loaded.folder),
             )
@@ -72,7 +72,10 @@ class HostServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
-        allow_open_files(self._host.config.server.max_connections)
+        files = open_files()
+        if self.connections.fit(files):
+            facts = {"max_connections": self.connections.most, "open_files": files}
+            host_log().warning("fewer connections than configured: this process may not open as many files", **facts)
         await super().startup(sockets)
         if self.started:
             # What is there now stays, and requests make hardly a cycle: a tenth more requests a second (benchmarks).

@@ -24,6 +24,7 @@ class Visit:
         "cancelled",
         "complete",
         "context",
+        "end_of_work",
         "parent",
         "refusal",
         "request_id",
@@ -53,6 +54,8 @@ class Visit:
         """What was answered; 0 before that."""
         self.complete = False
         """Whether the last byte of the answer has gone out."""
+        self.end_of_work: Callable[[], None] = nothing
+        """Says that its client waits for nothing any more; once or more often."""
         self._leaving: list[Callable[[], None]] = []
         self.since = time.time()
         self.arrived = time.monotonic()
@@ -69,10 +72,25 @@ class Visit:
         for callback in self._leaving:
             callback()
 
+    def begin_work(self) -> Callable[[], None]:
+        """Count work for its client, which then waits for us; gives what says once that it has ended. Raises `OverQuotaError`."""
+        connection = self.scope.get("modelhost.connection")
+        return connection.begin() if connection else nothing
+
     @property
     def route(self) -> str:
         """The path of the route that answers, with its parameters' names; `unknown` where there is none."""
         return str(self.scope.get("path_template") or "unknown")
+
+
+def nothing() -> None:
+    """Do it."""
+
+
+def once(act: Callable[[], None]) -> Callable[[], None]:
+    """Give what does something the first time it is called."""
+    left = [act]
+    return lambda: left.pop()() if left else None
 
 
 class Visits:

@@ -1,6 +1,7 @@
 """A WebSocket as a conversation in typed messages; a bad one gets an error in return, and the line stays open."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -27,6 +28,9 @@ K = TypeVar("K", bound=Struct)
 
 WAITING = 8
 """Messages that may wait to be read; then nothing more is taken from the line until one has been."""
+
+WAITING_BYTES = 64 * 1024
+"""What they may hold in memory, with the one at work, before nothing more is taken; one alone may hold more."""
 
 PATIENCE = 100
 """Bad messages after which the line is closed."""
@@ -60,11 +64,14 @@ class Talk(Generic[T]):
         self.host: ModelHost = socket.app.state.host
         self._reader: Reader[T] = reader_of(kinds)
         self._guess = guess
-        self._inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING)
+        self._inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue()
         self._begin = frozenset(kind.__struct_config__.tag for kind in begin)
         self._settings: dict[str, Any] = {}
         self._fields_in_url = begin[0]
         self._ignored: dict[str, None] = {}
+        self._held = 0
+        self._room = asyncio.Event()
+        self._room.set()
         self._bad = 0
         self._gone = False
         self.live = False
@@ -89,10 +96,23 @@ class Talk(Generic[T]):
         receive: Callable[[], Awaitable[Any]] = self.socket.receive
         while (message := await receive())["type"] != "websocket.disconnect":
             text = message.get("text")
-            await self._inbox.put(message.get("bytes") if text is None else text)
+            raw = message.get("bytes") if text is None else text
+            del message, text
+            self._inbox.put_nowait(raw)
+            self._hold(sys.getsizeof(raw))
+            del raw
+            await self._room.wait()
         self._gone = True
         assert self._task is not None
         self._task.cancel()
+
+    def _hold(self, size: int) -> None:
+        """Count what is held of the line; take no more from it where that is too much."""
+        self._held += size
+        if self._held > WAITING_BYTES or self._inbox.qsize() >= WAITING:
+            self._room.clear()
+        else:
+            self._room.set()
 
     async def __aiter__(self) -> AsyncIterator[T | bytes]:
         try:
@@ -102,7 +122,9 @@ class Talk(Generic[T]):
             await self.socket.close(POLICY_VIOLATION, "the URL cannot be read")
             self._gone = True
             return
+        size = 0
         while True:
+            self._hold(-size)  # the one before has been dealt with
             idle = LIVE_IDLE if self.live else self._server.request_timeout
             try:
                 async with asyncio.timeout(idle):  # `wait_for` of Python 3.11 can lose the cancellation of who leaves
@@ -110,11 +132,15 @@ class Talk(Generic[T]):
             except TimeoutError:
                 await self.tell(DeadlineError(f"nothing came over this line for {idle:g} s; it is closed"))
                 return
+            size = sys.getsizeof(raw)
             if isinstance(raw, bytes):
                 yield raw
                 continue
             try:
-                yield self._read(raw or "")
+                message = self._read(raw or "")
+                del raw
+                yield message
+                del message
             except Exception as error:  # whatever a client sends, it is told what is wrong with it
                 await self.tell(error)
                 self._bad += 1
@@ -172,9 +198,20 @@ class Talk(Generic[T]):
 
     def work(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Have something done beside the reading; what goes wrong with it is told."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._counted(work))
         task.add_done_callback(self._worked)
         return task
+
+    async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            end = visit_of(self.socket.scope).begin_work()
+        except ModelhostError:
+            work.close()
+            raise
+        try:
+            await work
+        finally:
+            end()
 
     def _worked(self, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()

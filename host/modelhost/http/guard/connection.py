@@ -1,36 +1,24 @@
-"""Guards every connection: uvicorn reads for ever what comes slowly, and keeps whatever comes without an end.
+"""A connection that speaks HTTP/1.1, with an end to everything: size, count and time.
 
-A connection waits for its client, or its client waits for us. While it waits for its client there is a time by which something
-must be done (`_due`), and it may be closed to make room for another; while a request is at work, neither. One look a `TICK` at
-every connection stands for all the timers: a timer of the event loop for each request would cost more than all else here.
+While it waits for its client there is a time by which something must be done (`_due`), and it may be closed to make room for
+another; while a request is at work, neither.
 """
 
 import asyncio
-import http
-import ipaddress
 import math
-import resource
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import httptools
-import msgspec
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from modelhost.config import ServerConfig
-from modelhost.errors import BadInputError, ModelhostError, OverloadedError, OverQuotaError
-from modelhost.http.errors import envelope
-from modelhost.logs import host_log
+from modelhost.http.guard.connections import Connection, Connections
+from modelhost.http.guard.refusals import ANSWERS, MAX_HEAD, MAX_HEADERS, MAX_URL
+from modelhost.http.guard.websocket import GuardedWebSocket
 
-MAX_HEAD = 64 * 1024
-"""Bytes of a request line and its headers; of the trailers too, of which nothing is kept."""
-MAX_URL = 16 * 1024
-"""Bytes of a URL; ours are short."""
-MAX_HEADERS = 100
 MAX_PIPELINED = 16
 """Requests that may wait on one connection for those before them."""
 MIN_RATE = 1024
@@ -43,170 +31,17 @@ REST_SECONDS = 5.0
 """What a client gets to finish a body whose answer it already has."""
 LINGER = 1.0
 """Seconds a refused client gets to read why before the connection is torn down; what it still sends is dropped."""
-MAX_LINGERING = 256
-"""Refused clients that linger at once; beyond, the oldest is torn down."""
-TICK = 0.25
-"""Seconds between two looks at the connections."""
-SPARE_FILES = 512
-"""Open files that are kept for other things than clients: workers, models, refused clients."""
+GUEST_SECONDS = 2.0
+"""What a client for whom there is no room gets to say what it wants."""
 
 NEVER = math.inf
 
 Phase = Literal["head", "body", "idle", "leaving", "upgraded"]
 """What comes next from the client; from one that is `leaving` nothing is taken any more."""
 
-_REFUSALS: dict[str, tuple[int, ModelhostError] | None] = {
-    "malformed": (400, BadInputError("this is not valid HTTP/1.1", code="malformed_request")),
-    "late_headers": (408, BadInputError("the request's headers took too long to arrive", code="request_timeout")),
-    "late_body": (408, BadInputError("the request's body came too slowly", code="request_timeout")),
-    "long_url": (414, BadInputError("the URL is longer than this host takes", code="url_too_long")),
-    "large_headers": (
-        431,
-        BadInputError(f"more than {MAX_HEADERS} headers or {MAX_HEAD} bytes of them", code="headers_too_large"),
-    ),
-    "pipelined": (429, OverQuotaError("too many requests sent ahead on one connection")),
-    "full": (503, OverloadedError("every connection this host takes is at work; ask again in a moment")),
-    "silent": None,
-    "dropped": None,
-    "unread": None,
-}
-"""Why connections are refused or closed, and what they are told; the last three cannot be told anything."""
 
-
-def _answer(status: int, error: ModelhostError) -> bytes:
-    body = msgspec.json.encode(envelope(error))
-    retry = "retry-after: 1\r\nx-should-retry: true" if error.retry else "x-should-retry: false"
-    head = f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
-    return f"{head}\r\nconnection: close\r\n{retry}\r\n\r\n".encode() + body
-
-
-ANSWERS = {reason: _answer(*refusal) if refusal else b"" for reason, refusal in _REFUSALS.items()}
-"""What goes out, ready to be written."""
-
-_Queue = OrderedDict["GuardedConnection", None]
-"""Connections by how long they have waited; in a plain dictionary finding the first gets slower with each one taken out."""
-
-
-class Connections:
-    """The connections of one server: how many there are, who is waiting, and who has been refused.
-
-    `refused` counts by reason: `silent` sent nothing, `dropped` made room for another, `unread` did not take its answer, `full`
-    came when nothing could make room; the others are told why. Addresses for which `exempt` is true have no limit of their own.
-    """
-
-    def __init__(self, config: ServerConfig, *, exempt: Callable[[str], bool] = lambda address: False) -> None:
-        self.refused = dict.fromkeys(_REFUSALS, 0)
-        self.write_timeout = config.write_timeout
-        self.patience: dict[Phase, float] = {
-            "head": config.header_timeout,
-            "body": REST_SECONDS,
-            "idle": config.idle_timeout,
-            "leaving": LINGER,
-        }
-        self._most = config.max_connections
-        self._most_of_one = config.max_connections_per_address
-        self._exempt = exempt
-        self._open: set[GuardedConnection] = set()
-        self._waiting = _Queue()
-        self._peers: dict[str, _Peers] = {}
-        self._lingering = _Queue()
-        self._looking = False
-        self._looked = 0.0
-
-    @property
-    def open(self) -> int:
-        """How many there are, WebSockets among them; those on their way out are not counted."""
-        return len(self._open)
-
-    def take(self, connection: "GuardedConnection", address: str) -> bool:
-        """Count a newcomer, closing for it whoever has waited longest where there are too many; False where all are at work."""
-        name = "" if self._exempt(address) else _network_of(address)
-        peers = self._peers.get(name)
-        if peers and peers.open >= self._most_of_one:
-            crowd = peers.waiting
-        elif len(self._open) >= self._most:
-            crowd = self._waiting
-        else:
-            crowd = None
-        if crowd is not None:
-            if not crowd:
-                return False
-            next(iter(crowd)).drop()
-        if name:
-            connection.peers = self._peers.setdefault(name, peers or _Peers(name))
-            connection.peers.open += 1
-        self._open.add(connection)
-        if not self._looking:
-            self._looking = True
-            self._looked = connection.loop.time()
-            connection.loop.call_later(TICK, self._look, connection.loop)
-        return True
-
-    def waits(self, connection: "GuardedConnection") -> None:
-        """Put a connection behind all that wait for their clients."""
-        if connection in self._open:
-            self._waiting[connection] = None
-            self._waiting.move_to_end(connection)
-            if connection.peers:
-                connection.peers.waiting[connection] = None
-                connection.peers.waiting.move_to_end(connection)
-
-    def works(self, connection: "GuardedConnection") -> None:
-        """Keep a connection from being closed to make room."""
-        self._waiting.pop(connection, None)
-        if connection.peers:
-            connection.peers.waiting.pop(connection, None)
-
-    def linger(self, connection: "GuardedConnection") -> None:
-        """Count a connection no longer, but see that it ends."""
-        self.forget(connection)
-        self._lingering[connection] = None
-        if len(self._lingering) > MAX_LINGERING:
-            self._lingering.popitem(last=False)[0].transport.abort()
-
-    def forget(self, connection: "GuardedConnection") -> None:
-        """Count a connection no longer; once or more often."""
-        self._lingering.pop(connection, None)
-        if connection not in self._open:
-            return
-        self.works(connection)
-        self._open.discard(connection)
-        if peers := connection.peers:
-            peers.open -= 1
-            if not peers.open:
-                self._peers.pop(peers.name, None)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        since, self._looked = now - self._looked, now
-        for connection in (*self._open, *self._lingering):
-            connection.look(now, since)
-        self._looking = bool(self._open or self._lingering)
-        if self._looking:
-            loop.call_later(TICK, self._look, loop)
-
-
-class _Peers:
-    """What is open and what waits of one address."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.open = 0
-        self.waiting = _Queue()
-
-
-def _network_of(address: str) -> str:
-    """Give what is one client: an IPv4 address, or the 64 bits of an IPv6 address that its provider gave it."""
-    if ":" not in address:
-        return address
-    parsed = ipaddress.IPv6Address(address)
-    return str(parsed.ipv4_mapped or parsed.packed[:8].hex())
-
-
-class GuardedConnection(HttpToolsProtocol):
+class GuardedConnection(HttpToolsProtocol, Connection):
     """uvicorn's HTTP/1.1 with an end to everything: size, count and time."""
-
-    peers: _Peers | None = None
 
     def __init__(
         self, connections: Connections, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any
@@ -215,6 +50,12 @@ class GuardedConnection(HttpToolsProtocol):
         # uvicorn has the parser go on after `connection: close`, where nothing may follow.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
         self._guard = connections
+        self._patience: dict[Phase, float] = {
+            "head": connections.config.header_timeout,
+            "body": REST_SECONDS,
+            "idle": connections.config.idle_timeout,
+            "leaving": LINGER,
+        }
         self._phase: Phase = "head"
         self._due = NEVER
         self._stalled = NEVER
@@ -229,6 +70,10 @@ class GuardedConnection(HttpToolsProtocol):
         self._got = 0
         """Bytes of a body since the last look."""
         self._reason = "malformed"
+        self._line: GuardedWebSocket | None = None
+        """What it has become."""
+        self._working = 0
+        """Pieces of work for it."""
         self._last_words = b""
         """Said once what is at work has been answered."""
 
@@ -237,10 +82,41 @@ class GuardedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Count the connection, or refuse it."""
         super().connection_made(transport)
-        if self._guard.take(self, self.client[0] if self.client else ""):
+        self._guard.take(self, self.client[0] if self.client else "")
+        if self._phase != "leaving":
             self._settle()
-        else:
-            self._refuse("full")
+
+    @property
+    def upgraded(self) -> bool:
+        """Whether it is a WebSocket."""
+        return self._phase == "upgraded"
+
+    @property
+    def at_work(self) -> bool:
+        """Whether its client waits for an answer."""
+        return self._running is not None or self._working > 0
+
+    def begin(self) -> Callable[[], None]:
+        """Count a piece of work of its key's; gives what is to be called once at its end. Raises `OverQuotaError`."""
+        end_of_key = self._guard.begin(self)
+        self._working += 1
+        self.used()
+
+        def end() -> None:
+            end_of_key()
+            self._working -= 1
+            self.used()
+
+        return end
+
+    def identify(self, key: str) -> None:
+        """Note whose key its request carries. Raises `OverloadedError` for a guest that may not come in."""
+        self._guard.identify(self, key)
+
+    def used(self) -> None:
+        """Note that something was just said on a WebSocket, or that work for it began or ended."""
+        if self._phase == "upgraded":
+            self._settle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request at work, which with pipelining is not the one that uvicorn tells."""
@@ -280,7 +156,7 @@ class GuardedConnection(HttpToolsProtocol):
             if self.scope["method"] == "CONNECT" or (self._should_upgrade() and self._running is not None):
                 raise httptools.HttpParserError from None
             if self._should_upgrade():
-                self.handle_websocket_upgrade()
+                self.handle_websocket_upgrade(data[upgrade.args[0] :])
             else:
                 self._parse_without_upgrade(data[upgrade.args[0] :])
 
@@ -292,18 +168,20 @@ class GuardedConnection(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self._parse(b"".join([*head, b"\r\n", rest]))
 
-    def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over; it stays counted until it is lost."""
+    def handle_websocket_upgrade(self, rest: bytes = b"") -> None:
+        """Hand the line over; it stays counted, and watched, until it is lost."""
         self._phase = "upgraded"
-        super().handle_websocket_upgrade()
-        successor = cast(asyncio.Protocol, self.transport.get_protocol())
-        lost = successor.connection_lost
-
-        def connection_lost(exc: Exception | None) -> None:
-            self._guard.forget(self)
-            lost(exc)
-
-        successor.connection_lost = connection_lost  # type: ignore[method-assign]  # for this one connection
+        self._settle()
+        self.connections.discard(self)
+        head = [b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)]
+        head += [b"%s: %s\r\n" % (name, value) for name, value in self.headers]
+        self._line = line = GuardedWebSocket(self, self._guard, self.config, self.server_state, self.app_state)
+        line.connection_made(self.transport)
+        self.transport.set_protocol(line)
+        if not line.shake_hands(b"".join([*head, b"\r\n"])):
+            self._refuse("large_headers")  # a line of it is longer than the WebSockets' own parser takes
+        elif rest:
+            line.data_received(rest)
 
     # What the parser finds.
 
@@ -311,6 +189,7 @@ class GuardedConnection(HttpToolsProtocol):
         """Begin a request."""
         self._phase = "head"
         super().on_message_begin()
+        self.scope["modelhost.connection"] = self  # type: ignore[typeddict-unknown-key]
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the URL."""
@@ -369,6 +248,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.keep_alive = cycle.keep_alive and not self.guest
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -395,10 +275,19 @@ class GuardedConnection(HttpToolsProtocol):
 
     def _settle(self) -> None:
         """Say until when the client must have done what is next, if anything."""
+        if self._phase == "upgraded":
+            self._due = NEVER  # its keep-alive sees to that
+            if self._working:
+                self._guard.works(self)
+            else:
+                self._guard.waits(self)
+            return
         if self._running is None:
-            patience = self._guard.patience.get(self._phase, NEVER)
+            patience = self._patience.get(self._phase, NEVER)
+            if self.guest:
+                patience = min(patience, GUEST_SECONDS)
         elif self._phase == "body" and self.cycle is self._running:
-            patience = self._guard.patience["head"]
+            patience = self._patience["head"]
         else:
             patience = NEVER
         self._due = self.loop.time() + patience
@@ -419,7 +308,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._settle()
 
     def _watch_writing(self, now: float) -> None:
-        self._stalled = now + self._guard.write_timeout
+        self._stalled = now + self._guard.config.write_timeout
         self._unsent = self.transport.get_write_buffer_size()
 
     def look(self, now: float, since: float) -> None:
@@ -452,7 +341,7 @@ class GuardedConnection(HttpToolsProtocol):
             self._settle()
             return
         taken, self._unsent = max(0, self._unsent - unsent), unsent
-        self._stalled = min(self._stalled + taken / MIN_RATE, now + self._guard.write_timeout)
+        self._stalled = min(self._stalled + taken / MIN_RATE, now + self._guard.config.write_timeout)
         if self._stalled <= now:
             self._guard.refused["unread"] += 1
             self.transport.abort()
@@ -462,6 +351,8 @@ class GuardedConnection(HttpToolsProtocol):
             self._watch_writing(now)  # it is still taking an earlier answer: nothing else is asked of it
         elif self._phase == "leaving":
             self.transport.abort()
+        elif self.guest:
+            self._refuse("full")
         elif self._phase == "head":
             self._refuse("late_headers" if self.scope else "silent")
         elif self._phase == "body" and self._running is not None:
@@ -472,11 +363,23 @@ class GuardedConnection(HttpToolsProtocol):
     # The end.
 
     def drop(self) -> None:
-        """Close it at once to make room."""
-        self._guard.refused["dropped"] += 1
+        """Close it to make room, and say so where something was to come."""
         self._guard.forget(self)
-        self._phase = "leaving"
-        self.transport.abort()
+        if self._line is not None:
+            self._guard.refused["dropped"] += 1
+            self._phase = "leaving"
+            self._guard.linger(self)
+            self._settle()
+            self._line.part()
+        elif self._phase == "idle":
+            self._guard.refused["dropped"] += 1
+            self._leave(b"")
+        else:
+            self._refuse("dropped")
+
+    def turn_away(self) -> None:
+        """Close it, because there is no room."""
+        self._refuse("full")
 
     def _refuse(self, reason: str) -> None:
         """Answer with an error and close; requests that are at work are answered first."""
@@ -509,17 +412,3 @@ class GuardedConnection(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self.transport.close()
-
-
-def allow_open_files(connections: int) -> None:
-    """Let the process open as many files as the system grants, and warn where the connections would not fit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-        except (OSError, ValueError):
-            pass  # then it stays as it is
-    if soft != resource.RLIM_INFINITY and soft < connections + SPARE_FILES:
-        host_log().warning("max_connections is more than this process may open", max_connections=connections, open_files=soft)
