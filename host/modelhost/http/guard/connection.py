@@ -12,6 +12,7 @@ from typing import Any, Literal
 import httptools
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -82,6 +83,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Count the connection, or refuse it."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(HIGH_WATER_LIMIT)  # TLS would have eight times that
         self._guard.take(self, self.client[0] if self.client else "")
         if self._phase != "leaving":
             self._settle()
