@@ -275,6 +275,70 @@ class TestRotation:
         assert host.process.pid == pid
         assert not [line for line in host.log for key in (first, second, third) if key in line]
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            '[keys.z]\nfile = "~nosuchuser/key"\n',
+            '[keys.z]\nfile = "a\\u0000b"\n',
+            f'[keys.z]\nfile = "{"a" * 5000}"\n',
+            'include = ["."]\n',
+            'include = ["a\\u0000b"]\n',
+            "x = " + "[" * 3000 + "]" * 3000 + "\n",
+        ],
+        ids=["nobody's home", "nul", "long name", "folder", "nul in include", "deep"],
+    )
+    def test_after_any_wrong_edit_the_next_right_one_is_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+    ) -> None:
+        file, ring, told = self.watched(tmp_path, monkeypatch)
+
+        async def main() -> None:
+            async def said(what: str) -> None:
+                while what not in told:  # noqa: ASYNC110  # a log is no event
+                    await asyncio.sleep(0.01)
+
+            watching = asyncio.create_task(ring.watch())
+            await asyncio.sleep(0.05)
+            file.write_text(wrong + '[keys.a]\nkey = "the-first-key-of-them-all"\n')
+            await asyncio.wait_for(said("the keys stay as they are"), 10)
+            file.write_text('[keys.b]\nkey = "the-second-key-of-them-all"\n')
+            await asyncio.wait_for(said("the keys have been read"), 10)
+            watching.cancel()
+
+        asyncio.run(main())
+        assert ring.keys.whose(b"the-first-key-of-them-all") is None
+        assert ring.keys.whose(b"the-second-key-of-them-all")
+
+    @staticmethod
+    def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, KeyRing, list[str]]:
+        """A file with a key, a ring that looks at it very often, and what that says."""
+        monkeypatch.setattr("modelhost.key_ring.LOOK_SECONDS", 0.01)
+        file = tmp_path / "modelhost.toml"
+        file.write_text('[keys.a]\nkey = "the-first-key-of-them-all"\n')
+        told: list[str] = []
+        return file, KeyRing(load_config(str(file), environ={}), Log(lambda level, event, fields: told.append(event))), told
+
+    def test_what_goes_wrong_while_looking_ends_no_looking(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file, ring, told = self.watched(tmp_path, monkeypatch)
+        looks = iter([{}, RuntimeError("anything"), {file: 1}])
+
+        def stamps() -> Any:
+            look = next(looks, {file: 1})
+            if isinstance(look, Exception):
+                raise look
+            return look
+
+        monkeypatch.setattr(ring, "_stamps", stamps)
+
+        async def main() -> None:
+            watching = asyncio.create_task(ring.watch())
+            while "the keys have been read" not in told:  # noqa: ASYNC110  # a log is no event
+                await asyncio.sleep(0.01)
+            watching.cancel()
+
+        asyncio.run(asyncio.wait_for(main(), 10))
+        assert told[0] == "the files of the keys cannot be looked at"
+
     @pytest.mark.parametrize("broken", [CONFIG, "[keys.a", '[keys.a]\nkey = "short"', "[keys.a]", "nonsense = 1"])
     def test_a_file_that_is_wrong_or_has_no_keys_any_more_changes_none(self, tmp_path: Path, broken: str) -> None:
         file = tmp_path / "modelhost.toml"

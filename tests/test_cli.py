@@ -124,6 +124,34 @@ class TestConfigCheck:
         assert line.startswith(f"{tmp_path}/modelhost.toml: ")
         assert said in line, line
 
+    @pytest.mark.parametrize(
+        ("config", "said"),
+        [
+            ('[keys.z]\nfile = "~nosuchuser/key"', "keys.z.file: ~nosuchuser is nobody's home folder"),
+            ('[keys.z]\nfile = "a\\u0000b"', "keys.z.file has a NUL character in it"),
+            (
+                '[models.q]\nplugin = "echo"\npython = "~nosuchuser/python"',
+                "models.q.python: ~nosuchuser is nobody's home folder",
+            ),
+            ('[server]\ntls_cert = "~nosuchuser/a"\ntls_key = "b"', "~nosuchuser is nobody's home folder"),
+            ('[models.q]\nplugin = "echo"\n[models.q.env]\nA = "b\\u0000"', "models.q.env.A has a NUL character in it"),
+            ('[models.q]\nplugin = "echo"\n[models.q.env]\n"A\\u0000" = "b"', "models.q.env.A\\0 has a NUL character in it"),
+            ('include = ["."]', "include names '.', which is neither a file name nor a pattern"),
+            ('include = ["~nosuchuser/x"]', "include names ~nosuchuser/x, which is not there"),
+        ],
+    )
+    def test_paths_that_cannot_be_are_one_line_too(self, run: Run, config: str, said: str) -> None:
+        ended = run("config", "check", config=config)
+        assert ended.returncode == 2
+        assert said in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+    @pytest.mark.parametrize("source", ["~nosuchuser/weights.gguf", "a" * 5000])
+    def test_weights_that_cannot_be_are_not_there(self, run: Run, source: str) -> None:
+        ended = run("config", "check", config=f'[models.q]\nplugin = "gguf_chat"\noptions = {{ source = "{source}" }}')
+        assert ended.returncode == 1
+        assert "is not on this machine" in ended.stderr
+
     def test_an_unknown_variable_is_a_warning(self, run: Run) -> None:
         ended = run("config", "check", config=ECHO, MODELHOST_PROT="1")
         assert ended.returncode == 0
@@ -167,6 +195,30 @@ class TestConfigShow:
         assert (shown["server"]["port"], shown["server"]["host"]) == (9000, "::1")
         assert shown["models"]["more"]["preload"] is True
         assert ended.stderr == f"# {tmp_path}/modelhost.toml\n"
+
+    def test_secrets_are_hidden_in_headers_queries_urls_and_variables(self, run: Run) -> None:
+        config = """
+[server]
+tracing = "http://user:SECRET1@127.0.0.1:4318"
+[models.hosted]
+plugin = "echo"
+[models.hosted.env]
+PGPASSWORD = "SECRET2"
+DATABASE_URL = "postgres://u:SECRET3@h/db"
+HTTPS_PROXY = "http://u:SECRET4@proxy:3128"
+OPENAI_APIKEY = "SECRET5"
+ANYTHING = "sk-SECRET6"
+[models.hosted.options]
+base_url = "https://h/v1?api-version=2&sig=SECRET7"
+headers = { Authorization = "Bearer SECRET8", Cookie = "session=SECRET9", X-Anything = "SECRET10" }
+query = { code = "SECRET11", api-key = "SECRET12" }
+"""
+        ended = run("config", "show", config=config)
+        assert "SECRET" not in ended.stdout + ended.stderr
+        shown = json.loads(ended.stdout)
+        assert shown["server"]["tracing"] == "http://…@127.0.0.1:4318"
+        assert shown["models"]["hosted"]["options"]["base_url"] == "https://h/v1?api-version=2&sig=…"
+        assert shown["models"]["hosted"]["env"]["HTTPS_PROXY"] == "http://…@proxy:3128"
 
     def test_secrets_are_hidden_and_nothing_else(self, run: Run) -> None:
         config = (

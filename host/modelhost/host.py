@@ -11,6 +11,7 @@ from typing import Any
 
 from modelhost.caching import Cache
 from modelhost.config import Loaded, ModelConfig
+from modelhost.config.paths import path_in
 from modelhost.config.sources import Weights
 from modelhost.context import Context
 from modelhost.extensions import Extensions
@@ -30,9 +31,9 @@ from modelhost.types import Ability
 from modelhost.worker.describe import OptionsReport
 
 
-def interpreter(model: ModelConfig, folder: Path) -> str:
-    """Give the Python that runs a model: its own, or the host's."""
-    return sys.executable if model.python is None else str(folder / Path(model.python).expanduser())
+def interpreter(name: str, model: ModelConfig, folder: Path) -> str:
+    """Return the Python that runs a model: its own, or the host's. Raises `ConfigError`."""
+    return sys.executable if model.python is None else str(path_in(folder, model.python, f"models.{name}.python"))
 
 
 def wanted_plugins(loaded: Loaded) -> Wanted:
@@ -40,7 +41,7 @@ def wanted_plugins(loaded: Loaded) -> Wanted:
     wanted: Wanted = {}
     for name, model in loaded.config.models.items():
         if model.enabled:
-            key = (model.plugin, interpreter(model, loaded.folder_of(name)))
+            key = (model.plugin, interpreter(name, model, loaded.folder_of(name)))
             wanted.setdefault(key, {})[name] = model.options
     return wanted
 
@@ -93,7 +94,7 @@ class ModelHost:
         await self.pool.stop(patience)
 
     def _plugin(self, name: str, model: ModelConfig) -> Plugin:
-        python = interpreter(model, self.loaded.folder_of(name))
+        python = interpreter(name, model, self.loaded.folder_of(name))
         return self.plugins.get((model.plugin, python)) or Plugin(name=model.plugin, python=python)
 
     def _left_out(self, name: str, model: ModelConfig) -> bool:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from modelhost.config import Loaded, load_config
+from modelhost.config.paths import path_in
 from modelhost.errors import ConfigError
 from modelhost.keys import read_keys
-from modelhost.log import Log
+from modelhost.log import Log, place_of
 
 LOOK_SECONDS = 1.0
 """How often the files that hold keys are looked at."""
@@ -31,8 +32,9 @@ class KeyRing:
         before, had = self._loaded, self.keys
         try:
             self._take(await asyncio.to_thread(load_config, before.path))
-        except ConfigError as error:
-            self._log.error("the keys stay as they are", reason=error.message)
+        except Exception as error:  # whatever is wrong with the file, it will be mended, and must then be read
+            reason = error.message if isinstance(error, ConfigError) else f"{type(error).__name__} at {place_of(error)}"
+            self._log.error("the keys stay as they are", reason=reason)
             return
         if had and not self.keys:
             # A file that is just being written looks like this too, and must not open the host to everybody.
@@ -46,15 +48,18 @@ class KeyRing:
         seen = await asyncio.to_thread(self._stamps)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            now = await asyncio.to_thread(self._stamps)
-            if now != seen:
-                seen = now
-                await self.reload()
+            try:
+                now = await asyncio.to_thread(self._stamps)
+                if now != seen:
+                    seen = now
+                    await self.reload()
+            except Exception as error:  # who stopped watching would leave revoked keys valid for good
+                self._log.error("the files of the keys cannot be looked at", error=type(error).__name__, place=place_of(error))
 
     def _stamps(self) -> dict[Path, Any]:
-        """Give what changes when a file does."""
+        """Return what changes when a file does."""
         folder, config = self._loaded.folder, self._loaded.config
-        named = [folder / Path(key.file).expanduser() for key in config.keys.values() if key.file]
+        named = [path_in(folder, key.file, f"keys.{name}.file") for name, key in config.keys.items() if key.file]
         return {path: _stamp(path) for path in (*self._loaded.files, *named)}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
+from modelhost.config.paths import path_in
 from modelhost.config.schema import KeyConfig
 from modelhost.errors import ConfigError
 from modelhost.structs import Struct
@@ -68,7 +69,7 @@ def _digest(config: KeyConfig, folder: Path, at: str) -> bytes:
         raise ConfigError(f"{at} needs one of key, file and sha256; `modelhost keys new` makes one")
     if config.sha256 is not None:
         return bytes.fromhex(config.sha256)
-    key = config.key if config.key is not None else _in_file(folder / Path(config.file or "").expanduser(), at)
+    key = config.key if config.key is not None else _in_file(path_in(folder, config.file or "", f"{at}.file"), at)
     if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(
             f"{at}: a key is at least {SHORTEST} printable ASCII characters without spaces; `modelhost keys new` makes one"

@@ -24,7 +24,7 @@ _PARTS = re.compile(
 _NO_SECRETS = frozenset({"api_key_header", "max_tokens", "tls_key", "pwd", "oldpwd", "gpg_key"})
 """Names that look like those of secrets, of what is none: a header, a number, a file's path, a folder, a public key."""
 
-_TABLES = frozenset({"headers", "cookies", "query", "env"})
+_TABLES = frozenset({"headers", "cookies", "query"})
 """Tables of names that are anybody's, so every value in them is taken for a secret."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")

@@ -13,6 +13,7 @@ import httpx
 
 from modelhost.cli.own_host import own_host
 from modelhost.config import Loaded, load_config
+from modelhost.config.paths import path_in
 
 
 class HostClient(httpx.Client):
@@ -60,7 +61,7 @@ def _address(loaded: Loaded) -> str:
 
 def _certificate(loaded: Loaded) -> Path | None:
     name = loaded.config.server.tls_cert
-    return loaded.folder / Path(name).expanduser() if name else None
+    return path_in(loaded.folder, name, "server.tls_cert") if name else None
 
 
 def _alive(client: httpx.Client) -> bool:

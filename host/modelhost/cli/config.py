@@ -1,9 +1,7 @@
 """`modelhost config`."""
 
 import json
-import re
 import sys
-from typing import Any
 
 import click
 import msgspec
@@ -17,10 +15,7 @@ from modelhost.host import ModelHost, wanted_plugins
 from modelhost.http.listening import among, check_openness, tls_files
 from modelhost.log import Log, silent
 from modelhost.plugins import describe_all, installed
-
-_SECRET = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
-_NO_SECRET = frozenset({"api_key_header", "max_tokens", "tls_key"})
-"""Names that look like those of secrets, of what is none: a header, a number, the path of a file."""
+from modelhost.secrecy import shown
 
 
 @click.group("config")
@@ -63,17 +58,7 @@ def show(config_path: str | None) -> None:
     """Print what the host would use, as JSON: includes, defaults and environment applied, secrets hidden."""
     loaded = load_config(config_path)
     click.echo(f"# {loaded.name}", err=True)
-    click.echo(json.dumps(_hidden(msgspec.to_builtins(loaded.config)), indent=2))
-
-
-def _hidden(value: Any, key: str = "") -> Any:
-    if isinstance(value, dict):
-        # A table of secrets by name; a model may be called "monkey" all the same.
-        secrets = bool(_SECRET.search(key)) and all(isinstance(inner, str) for inner in value.values())
-        return {name: _hidden(inner, key if secrets else name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_hidden(inner, key) for inner in value]
-    return "…" if isinstance(value, str) and key not in _NO_SECRET and _SECRET.search(key) else value
+    click.echo(json.dumps(shown(msgspec.to_builtins(loaded.config)), indent=2))
 
 
 @config_command.command("schema")

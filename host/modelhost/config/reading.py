@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -111,13 +111,28 @@ def _read_all(path: Path, files_read: list[Path], above: tuple[Path, ...] = ()) 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        if at := _nul_in({key: value for key, value in raw.items() if key != "include"}):  # which is told of below
+            raise ConfigError(f"{path}: {at} has a NUL character in it, which neither a path nor a name may have")
+        return raw
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text") from None
     except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: numbers and nesting have limits too
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _nul_in(value: Any, at: str = "") -> str:
+    """Find a text with a NUL in it, on which the system's calls break off; gives where it stands."""
+    if isinstance(value, str):
+        return at if "\0" in value else ""
+    inside: Iterable[tuple[Any, str]] = ()
+    if isinstance(value, list):
+        inside = ((inner, at) for inner in value)
+    elif isinstance(value, dict):
+        inside = ((part, f"{at}.{key}".lstrip(".").replace("\0", "\\0")) for key, inner in value.items() for part in (key, inner))
+    return next((found for inner, where in inside if (found := _nul_in(inner, where))), "")
 
 
 def _beside(path: Path) -> dict[str, str]:
@@ -135,7 +150,7 @@ def _included(patterns: Any, path: Path) -> Iterator[Path]:
         anchor = Path(pattern).anchor
         try:
             found = sorted(Path(anchor or path.parent).glob(pattern.removeprefix(anchor)))
-        except ValueError:
+        except (ValueError, IndexError, NotImplementedError, OSError):  # by pathlib, for "", ".", "a**" and loops of links
             raise ConfigError(f"{path}: include names {pattern!r}, which is neither a file name nor a pattern") from None
         if not found and not re.search(r"[*?\[]", pattern):
             raise ConfigError(f"{path}: include names {pattern}, which is not there")

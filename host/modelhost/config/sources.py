@@ -61,8 +61,11 @@ class Weights(Struct):
             return Path(self.packaged) if self.packaged and Path(self.packaged).exists() else None
         if self.uri.startswith("hf:"):
             return _from_hub(parse_hub(self.uri), fetch=False, report=None)
-        path = (self.folder / Path(self.uri).expanduser()).absolute()
-        return path if path.exists() else None
+        try:
+            path = (self.folder / Path(self.uri).expanduser()).absolute()
+            return path if path.exists() else None
+        except (OSError, RuntimeError):  # a name that is too long, the home of nobody: neither is there
+            return None
 
     def resolve(self, download: Literal["auto", "pull", "never"], report: Report | None = None) -> Path:
         """Give the verified file or folder, fetching it where that is allowed. Blocks. Raises `NotReadyError`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelhost.config import ServerConfig
+from modelhost.config.paths import path_in
 from modelhost.errors import ConfigError
 
 
@@ -60,7 +61,7 @@ def tls_files(config: ServerConfig, folder: Path) -> dict[str, Any]:
         return {}
     if config.tls_cert is None or config.tls_key is None:
         raise ConfigError("server.tls_cert and server.tls_key belong together; set both")
-    cert, key = (folder / Path(name).expanduser() for name in (config.tls_cert, config.tls_key))
+    cert, key = (path_in(folder, name, "server.tls_cert and server.tls_key") for name in (config.tls_cert, config.tls_key))
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")
     except (OSError, ssl.SSLError) as error:
