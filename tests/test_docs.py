@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from modelhost.config import CacheConfig, Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig, load_config
 from modelhost.config.checking import option_problems
-from modelhost.config.reading import NOT_KEYS
+from modelhost.config.environment import NOT_KEYS
 from modelhost.config.schema import DefaultsConfig
 from modelhost.dialogue.memory import MOST_CHARACTERS
 from modelhost.host import wanted_plugins

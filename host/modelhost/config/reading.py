@@ -6,22 +6,22 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from platformdirs import user_config_path
 
+from modelhost.config.environment import override
 from modelhost.config.schema import Config, KeyConfig, ModelConfig, ServerConfig
 from modelhost.errors import ConfigError
 from modelhost.structs import Struct, literals
 from modelhost.types import ABILITIES
 
 FILE_NAME = "modelhost.toml"
-NOT_KEYS = ("MODELHOST_API_KEY", "MODELHOST_CONFIG", "MODELHOST_PARENT", "MODELHOST_URL")
-"""Variables with our prefix that are no keys of the file."""
-
 STARTER = "the starter configuration"
 
 _REFERENCE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -62,8 +62,11 @@ def find_config(asked: str | Path | None, environ: Mapping[str, str]) -> Path | 
                 raise ConfigError(f"{by} names {named}, which is not a file")
             return Path(named).absolute()
     for folder in (Path.cwd(), user_config_path("modelhost")):
-        if (folder / FILE_NAME).is_file():
-            return folder / FILE_NAME
+        found = folder / FILE_NAME
+        if found.is_dir():
+            raise ConfigError(f"{found} is a folder, not a file; containers make one of a mount whose file is missing")
+        if found.exists():
+            return found
     return None
 
 
@@ -81,7 +84,7 @@ def load_config(asked: str | Path | None = None, environ: Mapping[str, str] | No
         raw, origins = _read_all(path, files_read)
         seen = {**_beside(path), **environ}
     name = STARTER if path is None else str(path)
-    warnings = _override(raw, seen, name)
+    warnings = override(raw, seen)
     raw = _interpolate(raw, seen, origins, name)
     _check_keys(raw, origins, name)
     _apply_defaults(raw)
@@ -111,7 +114,7 @@ def _read_all(path: Path, files_read: list[Path], above: tuple[Path, ...] = ()) 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors begin files with a byte-order mark
         if at := _nul_in({key: value for key, value in raw.items() if key != "include"}):  # which is told of below
             raise ConfigError(f"{path}: {at} has a NUL character in it, which neither a path nor a name may have")
         return raw
@@ -137,10 +140,15 @@ def _nul_in(value: Any, at: str = "") -> str:
 
 def _beside(path: Path) -> dict[str, str]:
     """Read the .env beside a file, if there is one."""
+    file = path.parent / ".env"
     try:
-        return {key: value or "" for key, value in dotenv_values(path.parent / ".env").items()}
+        text = file.read_text(encoding="utf-8-sig") if file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.parent / '.env'}: cannot be read ({type(error).__name__})") from None
+        raise ConfigError(f"{file}: cannot be read ({type(error).__name__})") from None
+    for binding in parse_stream(StringIO(text)):
+        if binding.error:
+            raise ConfigError(f"{file}: line {binding.original.line} is not NAME=value; mend it, or put a # before it")
+    return {key: value or "" for key, value in dotenv_values(stream=StringIO(text)).items()}
 
 
 def _included(patterns: Any, path: Path) -> Iterator[Path]:
@@ -163,31 +171,6 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
-
-
-def _override(raw: dict[str, Any], environ: Mapping[str, str], name: str) -> list[str]:
-    """Put MODELHOST_A__B=value at a.b; gives a warning for each variable that names no key."""
-    warnings = []
-    known = ("server", "defaults", "models", "keys", "routes")
-    for variable, text in sorted(environ.items()):
-        if not variable.startswith("MODELHOST_") or variable in NOT_KEYS:
-            continue
-        keys = variable.removeprefix("MODELHOST_").lower().split("__")
-        if len(keys) < 2 or keys[0] not in known:
-            warnings.append(f"{variable} names no key; write MODELHOST_SERVER__PORT for server.port, for example")
-            continue
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except (ValueError, RecursionError):
-            value = text
-        table = raw
-        for key in keys[:-1]:
-            spelt = next((known for known in table if known.lower().replace("-", "_") == key.replace("-", "_")), key)
-            table = table.setdefault(spelt, {})
-            if not isinstance(table, dict):
-                raise ConfigError(f"{name}: {variable} sets a key of {spelt}, which is not a table there")
-        table[keys[-1]] = value
-    return warnings
 
 
 def _interpolate(raw: dict[str, Any], environ: Mapping[str, str], origins: dict[str, Path], name: str) -> Any:
@@ -225,7 +208,7 @@ def _check_keys(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Non
         allowed = [key for key in kind.__struct_fields__ if key not in beside]  # type: ignore[attr-defined]
         for key in table.keys() - set(allowed):
             near = get_close_matches(key, allowed, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = f"did you mean {near[0]!r}? " if near else _elsewhere(table, key, at) if kind is ModelConfig else ""
             raise ConfigError(f"{where}: unknown key {at}{key}; {hint}allowed here: {', '.join(allowed)}")
 
     check(raw, Config, "", name)
@@ -238,6 +221,13 @@ def _check_keys(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Non
         tables = raw.get(section)
         for entry, table in (tables if isinstance(tables, dict) else {}).items():
             check(table, kind, f"{section}.{entry}.", origins.get(entry, name) if section == "models" else name)
+
+
+def _elsewhere(table: dict[str, Any], key: str, at: str) -> str:
+    """Say where a key of a model may belong."""
+    if isinstance(table[key], dict):
+        return f'a name with a dot needs quotes: [models."{at.removeprefix("models.")}{key}"]; '
+    return f"the plugin's options stand below [{at}options]; " if at != "defaults.models." else ""
 
 
 def _apply_defaults(raw: dict[str, Any]) -> None:

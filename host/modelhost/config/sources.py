@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 HUB = "https://huggingface.co"
 """The one host a Hugging Face token is sent to."""
 
+WEIGHT_FILES = (".bin", ".gguf", ".onnx", ".pt", ".pth", ".safetensors")
+"""Ends of files with weights: `weights/chat.gguf` is a path, though it has the form of a repository's name."""
+
 _HUB_URI = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@(?P<revision>[\w./-]+))?")
 
 Report = Callable[[int, int], None]
@@ -95,7 +98,7 @@ class Weights(Struct):
         """Say what else a path that is not there may have been meant as."""
         if "://" in self.uri:
             return "a URL is no source; write hf:org/repo/file, or fetch it yourself and name the file"
-        if _HUB_URI.fullmatch(f"hf:{self.uri}"):
+        if _HUB_URI.fullmatch(f"hf:{self.uri}") and not self.uri.endswith(WEIGHT_FILES):
             return f"if it is on the Hugging Face hub, write hf:{self.uri}; a path is relative to {self.folder}"
         return f"check the path; it is relative to {self.folder}, or write hf:org/repo/file"
 

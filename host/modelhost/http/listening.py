@@ -1,6 +1,7 @@
 """Where the host listens: its address and port, and its certificate."""
 
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from typing import Any
 from modelhost.config import ServerConfig
 from modelhost.config.paths import path_in
 from modelhost.errors import ConfigError
+
+_HOST = re.compile(r"[0-9A-Fa-f:.]+(%\w+)?|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|")
+"""An address, a host's name, or nothing, which is every address."""
 
 
 def bind(config: ServerConfig, keys: bool) -> socket.socket:
@@ -33,6 +37,10 @@ def bind(config: ServerConfig, keys: bool) -> socket.socket:
 
 def check_openness(config: ServerConfig, keys: bool) -> None:
     """Raise `ConfigError` where anybody could use the models, and nobody has said that this is meant."""
+    if not _HOST.fullmatch(config.host):
+        raise ConfigError(
+            f"server.host = {config.host!r} is neither an address nor a host's name; 127.0.0.1 is this machine alone"
+        )
     if not is_loopback(config.host) and not (keys or config.allow_unauthenticated):
         raise ConfigError(
             f"server.host = {config.host!r} lets others use the models without a key; add one (`modelhost keys new`), "
@@ -61,11 +69,22 @@ def tls_files(config: ServerConfig, folder: Path) -> dict[str, Any]:
         return {}
     if config.tls_cert is None or config.tls_key is None:
         raise ConfigError("server.tls_cert and server.tls_key belong together; set both")
-    cert, key = (path_in(folder, name, "server.tls_cert and server.tls_key") for name in (config.tls_cert, config.tls_key))
+    cert, key = path_in(folder, config.tls_cert, "server.tls_cert"), path_in(folder, config.tls_key, "server.tls_key")
+    for name, file, begins in (("tls_cert", cert, "CERTIFICATE"), ("tls_key", key, "PRIVATE KEY")):
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"server.{name}: {file} cannot be read: {error.strerror}") from None
+        if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + begins.encode() + b"-----", content):
+            raise ConfigError(f"server.{name}: {file} is no PEM file with a {begins.lower()}; it has no such line of BEGIN")
+    if b"ENCRYPTED" in content:
+        raise ConfigError(f"server.tls_key: {key} is encrypted, and nobody is there to type its passphrase; write it without one")
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"server.tls_cert and server.tls_key cannot be used: {error.strerror or error}") from None
+    except ssl.SSLError as error:
+        mismatch = error.reason == "KEY_VALUES_MISMATCH"
+        why = "the key is not that of the certificate" if mismatch else "what lies between BEGIN and END is damaged"
+        raise ConfigError(f"server.tls_cert and server.tls_key cannot be used together: {why}") from None
     return {"ssl_certfile": str(cert), "ssl_keyfile": str(key)}
 
 
