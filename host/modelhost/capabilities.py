@@ -76,6 +76,7 @@ def needs(request: Any) -> Iterator[Need]:
             if request.enable_safety:
                 yield Need(param="enable_safety", feature="safety")
         case TokenizeRequest():
+            yield from _of_last_message(request)
             yield from _of_messages(request.messages)
         case _:
             return
@@ -94,7 +95,15 @@ def _of_generate(request: GenerateRequest) -> Iterator[Need]:
         yield Need(param="reasoning_effort", feature="reasoning")
     if request.response_format:
         yield Need(param="response_format", feature=request.response_format.kind)
+    yield from _of_last_message(request)
     yield from _of_messages(request.messages)
+
+
+def _of_last_message(request: GenerateRequest | TokenizeRequest) -> Iterator[Need]:
+    if request.continue_final_message:
+        yield Need(param="continue_final_message", feature="prefill")
+    if request.add_generation_prompt is False and not request.continue_final_message:
+        yield Need(param="add_generation_prompt", feature="prefill")
 
 
 def _of_messages(messages: tuple[Message, ...]) -> Iterator[Need]:

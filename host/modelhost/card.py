@@ -19,6 +19,7 @@ Feature = Literal[
     "json_schema",
     "completion",
     "suffix",
+    "prefill",
     "n",
     "logit_bias",
     "top_k",

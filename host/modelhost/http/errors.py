@@ -57,6 +57,10 @@ _STATUSES: dict[type[ModelhostError], int] = {
 """The most specific class counts."""
 
 
+SAID = frozenset({"context_length_exceeded"})
+"""Codes that clients look for in the message: LangChain's retry with a shorter history does."""
+
+
 def status_of(error: ModelhostError) -> int:
     """Give the HTTP status of an error."""
     return next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
@@ -70,7 +74,10 @@ def envelope(error: ModelhostError) -> dict[str, Any]:
         kind = "invalid_request_error"
     else:
         kind = "server_error"
-    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+    message = error.message
+    if error.code in SAID and error.code not in message:
+        message = f"{message} ({error.code})"
+    return {"error": {"message": message, "type": kind, "param": error.param, "code": error.code}}
 
 
 def error_event(error: Exception) -> bytes:

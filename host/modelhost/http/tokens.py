@@ -10,6 +10,7 @@ from modelhost.errors import BadInputError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.chat.body import ChatMessage, messages_of
+from modelhost.http.chat.prefill import check_prefill
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.structs import Struct
@@ -28,6 +29,10 @@ class TokenizeBody(Struct):
     """The text; begins with the model's BOS token unless `add_special_tokens` is false."""
     messages: Annotated[list[ChatMessage], Meta(max_length=10_000)] | None = None
     """A chat, with the model's template around it and ready for the answer."""
+    add_generation_prompt: bool | None = None
+    """Of a chat: end with what begins the model's turn."""
+    continue_final_message: bool | None = None
+    """Of a chat: end in the midst of its last message, so that an answer goes on with it."""
     add_special: bool | None = None
     add_special_tokens: bool | None = None
     parse_special: bool | None = None
@@ -43,9 +48,14 @@ class TokenizeBody(Struct):
         if len(given) != 1 or self.messages == []:
             raise BadInputError("give one of content, prompt and messages", param=given[0] if given else "content")
         asked = self.add_special if self.add_special is not None else self.add_special_tokens
+        messages = messages_of(self.messages or [])
+        if messages:
+            check_prefill(messages, self.continue_final_message, self.add_generation_prompt)
         return TokenizeRequest(
             text=self.content if self.content is not None else self.prompt,
-            messages=messages_of(self.messages or []),
+            messages=messages,
+            add_generation_prompt=self.add_generation_prompt if messages else None,
+            continue_final_message=self.continue_final_message if messages else None,
             add_special=self.prompt is not None if asked is None else asked,
             parse_special=bool(self.parse_special),
         )

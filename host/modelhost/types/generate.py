@@ -115,10 +115,27 @@ class GenerateRequest(Wire):
     """Language of the audio parts, where the caller knows it."""
     enable_safety: bool = False
     """Ask a hosted model to filter by its own safety settings."""
+    add_generation_prompt: bool | None = None
+    """End the conversation with what begins the model's turn; None leaves it to `continues`."""
+    continue_final_message: bool | None = None
+    """Go on in the last message, which is the model's own, instead of beginning a turn; None leaves it to `continues`."""
     echo: bool = False
     """Give the prompt back before its continuation; with `prompt` only."""
     suffix: str | None = None
     """What comes after the gap to fill; with `prompt` only."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether the answer goes on with the last message: as asked, else where the model's own words are the last."""
+        return continues(self.messages, self.continue_final_message, self.add_generation_prompt)
+
+
+def continues(messages: tuple[Message, ...], continue_final_message: bool | None, add_generation_prompt: bool | None) -> bool:
+    """Decide whether an answer goes on with the last message; llama.cpp and ollama do so when it is the assistant's."""
+    if continue_final_message is not None or add_generation_prompt is not None:
+        return bool(continue_final_message)
+    last = messages[-1] if messages else None
+    return last is not None and last.role == "assistant" and bool(last.text) and not last.tool_calls
 
 
 class TokenLogprob(Wire):

@@ -2,7 +2,7 @@
 
 from modelhost.structs import Wire
 from modelhost.types.events import Done, Event
-from modelhost.types.generate import Message
+from modelhost.types.generate import Message, continues
 
 
 class TokenizeRequest(Wire):
@@ -12,6 +12,10 @@ class TokenizeRequest(Wire):
     messages: tuple[Message, ...] = ()
     """A chat, written by the model's template and ready for the answer: the very prompt that `generate` would make of it."""
     tokens: tuple[int, ...] | None = None
+    add_generation_prompt: bool | None = None
+    """Of a chat, as in `GenerateRequest`."""
+    continue_final_message: bool | None = None
+    """Of a chat, as in `GenerateRequest`."""
     add_special: bool = True
     """Begin `text` as a prompt of this model begins, with BOS where it wants one; of chats the template decides."""
     parse_special: bool = False
@@ -21,6 +25,11 @@ class TokenizeRequest(Wire):
         """Raise ValueError for a request for nothing, and for one for two things."""
         if (self.text is not None) + bool(self.messages) + (self.tokens is not None) != 1:
             raise ValueError("give one of text, messages and tokens")
+
+    @property
+    def continues(self) -> bool:
+        """Whether the answer would go on with the last message, as in `GenerateRequest`."""
+        return continues(self.messages, self.continue_final_message, self.add_generation_prompt)
 
 
 class Tokens(Event):

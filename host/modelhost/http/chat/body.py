@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from modelhost.errors import BadInputError, UnsupportedError
+from modelhost.http.chat.prefill import check_prefill
 from modelhost.http.sampling import Limit, Sampling, StreamOptions, limited
 from modelhost.languages import spoken
 from modelhost.structs import Struct
@@ -237,6 +238,9 @@ class ChatBody(Sampling, kw_only=True):
     prompt_cache_options: Any = None
     prompt_cache_retention: Any = None
     prediction: Any = None
+    # Of other servers.
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
     # Ours.
     include_thinking: bool | None = None
     enable_safety: bool | None = None
@@ -248,6 +252,7 @@ class ChatBody(Sampling, kw_only=True):
         messages = messages_of(self.messages)
         if isinstance(self.audio, str):
             messages = _with_audio(messages, _decoded(self.audio, "audio"))
+        check_prefill(messages, self.continue_final_message, self.add_generation_prompt)
         return GenerateRequest(
             messages=messages,
             **self.sampling(),
@@ -259,6 +264,8 @@ class ChatBody(Sampling, kw_only=True):
             parallel_tool_calls=self.parallel_tool_calls is not False,
             response_format=_format(self.response_format),
             reasoning_effort=self.reasoning_effort,
+            add_generation_prompt=self.add_generation_prompt,
+            continue_final_message=self.continue_final_message,
             language=spoken(self.language),
             enable_safety=bool(self.enable_safety),
         )
