@@ -37,10 +37,10 @@ class Answer:
         return self._delta(certain) if certain else None
 
     def finish(self) -> Delta | None:
-        """Give what was held back, when no more tokens come."""
+        """Give what was held back, when no more tokens come; a character that was cut off is left out."""
         if self.stopped:
             return None
-        text = self._stops.feed(self._decoder.flush()) + self._stops.flush()
+        text = self._stops.flush()
         self._released = self._released + len(text) if self.stopped else sys.maxsize
         return self._delta(text)
 

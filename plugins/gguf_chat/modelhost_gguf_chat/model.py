@@ -12,7 +12,6 @@ from modelhost import (
     Done,
     GenerateEvent,
     GenerateRequest,
-    Message,
     ModelCard,
     TokenizeEvent,
     TokenizeRequest,
@@ -26,9 +25,10 @@ from modelhost_gguf_chat.answer import Answer
 from modelhost_gguf_chat.engine import Engine, Finished, Job, Prefilled
 from modelhost_gguf_chat.logprobs import token_logprob
 from modelhost_gguf_chat.options import GgufChatOptions
-from modelhost_gguf_chat.sampling import decide
+from modelhost_gguf_chat.origins import Piece
+from modelhost_gguf_chat.sampling import decide, is_seed
 from modelhost_gguf_chat.template import ChatTemplate
-from modelhost_gguf_chat.tokens import NO_TOKEN, Piece
+from modelhost_gguf_chat.tokens import NO_TOKEN
 from modelhost_gguf_chat.weights import Weights, device_of
 
 MAX_TEXT = 1024 * 1024
@@ -67,6 +67,7 @@ class ChatModel:
                 *("streaming", "logprobs", "completion", "top_k", "min_p", "repeat_penalty"),
                 *("presence_penalty", "frequency_penalty", "logit_bias", "ignore_eos"),
                 *(("suffix",) if self._vocabulary.gap else ()),
+                *(() if isinstance(self._template, str) else ("prefill",)),
             ),
             context_length=self._engine.n_ctx,
             concurrency=1,
@@ -83,7 +84,7 @@ class ChatModel:
                 decide(request, self._options, self._vocabulary),
                 self._room(request, len(prompt)),
                 logits=request.logprobs,
-                exact=request.seed is not None,
+                exact=is_seed(request.seed),
                 caller=context.caller,
             )
             told = self._told(request)
@@ -131,7 +132,7 @@ class ChatModel:
             if request.suffix or request.echo:
                 param = "suffix" if request.suffix else "echo"
                 raise BadInputError(f"{param} goes with a raw prompt, not with messages; leave it out", param=param)
-            return self._of_chat(request.messages)
+            return self._of_chat(request)
         if request.echo and request.logprobs:
             raise UnsupportedError("logprobs of an echoed prompt are not computed; leave one of the two out", param="echo")
         if isinstance(request.prompt, str):
@@ -171,24 +172,37 @@ class ChatModel:
             _bound(len(request.text.encode("utf-8", "replace")), "text")
             tokens = vocabulary.tokenize(request.text, parse_special=request.parse_special)
             return vocabulary.with_bos(tokens) if request.add_special else tokens
-        return self._of_chat(request.messages)
+        return self._of_chat(request)
 
-    def _of_chat(self, messages: tuple[Message, ...]) -> list[int]:
-        pieces = self._pieces(messages)
+    def _of_chat(self, request: GenerateRequest | TokenizeRequest) -> list[int]:
+        pieces = self._pieces(request)
         _bound(sum(len(piece.text.encode("utf-8", "replace")) for piece in pieces), "messages")
         return self._vocabulary.with_bos(self._vocabulary.tokenize_pieces(pieces))
 
-    def _pieces(self, messages: tuple[Message, ...]) -> list[Piece]:
+    def _pieces(self, request: GenerateRequest | TokenizeRequest) -> list[Piece]:
         """Write a conversation as the template does, ready for the answer."""
+        messages = request.messages
         if not messages:
             raise BadInputError("there are no messages; send at least one", param="messages")
-        if self._template is None:
+        if isinstance(self._template, str):
             raise UnsupportedError(
-                "this model has no chat template, so it only continues a raw prompt; "
-                "its operator can set the option `chat_template`",
+                f"{self._template}, so it only continues a raw prompt; its operator can set the option `chat_template` "
+                "or `chat_template_file`",
                 param="messages",
             )
-        return self._template.render(messages)
+        if len(messages) > self._engine.n_ctx:
+            raise BadInputError(
+                f"This model's maximum context length is {self._engine.n_ctx} tokens, but there are {len(messages)} messages; "
+                "leave older ones out.",
+                code="context_length_exceeded",
+                param="messages",
+            )
+        return self._template.render(
+            messages,
+            tools=request.tools if isinstance(request, GenerateRequest) else (),
+            generation_prompt=request.add_generation_prompt is not False,
+            continues=request.continues,
+        )
 
     def _existing(self, tokens: tuple[int, ...], param: str) -> list[int]:
         if any(not 0 <= token < self._vocabulary.size for token in tokens):
@@ -220,22 +234,35 @@ class ChatModel:
                 code="context_length_exceeded",
                 param=param,
             )
-        return min(n_ctx - count, request.max_tokens or self._options.max_tokens or n_ctx)
+        return min(n_ctx - count, request.max_tokens or self._options.most_tokens() or n_ctx)
 
-    def _find_template(self, log: Log) -> ChatTemplate | None:
-        """Compile the template of the options or of the file; an error in the file's leaves raw prompts possible."""
+    def _find_template(self, log: Log) -> ChatTemplate | str:
+        """Compile the template of the options or of the file; of one in the file that has an error, say what it is.
+
+        Raw prompts work all the same.
+        """
         vocabulary = self._vocabulary
         bos, eos = vocabulary.name(vocabulary.bos), vocabulary.name(vocabulary.eos)
-        if self._options.chat_template is not None:
-            return ChatTemplate(self._options.chat_template, bos=bos, eos=eos)
-        source = llama_cpp.llama_model_chat_template(self._engine.model, None)
-        if not source:
-            return None
-        try:
-            return ChatTemplate(source.decode("utf-8", "replace"), bos=bos, eos=eos)
-        except BadInputError as error:
-            log.warning("the model's own chat template cannot be used", reason=error.message)
-            return None
+        if (chosen := self._options.chosen_template()) is not None:
+            template = ChatTemplate(chosen, bos=bos, eos=eos)
+        elif source := llama_cpp.llama_model_chat_template(self._engine.model, None):
+            try:
+                template = ChatTemplate(source.decode("utf-8", "replace"), bos=bos, eos=eos)
+            except BadInputError as error:
+                log.warning("the model's own chat template cannot be used", reason=error.message)
+                return f"this model's own chat template cannot be used: {error.message}"
+        else:
+            return "this model has no chat template"
+        if lost := self._lost_tokens(template):
+            log.warning("the chat template makes control tokens in a way that cannot be followed, so they are text", tokens=lost)
+        return template
+
+    def _lost_tokens(self, template: ChatTemplate) -> list[str]:
+        """Name the control tokens that are in what a template writes of a harmless conversation, but not in its own words."""
+        pieces = template.sample()
+        plain = self._vocabulary.tokenize("".join(piece.text for piece in pieces), parse_special=True)
+        missing = self._vocabulary.control_tokens & (set(plain) - set(self._vocabulary.tokenize_pieces(pieces)))
+        return sorted(map(self._vocabulary.name, missing))
 
 
 def _bound(size: int, param: str) -> None:

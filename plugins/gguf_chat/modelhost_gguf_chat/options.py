@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from modelhost import Options, Source
+from modelhost import BadInputError, Options, Source
 from msgspec import Meta
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -43,21 +43,24 @@ class GgufChatOptions(Options):
     """0 always takes the likeliest token."""
     top_p: Annotated[float, Meta(ge=0, le=1)] = 0.95
     """Keep the likeliest tokens that together reach this probability; 1 keeps all."""
-    top_k: Annotated[int, Meta(ge=0)] = 40
-    """Keep this many of the likeliest tokens; 0 keeps all."""
+    top_k: Annotated[int, Meta(ge=-1)] = 40
+    """Keep this many of the likeliest tokens; 0 or -1 keeps all."""
     min_p: Annotated[float, Meta(ge=0, le=1)] = 0.05
     """Drop tokens less likely than this part of the likeliest one's probability; 0 drops none."""
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] = 1.0
     """Divides the logits of tokens seen among the last `repeat_last_n`; 1 changes nothing."""
-    repeat_last_n: Annotated[int, Meta(ge=0)] = 64
-    """How many tokens back, prompt included, `repeat_penalty` looks."""
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    """Length of an answer where the request says none; without it an answer ends when the context is full."""
+    repeat_last_n: Annotated[int, Meta(ge=-1)] = 64
+    """How many tokens back, prompt included, `repeat_penalty` looks; -1 for all."""
+    max_tokens: Annotated[int, Meta(ge=-1)] | None = None
+    """Length of an answer where the request says none; without it, or with 0 or -1, an answer ends when the context is full."""
     seed: int | None = None
-    """Seed where the request says none; without it every answer has a random one."""
+    """Seed where the request says none; without it, or with -1, every answer has a random one."""
 
     chat_template: str | None = None
-    """A Jinja chat template to use in place of the one in the file."""
+    """A Jinja chat template to use in place of the one in the file. TOML takes `${` in it for a variable: write `$${`, or
+    use `chat_template_file`."""
+    chat_template_file: Source | None = None
+    """A file with a Jinja chat template to use in place of the one in the model's, relative to the configuration file."""
 
     embeddings: bool = False
     """Turn texts into vectors with a model that was made to continue them: the mean of what it computes for their tokens.
@@ -66,3 +69,19 @@ class GgufChatOptions(Options):
     """Lengths an embedding model's vectors may be cut to, by its training (Matryoshka), beside the full one."""
     prompts: dict[str, str] = {}
     """What an embedding model wants before a text, by name: `query`, `document`, `clustering` or others. Files have none."""
+
+    def most_tokens(self) -> int | None:
+        """Give the length of an answer, None for no limit."""
+        return self.max_tokens if self.max_tokens and self.max_tokens > 0 else None
+
+    def chosen_template(self) -> str | None:
+        """Read the chat template that the operator has chosen; raises `BadInputError` where it cannot be read."""
+        if self.chat_template_file is None:
+            return self.chat_template
+        if self.chat_template is not None:
+            raise BadInputError("chat_template and chat_template_file exclude each other; leave one out", param="chat_template")
+        try:
+            return self.chat_template_file.path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            why = f"the chat template {self.chat_template_file.uri} cannot be read ({type(error).__name__})"
+            raise BadInputError(why, param="chat_template_file") from None

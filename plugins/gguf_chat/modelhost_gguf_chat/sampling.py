@@ -3,7 +3,7 @@
 import math
 import secrets
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import llama_cpp
 from modelhost import BadInputError, GenerateRequest
@@ -49,15 +49,20 @@ def decide(request: GenerateRequest, options: GgufChatOptions, vocabulary: Vocab
     return Sampling(
         temperature=_or(request.temperature, options.temperature),
         top_p=_or(request.top_p, options.top_p),
-        top_k=_or(request.top_k, options.top_k),
+        top_k=max(0, _or(request.top_k, options.top_k)),
         min_p=_or(request.min_p, options.min_p),
         repeat_penalty=_or(request.repeat_penalty, options.repeat_penalty),
         repeat_last_n=options.repeat_last_n,
         presence_penalty=_or(request.presence_penalty, 0.0),
         frequency_penalty=_or(request.frequency_penalty, 0.0),
-        seed=(secrets.randbits(32) if seed is None else seed) % RANDOM_SEED,
+        seed=(seed if is_seed(seed) else secrets.randbits(32)) % RANDOM_SEED,
         bias=tuple(bias.items()),
     )
+
+
+def is_seed(seed: int | None) -> TypeGuard[int]:
+    """Whether answers are to be repeatable; -1 is llama.cpp's word for a random seed, and everybody's since."""
+    return seed is not None and seed != -1
 
 
 class Sampler:
@@ -71,11 +76,10 @@ class Sampler:
                 *(llama_cpp.llama_logit_bias(token, value) for token, value in sampling.bias)
             )
             self._add(llama_cpp.llama_sampler_init_logit_bias(vocabulary.size, len(sampling.bias), entries))
-        if sampling.repeat_penalty != 1 and sampling.repeat_last_n:
-            repeat = llama_cpp.llama_sampler_init_penalties(
-                vocabulary.size, sampling.repeat_last_n, sampling.repeat_penalty, 0.0, 0.0
-            )
-            for token in prompt[-sampling.repeat_last_n :]:
+        last = window if sampling.repeat_last_n < 0 else sampling.repeat_last_n
+        if sampling.repeat_penalty != 1 and last:
+            repeat = llama_cpp.llama_sampler_init_penalties(vocabulary.size, last, sampling.repeat_penalty, 0.0, 0.0)
+            for token in prompt[-last:]:
                 llama_cpp.llama_sampler_accept(repeat, token)
             self._add(repeat)
         if sampling.presence_penalty or sampling.frequency_penalty:

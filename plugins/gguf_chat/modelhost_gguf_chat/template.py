@@ -1,293 +1,205 @@
-"""Conversations to prompts, by the model's chat template.
+"""Conversations to prompts, by the model's chat template."""
 
-A template comes with a downloaded file, so it is a stranger's program. It runs in Jinja's immutable sandbox; its
-size, the length of `range`, what `*`, `**` and `%` may make, its output and its time are bounded. Time is looked at in
-every turn of a loop, at every call of a macro and at every piece of output, which covers whatever repeats. Not
-covered: one single expression that takes long or makes something huge without repeating, such as a filter with a vast
-width. Against that helps only what the host can do: end the worker process.
-"""
-
-import datetime
-import json
-import re
 import time
-from contextvars import ContextVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from jinja2 import TemplateError, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.runtime import Context as TemplateContext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.visitor import NodeTransformer
-from modelhost import BadInputError, Message, NotReadyError, TextPart, UnsupportedError
+from jinja2 import Template, TemplateError
+from modelhost import BadInputError, Message, NotReadyError, Tool
 
-from modelhost_gguf_chat.placeholders import DamagedError, Placeholders
-from modelhost_gguf_chat.tokens import Piece
+from modelhost_gguf_chat import bounds
+from modelhost_gguf_chat.bounds import Budget, OverBoundError
+from modelhost_gguf_chat.filters import RefusedError
+from modelhost_gguf_chat.origins import Piece, Traced, joined, own, pieces, traced
+from modelhost_gguf_chat.probing import SAMPLE, find_shape
+from modelhost_gguf_chat.sandbox import Sandbox
+from modelhost_gguf_chat.shape import Shape, Values, values_of
 
 MAX_TEMPLATE = 64 * 1024
-"""Characters of a template."""
-MAX_RANGE = 10_000
-MAX_PRODUCT = 1_000_000
-"""Elements or characters that repeating with `*` may make."""
-MAX_BITS = 4096
-"""Size of a number that `**` may make."""
+"""Characters of a template; the longest of some seventy published ones has 17,000."""
 MAX_OWN_OUTPUT = 256 * 1024
 """Characters a template may put out over eight times what the messages hold."""
-MAX_SECONDS = 2.0
-MAX_REFUSAL = 300
-"""Characters of the message a template may refuse a conversation with."""
+MADE_FOR_EACH = 64
+"""Characters it may make on the way for each of the messages', over `bounds.MAX_MADE`."""
+MAX_SECONDS = 5.0
+"""Of processor time. 1,000 turns, with a template that looks at all of them at each, take one or two."""
+MAX_PROBING_SECONDS = 1.0
+"""The same for all small conversations together that a template is tried with; published ones take up to 0.2."""
+MAX_PROBE_MADE = 2 * 1024 * 1024
+"""What a template may make of each of them."""
+LONG = 64
+"""Turns, and thousands of characters, from which on it is the conversation that is too long, not the template that is bad."""
+SHOWN = 80
+"""Characters of a template's line that a message shows."""
 
 
 class ChatTemplate:
     """A compiled chat template; `render` may be called from any thread."""
 
     def __init__(self, source: str, *, bos: str = "", eos: str = "", max_seconds: float = MAX_SECONDS) -> None:
-        """Compile; raises `BadInputError` for a template that is too long or has an error in it."""
+        """Compile it and find out its shape; raises `BadInputError` for a template that is too long or has an error in it."""
         if len(source) > MAX_TEMPLATE:
             raise BadInputError(
                 f"the chat template has {len(source)} characters, {MAX_TEMPLATE} are allowed", param="chat_template"
             )
+        self._lines = source.splitlines()
         self._max_seconds = max_seconds
-        environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-        try:
-            tree = _Ticking().visit(environment.parse(source))
-            code = environment.compile(tree)
-            self._template = environment.template_class.from_code(environment, code, environment.make_globals(None))
-        except (TemplateError, RecursionError) as error:
-            where = f" in line {lineno}" if (lineno := getattr(error, "lineno", None)) else ""
-            raise BadInputError(
-                f"the chat template has an error{where} ({type(error).__name__}); correct the option `chat_template`",
-                param="chat_template",
-            ) from None
-        self._given = {
-            "bos_token": bos,
-            "eos_token": eos,
-            "add_generation_prompt": True,
-            "tools": None,
-            "documents": None,
-        }
-        self._typed = False
-        self._typed = self._wants_typed_content()
+        self._template = _compiled(source)
+        self._names = {"bos_token": own(bos), "eos_token": own(eos)}
+        self._probing_until = time.thread_time() + MAX_PROBING_SECONDS
+        self.shape = find_shape(self._probe)
 
-    def render(self, messages: tuple[Message, ...]) -> list[Piece]:
+    def render(
+        self,
+        messages: tuple[Message, ...],
+        *,
+        tools: tuple[Tool, ...] = (),
+        generation_prompt: bool = True,
+        continues: bool = False,
+    ) -> list[Piece]:
         """Give the prompt that asks for the answer to a conversation.
 
-        Raises `BadInputError` where the template refuses it, `UnsupportedError` for parts that are not text,
-        `NotReadyError` where the template is over its bounds.
+        With `generation_prompt` it ends with what begins an answer; with `continues` in the midst of the last message,
+        which has to be the model's own, so that the answer goes on with it.
+
+        Raises `BadInputError` where the template refuses it or it is too long for it, `UnsupportedError` for parts that
+        are not text, `NotReadyError` where the template is over its bounds.
         """
-        hidden = Placeholders()
-        values = [self._message(message, hidden) for message in messages]
-        bound = MAX_OWN_OUTPUT + 8 * sum(_length(message) for message in messages)
-        rendering = _Rendering(hidden, time.monotonic() + self._max_seconds)
-        token = _rendering.set(rendering)
+        values = self.values(messages, tools)
+        with self._told(values["messages"]):
+            if not continues:
+                return pieces(self._rendered(values, generation_prompt))
+            return pieces(self._continued(values, messages[-1].text))
+
+    def sample(self) -> list[Piece]:
+        """Give the prompt of a small conversation, to see what the template's own words are; empty where it shows none."""
+        text = self._probe(SAMPLE, self.shape)
+        return pieces(text) if isinstance(text, Traced) else []
+
+    def values(self, messages: tuple[Message, ...], tools: tuple[Tool, ...] = ()) -> dict[str, Any]:
+        """Give what the template sees, but for `add_generation_prompt`."""
+        return self._seen(messages, self.shape, tools)
+
+    def _seen(self, messages: tuple[Message, ...], shape: Shape, tools: tuple[Tool, ...] = ()) -> dict[str, Any]:
+        turns = values_of(messages, shape)
+        return {"messages": turns, "tools": _tools(tools) or shape.no_tools, "documents": None, **self._names}
+
+    def _rendered(self, values: dict[str, Any], generation_prompt: bool, budget: Budget | None = None) -> Traced:
+        said = sum(_length(turn) for turn in values["messages"]) + _length(values["tools"])
+        budget = budget or Budget(seconds=self._max_seconds, made=bounds.MAX_MADE + MADE_FOR_EACH * said)
+        left = MAX_OWN_OUTPUT + 8 * said
+        token = bounds.rendering.set(budget)
         try:
-            chunks, size = [], 0
-            for chunk in self._template.generate(messages=values, **self._given):
-                rendering.tick()
-                size += len(chunk)
-                if size > bound:
-                    raise _OverBoundError("makes too much of this conversation")
+            chunks = []
+            for chunk in self._template.generate(**values, add_generation_prompt=generation_prompt):
+                budget.tick()
+                left -= len(chunk)
+                if left < 0:
+                    raise OverBoundError("makes too much of this conversation")
                 chunks.append(chunk)
-            pieces = hidden.split("".join(chunks))
-            if sum(len(piece.text) for piece in pieces) > bound:
-                raise _OverBoundError("makes too much of this conversation")
-        except _RefusedError as refusal:
+            return joined(chunks)
+        finally:
+            bounds.rendering.reset(token)
+
+    def _continued(self, values: dict[str, Any], text: str) -> Traced:
+        """Give the prompt that ends with the last message's text: as the template writes it, without what ends the turn.
+
+        Where the template does not write the text as it is, it follows what begins an answer.
+        """
+        whole = self._rendered(values, False)
+        kept = text.strip()
+        at = whole.rfind(kept) if kept else -1
+        while at >= 0 and whole[at : at + len(kept)].own:  # the template has such a word, too
+            at = whole.rfind(kept, 0, at + len(kept) - 1)
+        rest = whole[at + len(kept) :]
+        if at >= 0 and not any(piece.text.strip() for piece in pieces(rest) if not piece.trusted):
+            return joined([whole[: at + len(kept)], Traced(text[len(text.rstrip()) :])])
+        begun = values | {"messages": values["messages"][:-1]}
+        return joined([self._rendered(begun, True), Traced(text)])
+
+    def _probe(self, messages: tuple[Message, ...], shape: Shape) -> str | None:
+        budget = Budget(seconds=self._probing_until - time.thread_time(), made=MAX_PROBE_MADE)
+        try:
+            return self._rendered(self._seen(messages, shape), True, budget)
+        except Exception:  # whatever it is, it is a no
+            return None
+
+    @contextmanager
+    def _told(self, turns: Values) -> Iterator[None]:
+        """Say what a rendering raised, without a word of what was said."""
+        try:
+            yield
+        except RefusedError as refusal:
             raise BadInputError(f"this model's chat template refuses the conversation: {refusal}", param="messages") from None
-        except _OverBoundError as error:
+        except OverBoundError as error:
+            length = sum(map(_length, turns))
+            if len(turns) > LONG or length > LONG * 1000:
+                raise BadInputError(
+                    f"this conversation is too long for this model's chat template, which {error}: "
+                    f"{len(turns)} messages with {length} characters; leave older ones out",
+                    code="context_length_exceeded",
+                    param="messages",
+                ) from None
             raise NotReadyError(
-                f"this model's chat template {error}; set the option `chat_template` to another one", retry=False
-            ) from None
-        except DamagedError:
-            raise UnsupportedError(
-                "this model's chat template rewrites messages in a way that cannot be followed safely; "
-                "set the option `chat_template` to another one",
-                param="messages",
+                f"this model's chat template {error}; its operator can set another one with `chat_template_file`",
+                retry=False,
             ) from None
         except Exception as error:  # a template can raise anything Python can; its text may quote a message
+            hint = "check roles and their order"
+            if any(isinstance(call["function"]["arguments"], str) for turn in turns for call in turn.get("tool_calls", ())):
+                hint = "the arguments of a past call are no JSON object, which may be why"
             raise BadInputError(
-                f"this model's chat template failed on the conversation ({type(error).__name__}); check roles and their order",
+                f"this model's chat template failed on the conversation{self._place(error)}; {hint}, "
+                "or tell the model's operator",
                 param="messages",
             ) from None
-        finally:
-            _rendering.reset(token)
-        return pieces
 
-    def _message(self, message: Message, hidden: Placeholders) -> dict[str, Any]:
-        for part in message.content:
-            if not isinstance(part, TextPart):
-                raise UnsupportedError("this model reads text alone; leave other parts out", param="messages")
-        text = hidden.hide(message.text)
-        value: dict[str, Any] = {
-            "role": "system" if message.role == "developer" else message.role,
-            "content": [{"type": "text", "text": text}] if self._typed else text,
-        }
-        if message.name is not None:
-            value["name"] = hidden.hide(message.name)
-        if message.reasoning is not None:
-            value["reasoning_content"] = value["thinking"] = hidden.hide(message.reasoning)
-        if message.tool_call_id is not None:
-            value["tool_call_id"] = hidden.hide(message.tool_call_id)
-        if message.tool_calls:
-            value["tool_calls"] = hidden.hide_all(
-                [
-                    {
-                        "id": call.id,
-                        "type": "function",
-                        "function": {"name": call.name, "arguments": _arguments(call.arguments)},
-                    }
-                    for call in message.tool_calls
-                ]
-            )
-        return value
-
-    def _wants_typed_content(self) -> bool:
-        """Find out whether the template drops content that is a string and shows content that is a list of parts."""
-        probe = (Message(role="user", content=(TextPart(text="probe"),)),)
-
-        def shown() -> bool:
-            try:
-                return any(piece.text == "probe" and not piece.trusted for piece in self.render(probe))
-            except (BadInputError, NotReadyError, UnsupportedError):
-                return False
-
-        if shown():
-            return False
-        self._typed = True
-        return shown()
+    def _place(self, error: Exception) -> str:
+        """Say where in the template and with what kind of error it failed."""
+        kind = type(error).__name__
+        trace, line = error.__traceback__, 0
+        while trace:  # Jinja has put the template's own lines in the place of those it compiled them to
+            if trace.tb_frame.f_code.co_filename == "<template>":
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        if not 0 < line <= len(self._lines):
+            return f" ({kind})"
+        return f" ({kind} in its line {line}: {self._lines[line - 1].strip()[:SHOWN]})"
 
 
-class _RefusedError(Exception):
-    pass
-
-
-class _OverBoundError(Exception):
-    pass
-
-
-class _Rendering:
-    """What is going on: the texts that are hidden in it, and until when it must be done."""
-
-    def __init__(self, hidden: Placeholders, deadline: float) -> None:
-        self.hidden = hidden
-        self.deadline = deadline
-
-    def tick(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise _OverBoundError("takes too long")
-
-
-_rendering: ContextVar[_Rendering] = ContextVar("rendering")
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.globals |= {"range": _range, "raise_exception": _raise_exception, "strftime_now": _strftime_now}
-        self.filters |= {"replace": _replace, "tojson": _tojson, "trim": _trim}
-
-    def tick(self) -> str:
-        """Raise when time is up; the tree calls this wherever something can repeat."""
-        _rendering.get().tick()
-        return ""
-
-    def call_binop(self, context: TemplateContext, operator: str, left: Any, right: Any) -> Any:
-        """Compute `*`, `**` and `%` where the result is not huge."""
-        if operator == "**" and isinstance(left, int) and isinstance(right, int) and left.bit_length() * right > MAX_BITS:
-            raise _OverBoundError("computes too large a power")
-        if (
-            operator == "*"
-            and isinstance(left, int)
-            and isinstance(right, int)
-            and left.bit_length() + right.bit_length() > MAX_BITS
-        ):
-            raise _OverBoundError("computes too large a product")
-        if operator == "%" and isinstance(left, str) and re.search(r"%[^a-zA-Z%]*(\d{4}|\*)", left):
-            raise _OverBoundError("formats to too great a width")
-        for times, what in ((left, right), (right, left)):
-            if isinstance(times, int) and hasattr(what, "__len__") and times * len(what) > MAX_PRODUCT:
-                raise _OverBoundError("makes too long a sequence")
-        return super().call_binop(context, operator, left, right)
-
-
-class _Ticking(NodeTransformer):
-    """Puts a look at the clock at the beginning of every loop's turn and every macro."""
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802  # Jinja's visitors are named after nodes
-        return self._begin_with_tick(node)
-
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
-        return self._begin_with_tick(node)
-
-    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:  # noqa: N802
-        return self._begin_with_tick(node)
-
-    def _begin_with_tick(self, node: nodes.For | nodes.Macro | nodes.CallBlock) -> nodes.Node:
-        self.generic_visit(node)
-        tick = nodes.Call(nodes.EnvironmentAttribute("tick"), [], [], None, None)
-        node.body.insert(0, nodes.ExprStmt(tick).set_lineno(node.lineno))
-        return node
-
-
-class _Generation(Extension):
-    """`{% generation %}`, with which templates mark what a model is trained on; it changes nothing here."""
-
-    tags = {"generation"}  # Jinja's declaration
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _range(*bounds: int) -> range:
-    made = range(*bounds)
-    if len(made) > MAX_RANGE:
-        raise _OverBoundError("counts too far")
-    return made
-
-
-def _raise_exception(message: object) -> None:
-    shown = re.sub("\ue000[^\ue001]*\ue001", "…", str(message))  # never what a message says
-    raise _RefusedError(shown[:MAX_REFUSAL])
-
-
-def _strftime_now(form: str) -> str:
-    if len(form) > 100 or re.search(r"%[^a-zA-Z%]*\d", form):
-        raise SecurityError("a date format with widths")
-    return datetime.datetime.now().astimezone().strftime(str(form))
-
-
-def _tojson(
-    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
-) -> str:
-    hidden = _rendering.get().hidden
-    written = json.dumps(
-        hidden.reveal(value), ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-    return hidden.hide(written)
-
-
-def _replace(value: Any, old: str, new: str, count: int = -1) -> str:
-    text = value if isinstance(value, str) else str(value)  # Jinja's own filter would make a bare string of it
-    return _rendering.get().hidden.each(text, lambda words: words.replace(old, new, count))
-
-
-def _trim(value: Any, chars: str | None = None) -> str:
-    return _rendering.get().hidden.trim(value if isinstance(value, str) else str(value), chars)
-
-
-def _arguments(written: str) -> Any:
-    """Give a call's arguments as templates want them: an object, or the text where it is none."""
+def _compiled(source: str) -> Template:
     try:
-        value = json.loads(written)
-    except (ValueError, RecursionError):
-        return written
-    return value if isinstance(value, dict) else written
+        return Sandbox().compiled(source)
+    except TemplateError as error:
+        where = f" in line {lineno}" if (lineno := getattr(error, "lineno", None)) else ""
+        why = f"{type(error).__name__}: {str(error)[:SHOWN]}"
+    except Exception as error:  # Python's compiler has bounds of its own, and as many errors
+        where, why = "", type(error).__name__
+    raise BadInputError(f"the chat template has an error{where} ({why})", param="chat_template")
 
 
-def _length(message: Message) -> int:
-    calls = sum(len(call.name) + len(call.arguments) + len(call.id) for call in message.tool_calls)
-    return len(message.text) + len(message.reasoning or "") + len(message.name or "") + calls
+def _tools(tools: tuple[Tool, ...]) -> list[Any] | None:
+    if not tools:
+        return None
+    return [
+        {
+            "type": own("function"),
+            "function": traced(
+                {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": tool.parameters or {"type": "object", "properties": {}},
+                }
+            ),
+        }
+        for tool in tools
+    ]
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + _length(item) for key, item in value.items())
+    return sum(map(_length, value)) if isinstance(value, list) else 1

@@ -4,20 +4,14 @@ import codecs
 import ctypes
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import llama_cpp
 
+from modelhost_gguf_chat.origins import Piece
+
 NO_TOKEN = -1
 WHITESPACE = " \t\n\v\f\r"
-
-
-class Piece(NamedTuple):
-    """A stretch of a prompt."""
-
-    text: str
-    trusted: bool
-    """Whether control tokens spelled out in it are meant: true for the chat template's words, never for a message's."""
 
 
 class Vocabulary:
@@ -161,7 +155,10 @@ class Vocabulary:
 
 
 class Utf8Decoder:
-    """Bytes to text, in pieces: holds an unfinished character back, and replaces what can be none with U+FFFD."""
+    """Bytes to text, in pieces: holds an unfinished character back, and replaces what can be none with U+FFFD.
+
+    What is still unfinished when no more bytes come was cut off, and is nothing that anybody said.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -169,7 +166,3 @@ class Utf8Decoder:
     def feed(self, data: bytes) -> str:
         """Add bytes; gives the characters they complete."""
         return self._decoder.decode(data)
-
-    def flush(self) -> str:
-        """Give U+FFFD for what was left unfinished, when no more bytes come."""
-        return self._decoder.decode(b"", final=True)

