@@ -10,6 +10,7 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 from modelhost import BackendFailedError, Context, DeadlineError, GenerateEvent, GenerateRequest, NotReadyError
+from modelhost.upstream import UNPACKED, keep_small
 
 from modelhost_gemini.answer import Answer
 from modelhost_gemini.conversation import contents_of, system_of
@@ -23,6 +24,7 @@ _responses: ContextVar[list[httpx2.Response]] = ContextVar("_responses")
 
 
 async def _note(response: httpx2.Response) -> None:
+    await keep_small(response)
     _responses.get().append(response)
 
 
@@ -41,7 +43,11 @@ class GeminiClient:
                 api_version=options.api_version,
                 timeout=round(options.timeout * 1000),
                 # The environment's proxies are how many networks reach Google; what is on this machine needs none.
-                async_client_args={"trust_env": not options.server_is_here, "event_hooks": {"response": [_note]}},
+                async_client_args={
+                    "headers": UNPACKED,
+                    "trust_env": not options.server_is_here,
+                    "event_hooks": {"response": [_note]},
+                },
             ),
         )
 

@@ -1,6 +1,7 @@
 """What becomes of an answer, and of what is none."""
 
 import asyncio
+import gzip
 from contextlib import aclosing
 from typing import Any
 
@@ -19,6 +20,7 @@ from modelhost import (
     ServiceError,
     Tool,
     ToolDelta,
+    upstream,
 )
 from modelhost.backend import read_options
 from modelhost.testing.abilities import chat
@@ -34,6 +36,21 @@ def refused(load: Any, **options: Any) -> ModelhostError:
         load(**options).events("generate", chat("a secret of the caller"))
     assert "a secret" not in caught.value.message
     return caught.value
+
+
+class TestLargeAnswers:
+    @pytest.mark.parametrize("status", [200, 500])
+    def test_one_that_is_packed_is_refused_unread(self, load: Any, stand_in: Any, status: int) -> None:
+        stand_in.refuse(status, gzip.compress(bytes(4 << 20)), content_encoding="gzip")
+        error = refused(load)
+        assert isinstance(error, BackendFailedError)
+        assert "packs its answer" in error.message
+        assert stand_in.asked[-1].headers["accept-encoding"] == "identity"
+
+    def test_one_without_end_is_broken_off(self, load: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(upstream, "MOST", 1000)
+        stand_in.says(b"data: " + b"x" * 5000)
+        assert "larger than" in refused(load).message
 
 
 class TestAnswers:

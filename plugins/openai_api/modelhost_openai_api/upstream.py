@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import stamina
 from modelhost import BackendFailedError, Context, DeadlineError, ModelhostError, NotReadyError
+from modelhost.upstream import UNPACKED, keep_small
 
 from modelhost_openai_api.faults import Complaint, error_of, seconds_to_wait
 from modelhost_openai_api.options import Endpoint, OpenaiApiOptions
@@ -44,7 +45,8 @@ class Upstream:
         """What the upstream calls the model."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client = httpx.AsyncClient(
-            headers=options.all_headers(),
+            headers={**UNPACKED, **options.all_headers()},
+            event_hooks={"response": [keep_small]},
             params=options.query,
             timeout=httpx.Timeout(options.timeout, connect=options.connect_timeout),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=options.concurrency),

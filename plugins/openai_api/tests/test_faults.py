@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import socket
 import threading
 from contextlib import aclosing
@@ -11,13 +12,18 @@ from hypothesis import strategies as st
 from modelhost import (
     BackendFailedError,
     BadInputError,
+    Blob,
     Context,
     DeadlineError,
     Delta,
+    EmbedRequest,
     NotReadyError,
     OverloadedError,
     RequestError,
     ServiceError,
+    SynthesizeRequest,
+    TranscribeRequest,
+    upstream,
 )
 from modelhost.context import CallInfo
 from modelhost.log import Log
@@ -42,6 +48,35 @@ def fails(load, stand_in):
         return failed.value
 
     return fails
+
+
+# answers that are too large
+
+
+BOMB = gzip.compress(bytes(4 << 20))
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("packing", ["gzip", "br", "zstd", "gzip, gzip", "x-unknown"])
+def test_an_answer_that_is_packed_is_refused_unread(fails, stand_in, packing, status):
+    error = fails(status, BOMB, content_encoding=packing)
+    assert isinstance(error, BackendFailedError)
+    assert "packs its answer" in error.message
+    assert stand_in.asked[-1].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("ability", ["generate", "embed", "transcribe", "synthesize"])
+def test_an_answer_without_end_is_broken_off(load, stand_in, monkeypatch, ability):
+    monkeypatch.setattr(upstream, "MOST", 1000)
+    stand_in.fail(200, b'data: {"choices": []}\n\n' * 1000 if ability == "generate" else bytes(20_000))
+    requests = {
+        "generate": HELLO,
+        "embed": EmbedRequest(inputs=("a",)),
+        "transcribe": TranscribeRequest(audio=Blob(b"RIFF")),
+        "synthesize": SynthesizeRequest(text="a"),
+    }
+    with pytest.raises(BackendFailedError, match="larger than"):
+        load(ability, retries=0).events(ability, requests[ability])
 
 
 # who can put it right

@@ -9,6 +9,7 @@ import msgspec
 import stamina
 from modelhost import BackendFailedError, ModelhostError
 from modelhost.log import Log
+from modelhost.upstream import UNPACKED, keep_small
 from stamina.instrumentation import set_on_retry_hooks
 
 from modelhost_openaudio.failures import BUSY, of_answer, of_transport, unreachable, worth_another_try
@@ -34,7 +35,8 @@ class FishClient:
         self._options = options
         self._log = log
         self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {options.api_key}"} if options.api_key else {},
+            headers=UNPACKED | ({"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}),
+            event_hooks={"response": [keep_small]},
             timeout=httpx.Timeout(options.timeout, connect=options.connect_timeout),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
             trust_env=False,

@@ -75,7 +75,7 @@ class FishServer:
         self.answers = []
         """Statuses to answer with, next first, in place of working."""
         self.fault = None
-        """`cut`, `silent`, `stereo`, `hang` or `riff`, for the next speech and those after it."""
+        """`cut`, `silent`, `packed`, `stereo`, `hang` or `riff`, for the next speech and those after it."""
         self.speaking = threading.Event()
         self.hold = None
         """An event to wait for before speaking; meanwhile nothing at all is answered."""
@@ -166,7 +166,8 @@ class FishServer:
         await self._stream(pcm, receive, send)
 
     async def _stream(self, data, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"audio/wav")]})
+        packed = [(b"content-encoding", b"gzip")] if self.fault == "packed" else []
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"audio/wav"), *packed]})
         for number, at in enumerate(range(0, len(data), PIECE)):
             await send({"type": "http.response.body", "body": data[at : at + PIECE], "more_body": True})
             if self.fault == "cut" and number == 2:

@@ -16,6 +16,7 @@ from modelhost import (
     SynthesizeRequest,
     VoiceSample,
     VoicesRequest,
+    upstream,
 )
 from modelhost.testing import Loaded
 from modelhost_openaudio import OpenAudioBackend
@@ -228,3 +229,17 @@ def test_file_descriptors_do_not_pile_up(speaking):
     for _ in range(5):
         loaded.events("synthesize", SPEECH)
     assert open_files() <= before + 1
+
+
+def test_sound_that_is_packed_is_refused_unread(speaking):
+    server, speech = speaking()
+    server.fault = "packed"
+    with pytest.raises(BackendFailedError, match="packs its answer"):
+        speech.events("synthesize", SPEECH)
+
+
+def test_sound_without_end_is_broken_off(speaking, monkeypatch):
+    _, speech = speaking()
+    monkeypatch.setattr(upstream, "MOST", 1000)
+    with pytest.raises(BackendFailedError, match="larger than"):
+        speech.events("synthesize", SPEECH)
