@@ -31,8 +31,11 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
     from modelhost.audio.pcm import to_pcm as to_pcm
     from modelhost.audio.samples import SAMPLE_RATE as SAMPLE_RATE
     from modelhost.audio.samples import Samples as Samples
+    from modelhost.audio.spans import PADDING as PADDING
     from modelhost.audio.spans import Span as Span
     from modelhost.audio.spans import speech_spans as speech_spans
+    from modelhost.audio.voice import FRAME as FRAME
+    from modelhost.audio.voice import Detector as Detector
     from modelhost.audio.voice import VoiceDetector as VoiceDetector
     from modelhost.audio.windowing import Window as Window
     from modelhost.audio.windowing import windows as windows
@@ -44,8 +47,8 @@ _HOMES = {
     "modelhost.audio.endpoint": ("Endpointer", "SpeechStarted", "Utterance"),
     "modelhost.audio.pcm": ("Resampler", "from_pcm", "to_pcm"),
     "modelhost.audio.samples": ("SAMPLE_RATE", "Samples"),
-    "modelhost.audio.spans": ("Span", "speech_spans"),
-    "modelhost.audio.voice": ("VoiceDetector",),
+    "modelhost.audio.spans": ("PADDING", "Span", "speech_spans"),
+    "modelhost.audio.voice": ("FRAME", "Detector", "VoiceDetector"),
     "modelhost.audio.windowing": ("Window", "windows"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

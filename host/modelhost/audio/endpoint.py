@@ -6,7 +6,7 @@ import numpy as np
 
 from modelhost.audio.samples import SAMPLE_RATE, Samples
 from modelhost.audio.spans import PADDING, SHORTEST_SPEECH
-from modelhost.audio.voice import FRAME, VoiceDetector
+from modelhost.audio.voice import FRAME, Detector, VoiceDetector
 from modelhost.audio.windowing import quietest
 from modelhost.structs import Struct
 
@@ -31,14 +31,24 @@ class Endpointer:
 
     One ends after `silence` seconds without speech, or when it is `longest` seconds long; then it is cut at the quietest spot of
     its last fifth, and what follows begins the next. `padding` seconds are kept on both sides, at the end `silence` at most.
-    At most `longest` seconds are kept, and in silence two.
+    At most `longest` seconds are kept, and in silence two. Who speaks when, a `detector` says that has heard nothing yet; speech
+    begins when it has said so for `shortest` seconds.
     """
 
-    def __init__(self, *, silence: float = 0.6, longest: float = 30.0, padding: float = PADDING) -> None:
+    def __init__(
+        self,
+        *,
+        silence: float = 0.6,
+        longest: float = 30.0,
+        padding: float = PADDING,
+        shortest: float = SHORTEST_SPEECH,
+        detector: Detector | None = None,
+    ) -> None:
         self._silence = _samples(silence)
         self._longest = _samples(longest)
+        self._shortest = _samples(shortest)
         self._padding = min(_samples(padding), self._silence)
-        self._detector = VoiceDetector()
+        self._detector = detector or VoiceDetector()
         self._tape = _Tape()
         self._clock = 0  # the sample after the last frame that was looked at
         self._voiced = 0  # samples of speech without a gap, up to the clock
@@ -73,8 +83,8 @@ class Endpointer:
 
     def _listen(self) -> list[SpeechStarted | Utterance]:
         """Wait until speech is longer than a click."""
-        if self._voiced < _samples(SHORTEST_SPEECH):
-            self._tape.forget(self._clock - _samples(SHORTEST_SPEECH) - self._padding)
+        if self._voiced < self._shortest:
+            self._tape.forget(self._clock - self._shortest - self._padding)
             return []
         onset = self._clock - self._voiced
         self._start = max(onset - self._padding, self._tape.start)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelhost.audio.samples import SAMPLE_RATE, Samples
-from modelhost.audio.voice import FRAME, VoiceDetector
+from modelhost.audio.voice import FRAME, Detector, VoiceDetector
 from modelhost.structs import Struct
 
 PADDING = 0.2
@@ -30,18 +30,27 @@ class Span(Struct):
     end: float
 
 
-def speech_spans(samples: Samples, *, padding: float = PADDING) -> list[Span]:
+def speech_spans(
+    samples: Samples, *, padding: float = PADDING, shortest: float = SHORTEST_SPEECH, detector: Detector | None = None
+) -> list[Span]:
     """Find speech, in order of time; between two spans there is a pause of `SHORTEST_PAUSE` or more, or what padding left of it.
 
-    Padding of neighbours meets in the middle of their pause and stays inside the recording.
+    Padding of neighbours meets in the middle of their pause and stays inside the recording. What is shorter than `shortest`
+    seconds is left out. A `detector` has heard nothing yet; without one it is a `VoiceDetector` that knows the noise of the
+    recording's start.
     """
-    detector = VoiceDetector()
-    detector.prime(samples[:_PRIMED_BY])
+    detector = detector or _primed(samples)
     blocks = [detector.feed(samples[at : at + _BLOCK]) for at in range(0, len(samples), _BLOCK)]
     voiced = np.concatenate(blocks) if blocks else np.empty(0, np.bool_)
     second = SAMPLE_RATE / FRAME
-    spans = [Span(start=start / second, end=end / second) for start, end in _tidied(_runs(voiced), second)]
+    spans = [Span(start=start / second, end=end / second) for start, end in _tidied(_runs(voiced), second, shortest)]
     return padded(spans, padding, len(samples) / SAMPLE_RATE)
+
+
+def _primed(samples: Samples) -> VoiceDetector:
+    detector = VoiceDetector()
+    detector.prime(samples[:_PRIMED_BY])
+    return detector
 
 
 def padded(spans: Sequence[Span], padding: float, length: float) -> list[Span]:
@@ -59,11 +68,11 @@ def _runs(voiced: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(start), int(end)) for start, end in changes.reshape(-1, 2)]
 
 
-def _tidied(runs: list[tuple[int, int]], second: float) -> list[tuple[int, int]]:
+def _tidied(runs: list[tuple[int, int]], second: float, shortest: float) -> list[tuple[int, int]]:
     """Join runs over silences inside words, then drop clicks."""
     joined: list[tuple[int, int]] = []
     for start, end in runs:
         if joined and start - joined[-1][1] < SHORTEST_PAUSE * second:
             start = joined.pop()[0]
         joined.append((start, end))
-    return [(start, end) for start, end in joined if end - start >= SHORTEST_SPEECH * second]
+    return [(start, end) for start, end in joined if end - start >= shortest * second]

@@ -9,6 +9,8 @@ of the speech is found and 5 % of the pauses called speech; at 10 dB 96 % and 2 
 told apart by Silero is music: it is louder than the noise before it, and so speech to this detector. An hour takes 3 s.
 """
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +22,9 @@ FRAME = SAMPLE_RATE // 50
 THRESHOLD = 5.0
 """dB over the noise, averaged over the bands, from which a frame is speech; of steady noise 95 % are below 3.2."""
 
-QUIETEST = -80.0
-"""dB in a band; quieter noise counts as this, so that nothing in a digital silence is loud against it."""
+QUIETEST = -100.0
+"""dB in a band; quieter noise counts as this, so that nothing in a digital silence is loud against it. Speech 50 dB below the
+usual -26 dB of full scale is still found over it, and of white noise only what is louder than -78 dB of full scale."""
 
 LOUDEST = -40.0
 """dB in a band; louder noise counts as this, so that what is loud and never pauses is taken for speech and not lost."""
@@ -37,6 +40,14 @@ _STEP = 10
 """Frames after which the noise is measured again."""
 _SMOOTHING = 3
 """Frames that loudness is averaged over."""
+
+
+class Detector(Protocol):
+    """Decides where somebody speaks: `VoiceDetector`, or what a plugin brings."""
+
+    def feed(self, samples: Samples) -> NDArray[np.bool_]:
+        """Take the next samples, any number, and give a decision for each `FRAME` of them that is complete, in order."""
+        ...
 
 
 class VoiceDetector:

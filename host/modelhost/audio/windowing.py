@@ -1,6 +1,6 @@
 """Cuts a recording to pieces that a model can take, between words, and puts their transcripts together again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,7 +8,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from modelhost.audio.samples import SAMPLE_RATE, Samples
-from modelhost.audio.spans import PADDING, Span, padded, speech_spans
+from modelhost.audio.spans import PADDING, SHORTEST_SPEECH, Span, padded, speech_spans
+from modelhost.audio.voice import Detector
 from modelhost.types import Segment, Word
 
 LONGEST_PAUSE = 5.0
@@ -20,14 +21,21 @@ _DIP = SAMPLE_RATE // 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A piece of a recording: its samples (a view, not a copy), and where it starts and ends in seconds."""
+    """A piece of a recording: its samples (a view, not a copy), where it starts and ends, and where in it there is speech.
+
+    `start` and `end` are seconds of the recording; the spans of `speech` count from the window's start and have no padding.
+    """
 
     samples: Samples
     start: float
     end: float
+    speech: tuple[Span, ...] = ()
 
     def place(self, segment: Segment) -> Segment:
-        """Give a segment whose times count from this window's start the times of the recording, none outside the window."""
+        """Give a segment whose times count from this window's start the times of the recording.
+
+        None is outside the window, and all are whole milliseconds.
+        """
         return replace(
             segment,
             start=self._placed(segment.start),
@@ -39,23 +47,34 @@ class Window:
         return replace(word, start=self._placed(word.start), end=self._placed(word.end))
 
     def _placed(self, seconds: float) -> float:
-        return min(max(self.start + seconds, self.start), self.end)
+        return round(min(max(self.start + seconds, self.start), self.end), 3)
 
 
-def windows(samples: Samples, longest: float = 30.0) -> list[Window]:
+def windows(
+    samples: Samples, longest: float = 30.0, *, shortest: float = SHORTEST_SPEECH, detector: Detector | None = None
+) -> list[Window]:
     """Cut a recording to windows of at most `longest` seconds (1 or more), in order of time.
 
     They never overlap, and together hold all speech with `PADDING` around it; silence longer than `LONGEST_PAUSE`, and that at
     both ends, is left out. A window ends in the longest pause of its second half, else in the last one of its first half; only
-    where somebody speaks without a pause it ends at the quietest spot of its second half.
+    where somebody speaks without a pause it ends at the quietest spot of its second half. `shortest` and `detector`
+    are those of `speech_spans`.
     """
-    spoken = speech_spans(samples, padding=0)
+    spoken = speech_spans(samples, padding=0, shortest=shortest, detector=detector)
     spans = padded(spoken, PADDING, len(samples) / SAMPLE_RATE)
     pauses = [after.start - before.end for before, after in pairwise(spoken)]
     return [
-        Window(samples=samples[start:end], start=start / SAMPLE_RATE, end=end / SAMPLE_RATE)
+        window_of(samples, start, end, spoken)
         for start, end in _cuts(samples, [_Piece.of(span) for span in spans], [*pauses, float("inf")], int(longest * SAMPLE_RATE))
     ]
+
+
+def window_of(samples: Samples, start: int, end: int, spoken: Sequence[Span]) -> Window:
+    """Make the window from sample `start` up to `end` of a recording in which there is speech as `spoken` says."""
+    first, last = start / SAMPLE_RATE, end / SAMPLE_RATE
+    inside = (span for span in spoken if span.start < last and span.end > first)
+    speech = tuple(Span(start=max(span.start, first) - first, end=min(span.end, last) - first) for span in inside)
+    return Window(samples=samples[start:end], start=first, end=last, speech=speech)
 
 
 @dataclass(frozen=True, slots=True)

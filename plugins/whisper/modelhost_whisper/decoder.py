@@ -1,7 +1,7 @@
 """One batch of windows through the model: the only module that knows how faster-whisper computes."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ from faster_whisper.transcribe import get_compression_ratio, get_suppressed_toke
 from modelhost import Word
 from numpy.typing import NDArray
 
-from modelhost_whisper.segments import PRECISION, Span, split
-
-WINDOW = 30.0
-"""Seconds of audio the models look at, whatever is said in them."""
+from modelhost_whisper.loops import says_something
+from modelhost_whisper.parts import LONGEST, parted
+from modelhost_whisper.segments import PRECISION, Heard, Span, heard_to, split
+from modelhost_whisper.votes import Languages
 
 FRAMES_PER_SECOND = 100
 FRAMES = 3000
@@ -26,6 +26,10 @@ Spectrum = NDArray[np.float32]
 
 _APART = 0.02
 """Seconds; a segment shorter than this says nothing."""
+
+_TOKENS = 40
+_TOKENS_PER_SECOND = 40
+"""What a text may have, times included: three times what Hindi needs, of nine languages the densest, with 12 a second."""
 
 _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"
@@ -51,6 +55,8 @@ class Piece:
     """At most `FRAMES` of it."""
     settings: Settings
     temperature: float
+    sure: float = 0.0
+    """How probable its language must be for a window to be written down whose language is not given; else only that is told."""
 
     @property
     def seconds(self) -> float:
@@ -62,30 +68,24 @@ class Piece:
         """Pieces of one kind can be computed together."""
         settings = self.settings
         alone = (settings.language, settings.task) if settings.words else None  # words are aligned in one language at a time
-        return (len(settings.context), self.temperature, settings.words, alone)
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A segment of a window; times are in seconds from the window's start."""
-
-    start: float
-    end: float
-    text: str
-    tokens: tuple[int, ...]
-    words: tuple[Word, ...]
+        return (len(settings.context), self.temperature, settings.words, alone, self.sure > 1)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What the model made of a window."""
 
+    written: bool
+    """False where only its `languages` are told."""
     segments: tuple[Heard, ...]
     covered: float
     """Seconds of the window that are done with."""
+    heard_to: float
+    """Seconds of the window after which the model says that nothing follows."""
     text: str
     language: str
-    language_probability: float | None
+    languages: Languages
+    """Empty where the language was given."""
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
@@ -125,24 +125,56 @@ class Decoder:
 
     def compute(self, pieces: list[Piece]) -> list[Outcome]:
         """Compute pieces of one kind."""
-        encoded = self._model.encode(np.stack([pad_or_trim(piece.features) for piece in pieces]))
+        encoded = self._encode(pieces)
         languages = self._languages(pieces, encoded)
-        tokenizers = [self.tokenizer(name, piece.settings.task) for piece, (name, _) in zip(pieces, languages, strict=True)]
+        outcomes = [_unwritten(told) for told in languages]
+        sure = [n for n, piece in enumerate(pieces) if not languages[n] or max(languages[n].values()) >= piece.sure]
+        if not sure:
+            return outcomes
+        if len(sure) < len(pieces):
+            encoded = self._encode([pieces[n] for n in sure])
+        for n, outcome in zip(sure, self._write([pieces[n] for n in sure], [languages[n] for n in sure], encoded), strict=True):
+            outcomes[n] = outcome
+        return outcomes
+
+    def _encode(self, pieces: list[Piece]) -> Any:
+        return self._model.encode(np.stack([pad_or_trim(piece.features) for piece in pieces]))
+
+    def _languages(self, pieces: list[Piece], encoded: Any) -> list[Languages]:
+        """Tell how probable each language is, where none is given and the model knows several."""
+        given = [piece.settings.language for piece in pieces]
+        if all(given) or not self._model.model.is_multilingual:
+            return [{}] * len(pieces)
+        told = self._model.model.detect_language(encoded)
+        return [
+            {} if language else {token[2:-2]: float(probability) for token, probability in found}
+            for language, found in zip(given, told, strict=True)
+        ]
+
+    def _write(self, pieces: list[Piece], languages: list[Languages], encoded: Any) -> list[Outcome]:
+        chosen = [_chosen(piece, told) for piece, told in zip(pieces, languages, strict=True)]
+        tokenizers = [self.tokenizer(name, piece.settings.task) for piece, name in zip(pieces, chosen, strict=True)]
         results = self._generate(pieces, tokenizers, encoded)
         outcomes = [
-            self._outcome(piece, tokenizer, language, result)
-            for piece, tokenizer, language, result in zip(pieces, tokenizers, languages, results, strict=True)
+            self._outcome(piece, tokenizer, language, told, result)
+            for piece, tokenizer, language, told, result in zip(pieces, tokenizers, chosen, languages, results, strict=True)
         ]
-        return self._with_words(pieces, tokenizers[0], encoded, outcomes) if pieces[0].settings.words else outcomes
+        if pieces[0].settings.words:
+            outcomes = self._with_words(pieces, tokenizers[0], encoded, outcomes)
+        return [self._parted(piece, *of) for piece, *of in zip(pieces, tokenizers, outcomes, strict=True)]
 
-    def _languages(self, pieces: list[Piece], encoded: Any) -> list[tuple[str, float | None]]:
-        given = [piece.settings.language for piece in pieces]
-        if not self._model.model.is_multilingual:
-            return [("en", None)] * len(pieces)
-        if all(given):
-            return [(str(name), None) for name in given]
-        told = [(found[0][0][2:-2], float(found[0][1])) for found in self._model.model.detect_language(encoded)]
-        return [(name, None) if name else told[number] for number, name in enumerate(given)]
+    def _parted(self, piece: Piece, tokenizer: Tokenizer, outcome: Outcome) -> Outcome:
+        """Cut segments that are too long between words. When those are said is found out for it, where nobody asked for it."""
+        if all(one.end - one.start <= LONGEST for one in outcome.segments):
+            return outcome
+        if not piece.settings.words:
+            (worded,) = self._with_words([piece], tokenizer, self._encode([piece]), [outcome])
+        else:
+            worded = outcome
+        parts = [part for one in worded.segments for part in parted(one, tokenizer.encode)]
+        if not piece.settings.words:
+            parts = [replace(part, words=()) for part in parts]
+        return replace(outcome, segments=tuple(parts))
 
     def _generate(self, pieces: list[Piece], tokenizers: list[Tokenizer], encoded: Any) -> Any:
         context = [piece.settings.context for piece in pieces]
@@ -157,7 +189,7 @@ class Decoder:
         return self._model.model.generate(
             encoded,
             prompts,
-            max_length=self._model.max_length,
+            max_length=min(self._model.max_length, max(map(_most_tokens, pieces, prompts))),
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,
@@ -166,17 +198,19 @@ class Decoder:
             **sampling,
         )
 
-    def _outcome(self, piece: Piece, tokenizer: Tokenizer, language: tuple[str, float | None], result: Any) -> Outcome:
+    def _outcome(self, piece: Piece, tokenizer: Tokenizer, language: str, languages: Languages, result: Any) -> Outcome:
         tokens = result.sequences_ids[0]
         spans, covered = split(tokens, tokenizer.timestamp_begin, piece.seconds)
         heard = [_heard(span, tokenizer, piece.seconds) for span in spans]
         text = tokenizer.decode(tokens).strip()
         return Outcome(
-            segments=tuple(one for one in heard if one.text.strip() and one.end - one.start >= _APART),
+            written=True,
+            segments=tuple(one for one in heard if says_something(one.text) and one.end - one.start >= _APART),
             covered=covered,
+            heard_to=heard_to(tokens, tokenizer.timestamp_begin, piece.seconds),
             text=text,
-            language=language[0],
-            language_probability=language[1],
+            language=language,
+            languages=languages,
             avg_logprob=float(result.scores[0]) * len(tokens) / (len(tokens) + 1),
             no_speech_prob=float(result.no_speech_prob),
             compression_ratio=float(get_compression_ratio(text)) if text else 0.0,
@@ -192,9 +226,34 @@ class Decoder:
         frames = [piece.features.shape[1] for piece in pieces]
         self._model.add_word_timestamps(drafts, tokenizer, encoded, frames, _PREPENDED, _APPENDED, 0.0)
         return [
-            Outcome(**{**vars(outcome), "segments": tuple(map(_worded, outcome.segments, draft))})
+            replace(outcome, segments=tuple(map(_worded, outcome.segments, draft)))
             for outcome, draft in zip(outcomes, drafts, strict=True)
         ]
+
+
+def _chosen(piece: Piece, languages: Languages) -> str:
+    """Give the language to write in; English-only models neither tell nor need one."""
+    return piece.settings.language or max(languages, key=languages.__getitem__, default="en")
+
+
+def _most_tokens(piece: Piece, prompt: list[int]) -> int:
+    """Bound what a loop can cost."""
+    return len(prompt) + _TOKENS + round(_TOKENS_PER_SECOND * piece.seconds)
+
+
+def _unwritten(languages: Languages) -> Outcome:
+    return Outcome(
+        written=False,
+        segments=(),
+        covered=0.0,
+        heard_to=0.0,
+        text="",
+        language="",
+        languages=languages,
+        avg_logprob=0.0,
+        no_speech_prob=0.0,
+        compression_ratio=0.0,
+    )
 
 
 def _heard(span: Span, tokenizer: Tokenizer, seconds: float) -> Heard:

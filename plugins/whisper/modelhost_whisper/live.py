@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterator
 
 from modelhost import Context, Done, Partial, TranscribeEvent, TranscribeRequest, Usage
-from modelhost.audio import SAMPLE_RATE, Endpointer, Resampler, Utterance, Window, from_pcm
+from modelhost.audio import SAMPLE_RATE, Endpointer, Resampler, Utterance, Window, from_pcm, speech_spans
 
-from modelhost_whisper.decoder import WINDOW
+from modelhost_whisper.looks import WINDOW
 from modelhost_whisper.recording import Recording
+from modelhost_whisper.voice import SHORTEST, Voice
 
 OFTEN = 1.0
 """Seconds of new sound after which a guess is worth its price."""
@@ -16,7 +17,7 @@ OFTEN = 1.0
 def listen(recording: Recording, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
     """Yield segments utterance by utterance, and guesses between them; ends with the input."""
     assert context.input is not None
-    endpointer = Endpointer(longest=WINDOW)
+    endpointer = Endpointer(longest=WINDOW, shortest=SHORTEST, detector=Voice())
     resampler = Resampler(request.sample_rate, SAMPLE_RATE)
     heard = guessed = 0.0
     pace = OFTEN
@@ -42,5 +43,6 @@ def listen(recording: Recording, request: TranscribeRequest, context: Context) -
 
 
 def _written(recording: Recording, said: Utterance) -> Iterator[TranscribeEvent]:
-    window = Window(samples=said.samples, start=said.start, end=said.end)
+    speech = speech_spans(said.samples, padding=0, shortest=SHORTEST, detector=Voice())
+    window = Window(samples=said.samples, start=said.start, end=said.end, speech=tuple(speech))
     return recording.write_down([window], said.end, ahead=1)

@@ -14,14 +14,16 @@ from modelhost import (
     TranscribeRequest,
     Usage,
 )
-from modelhost.audio import SAMPLE_RATE, Limits, Samples, Window, decode, windows
+from modelhost.audio import SAMPLE_RATE, Limits, Samples, Window, decode, speech_spans, windows
 from modelhost.languages import code_of, spoken
 
-from modelhost_whisper.decoder import WINDOW, Decoder, Outcome, Piece, Settings, Spectrum
+from modelhost_whisper.decoder import Decoder, Outcome, Piece, Settings, Spectrum
 from modelhost_whisper.engine import Engine
 from modelhost_whisper.live import listen
+from modelhost_whisper.looks import WINDOW
 from modelhost_whisper.options import WhisperOptions
 from modelhost_whisper.recording import Recording
+from modelhost_whisper.voice import SHORTEST, Voice
 
 FILES = ("model.bin", "config.json", "tokenizer.json")
 
@@ -96,11 +98,15 @@ class SpeechModel:
         limits = Limits(seconds=self._options.max_audio_seconds)
         samples = decode(request.audio, format=request.format, sample_rate=request.sample_rate, limits=limits, context=context)
         seconds = len(samples) / SAMPLE_RATE
-        whole = [Window(samples=samples, start=0.0, end=seconds)]
-        cut = windows(samples, WINDOW) if self._options.vad else whole
-        yield from recording.write_down(cut, seconds, ahead=self._ahead)
+        yield from recording.write_down(self._windows(samples), seconds, ahead=self._ahead)
         if not context.cancelled:
             yield Done(usage=Usage(audio_seconds=seconds))
+
+    def _windows(self, samples: Samples) -> list[Window]:
+        if self._options.vad:
+            return windows(samples, WINDOW, shortest=SHORTEST, detector=Voice())
+        speech = speech_spans(samples, padding=0, shortest=SHORTEST, detector=Voice())
+        return [Window(samples=samples, start=0.0, end=len(samples) / SAMPLE_RATE, speech=tuple(speech))]
 
     def _settings(self, request: TranscribeRequest, language: str | None) -> Settings:
         hotwords = tuple(dict.fromkeys((*self._options.hotwords, *request.hotwords)))

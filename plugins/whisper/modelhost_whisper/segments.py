@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelhost import Word
+
 PRECISION = 0.02
 """Seconds from one timestamp token to the next, as the models were trained."""
 
@@ -14,6 +16,17 @@ class Span:
     start: float
     end: float
     tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A segment of a window; times are in seconds from the window's start."""
+
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    words: tuple[Word, ...]
 
 
 def split(tokens: Sequence[int], first_timestamp: int, seconds: float) -> tuple[list[Span], float]:
@@ -38,6 +51,11 @@ def split(tokens: Sequence[int], first_timestamp: int, seconds: float) -> tuple[
     if ends_whole or covered >= seconds:
         return spans, seconds
     return (spans, covered) if covered >= PRECISION else ([_whole(tokens, first_timestamp, seconds)], seconds)
+
+
+def heard_to(tokens: Sequence[int], first_timestamp: int, seconds: float) -> float:
+    """Say when the model stopped hearing: the time it ended with, or `seconds` where it ended with none."""
+    return min(_time(tokens[-1], first_timestamp), seconds) if tokens and tokens[-1] >= first_timestamp else seconds
 
 
 def _whole(tokens: Sequence[int], first_timestamp: int, seconds: float) -> Span:

@@ -1,0 +1,44 @@
+"""What a model says when it is caught in a loop, and what it had heard before."""
+
+import re
+from collections.abc import Sequence
+
+LOOP = 2.4
+"""Above this compression a text repeats itself: the limit of OpenAI's reference implementation (whisper/transcribe.py)."""
+
+ROUNDS = 4
+"""Times that a phrase comes again and again to the end of a text, from which it is a loop."""
+_LONGEST = 40
+"""Words, or characters of a language that is written without spaces, of such a phrase."""
+
+
+def before_loop(texts: Sequence[str]) -> int:
+    """Give how many of the texts come whole before the phrase that is repeated to their end; 0 where there is no such phrase."""
+    found = [(word, number) for number, text in enumerate(texts) for word in _words(text)]
+    words = [word for word, _ in found]
+    starts = [start for period in range(1, _LONGEST) if len(words) - (start := _repeated(words, period)) >= ROUNDS * period]
+    return found[min(starts)][1] if starts else 0
+
+
+def same_words(one: str, other: str) -> bool:
+    """Whether two texts have mostly the same words, however often."""
+    here, there = (set(re.findall(r"\w+", text.lower())) for text in (one, other))
+    return 2 * len(here & there) >= len(here | there)
+
+
+def says_something(text: str) -> bool:
+    """Whether there is a letter or a digit in a text: dots and notes of music are said by nobody."""
+    return any(letter.isalnum() for letter in text)
+
+
+def _words(text: str) -> list[str]:
+    words: list[str] = re.findall(r"\w+", text.lower())
+    return words if sum(map(len, words)) < 12 * len(words) else [letter for word in words for letter in word]
+
+
+def _repeated(words: Sequence[str], period: int) -> int:
+    """Give where the part begins that repeats itself every so many words up to the end."""
+    at = len(words) - period
+    while at > 0 and words[at - 1] == words[at - 1 + period]:
+        at -= 1
+    return max(at, 0)
