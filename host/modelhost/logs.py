@@ -5,12 +5,13 @@ does not fit is counted and dropped.
 """
 
 import atexit
-import logging
+import contextlib
+import os
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, TextIO
@@ -18,6 +19,7 @@ from typing import Any, Literal, TextIO
 import msgspec
 import structlog
 
+from modelhost.library_log import listen
 from modelhost.log import Level, Log
 
 Part = Literal["host", "http", "models", "backends"]
@@ -29,14 +31,19 @@ MOST_WAITING = 10_000
 GATHER = 0.02
 """Seconds the writer lets lines gather, so that a busy host makes fewer writes."""
 
+PATIENCE = 1.0
+"""Seconds that the last lines get to be read, when the host ends."""
+
 _NUMBERS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class _Writer:
     """Writes lines to a stream from a thread; nobody ever waits for it."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, say_lost: Callable[[int], str]) -> None:
         self._stream = stream
+        self._say_lost = say_lost
+        self._file = _file_of(stream)
         self._lines: deque[str] = deque()
         self._lost = 0
         self._more = threading.Event()
@@ -60,13 +67,26 @@ class _Writer:
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
             lost, self._lost = self._lost, 0
             if lost:
-                lines.append(f"{lost} log lines were lost: nobody reads the log as fast as it is written")
+                lines.append(self._say_lost(lost))
             if lines:
-                try:
-                    self._stream.write("\n".join(lines) + "\n")
-                    self._stream.flush()
-                except (OSError, ValueError):  # closed by whoever read it: there is nobody left to tell
-                    pass
+                with contextlib.suppress(OSError, ValueError):  # closed by whoever read it: there is nobody left to tell
+                    self._write("\n".join(lines) + "\n")
+
+    def _write(self, text: str) -> None:
+        """Write past Python's own buffer: its lock would still be held at the end, where nobody reads, and Python would abort."""
+        if self._file is None:
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        data = memoryview(text.encode("utf-8", "backslashreplace"))
+        while data:
+            data = data[os.write(self._file, data) :]
+
+    def finish(self) -> None:
+        """Write what waits, as long as somebody reads it."""
+        last = threading.Thread(target=self.flush, name="modelhost-last-lines", daemon=True)
+        last.start()
+        last.join(PATIENCE)
 
     def _run(self) -> None:
         while True:
@@ -74,6 +94,13 @@ class _Writer:
             time.sleep(GATHER)
             self._more.clear()
             self.flush()
+
+
+def _file_of(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 class _Output:
@@ -86,9 +113,10 @@ class _Output:
 
 
 def _logger(form: str, stream: TextIO) -> Any:
-    writer = _Writer(stream)
-    atexit.register(writer.flush)
-    if form == "json" or (form == "auto" and not stream.isatty()):
+    as_json = form == "json" or (form == "auto" and not stream.isatty())
+    writer = _Writer(stream, _lost_in_json if as_json else _lost_in_words)
+    atexit.register(writer.finish)
+    if as_json:
         return _JsonLogger(writer)
     return structlog.wrap_logger(
         writer,
@@ -113,8 +141,19 @@ class _JsonLogger:
 
     @staticmethod
     def _say(writer: _Writer, level: str, event: str, **facts: Any) -> None:
-        now = datetime.now(UTC)
-        writer.msg(_encoder.encode({"timestamp": now, "level": level, "event": event, **facts}).decode())
+        writer.msg(_in_json(level, event, facts))
+
+
+def _in_json(level: str, event: str, facts: dict[str, Any]) -> str:
+    return _encoder.encode({"timestamp": datetime.now(UTC), "level": level, "event": event, **facts}).decode()
+
+
+def _lost_in_json(lines: int) -> str:
+    return _in_json("warning", "log lines were lost", {"lines": lines})
+
+
+def _lost_in_words(lines: int) -> str:
+    return f"{lines} log lines were lost: nobody reads the log as fast as it is written"
 
 
 _output = _Output(structlog.wrap_logger(structlog.WriteLogger(sys.stderr)).bind(), "info", {})
@@ -124,8 +163,7 @@ def set_up(level: Level, form: Literal["auto", "console", "json"], levels: Mappi
     """Send log lines to standard error, in the form that suits who reads them; `levels` is for parts that differ."""
     global _output
     _output = _Output(_logger(form, sys.stderr), level, levels or {})
-    # uvicorn and the libraries speak through the standard library: only what they warn of is worth a line.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True)
+    listen(host_log())
 
 
 def sink(level: Level, event: str, facts: dict[str, Any]) -> None:

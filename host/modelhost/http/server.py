@@ -22,6 +22,7 @@ from modelhost.http.metrics import ConnectionCounts
 from modelhost.http.observing import Observer
 from modelhost.http.tracing import Tracing
 from modelhost.http.visit import Visits
+from modelhost.library_log import listen_to_loop
 from modelhost.logs import host_log
 
 CUT_SECONDS = 1.0
@@ -72,6 +73,7 @@ class HostServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
+        listen_to_loop(asyncio.get_running_loop(), host_log())
         files = open_files()
         if self.connections.fit(files):
             facts = {"max_connections": self.connections.most, "open_files": files}
