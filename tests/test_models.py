@@ -161,7 +161,7 @@ def test_health_is_degraded_and_says_why(host: Served) -> None:
         "model_available": True,
         "model_loaded": True,
         "context_length": 4096,
-        "supports_tools": True,
+        "supports_tools": False,
         "last_error": None,
     }
     assert "ValueError" in health["models"]["broken"]["last_error"]

@@ -10,6 +10,7 @@ from modelhost.errors import PluginError
 from modelhost.log import Log, silent
 from modelhost.source import Source
 from modelhost.structs import Struct
+from modelhost.types import Ability
 
 Device = str
 """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; what a plugin cannot use it refuses in `load`."""
@@ -51,6 +52,11 @@ class Backend(Generic[O]):
     def leaves_machine(cls, options: O) -> bool:
         """Whether these options make requests leave this machine; `local_only` forbids that."""
         return False
+
+    @classmethod
+    def abilities_of(cls, options: O) -> tuple[Ability, ...] | None:
+        """Return what a model with these options can do, where they tell it before it is loaded; None for every hook there is."""
+        return None
 
     def load(self) -> ModelCard:
         """Make the model ready; may block for minutes. Heavy imports belong in here. Called on the thread of `compute`.

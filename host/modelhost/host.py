@@ -116,6 +116,7 @@ class ModelHost:
             log=self._log.bind(part="models"),
             metrics=self.metrics,
             card=kept_card(revision),
+            claimed=report.abilities if report else None,
             problem=self._problem(name, model, plugin, report),
         )
 

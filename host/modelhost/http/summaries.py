@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Annotated, Any, cast
 
 from litestar import Request, Response, post
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from modelhost.context import Context
 from modelhost.http.about import Example, about
@@ -15,7 +15,7 @@ from modelhost.http.chat.examples import USAGE
 from modelhost.http.chat.shapes import UsageAnswer
 from modelhost.http.forms import FormReader, one_file
 from modelhost.http.leaving import CancelledWhenGone
-from modelhost.http.reading import JsonBody, context_of, host_of
+from modelhost.http.reading import IGNORED, JsonBody, context_of, host_of
 from modelhost.http.sampling import Limit, limited
 from modelhost.http.streaming import event, event_stream
 from modelhost.structs import Struct
@@ -37,7 +37,7 @@ class Summarizing(Struct):
     """Longest summary; -1 is as if nothing were said."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     enable_safety: bool = False
-    """Have the generator filter, where it has settings for that."""
+    """Have the generator filter, where it has settings for that; where not, `x-modelhost-ignored` says so."""
     stream: bool = False
     """Answer with events while the summary is being made."""
     cache: bool | None = None
@@ -111,6 +111,9 @@ class SummaryDelta(Struct, tag_field="type", tag="summary.delta"):
 class SummaryDone(SummaryAnswer, tag_field="type", tag="summary.done"):
     """The end: the whole summary, and its facts."""
 
+    ignored: list[str] | UnsetType = UNSET
+    """Fields of the request that had no effect, where there were any."""
+
 
 class _Summary:
     """Collects the events of one summary."""
@@ -141,7 +144,12 @@ class _Summary:
 
     def done(self) -> SummaryDone:
         """Give it as the last event of a stream."""
-        return SummaryDone(**self._facts())
+        return SummaryDone(**self._facts(), ignored=[*self._done.ignored] or UNSET)
+
+    def ignored(self, headers: dict[str, str]) -> dict[str, str]:
+        """Give headers that name the fields without effect, beside those that nobody knows."""
+        named = [*filter(None, (headers.get(IGNORED),)), *self._done.ignored]
+        return {**headers, IGNORED: ", ".join(named)} if self._done.ignored else headers
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -251,7 +259,7 @@ async def _answer(
         async with aclosing(cast(Any, events)):
             async for one in events:
                 summary.take(one)
-    return JsonAnswer(shape(summary), headers={**headers, CACHE: told(context)})
+    return JsonAnswer(shape(summary), headers={**summary.ignored(headers), CACHE: told(context)})
 
 
 async def _as_events(events: AsyncIterator[SummarizeEvent], summary: _Summary) -> AsyncIterator[bytes]:

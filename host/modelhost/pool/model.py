@@ -38,6 +38,8 @@ from modelhost.worker.daemons import in_daemon
 NewRunner = Callable[["Model", dict[str, Any], DeathWatch], Runner]
 """Makes a runner for a model with these (resolved) options."""
 
+WhoCan = Callable[[Ability, tuple[Need, ...]], list[str]]
+
 BESIDE = 8
 """Uncounted calls at once: each takes a thread of the worker."""
 
@@ -68,6 +70,7 @@ class Model:
         log: Log,
         metrics: Metrics,
         card: ModelCard | None = None,
+        claimed: tuple[Ability, ...] | None = None,
         problem: str | None = None,
     ) -> None:
         self.name = name
@@ -81,11 +84,12 @@ class Model:
         self.status = Status(state="cold") if config.enabled else Status(state="disabled", reason="enabled = false")
         if problem:
             self.status = Status(state="failed", reason=problem)
+        self._claimed = claimed
         self.card = card
         """Of the last time it was loaded, also by an earlier run of the host."""
         self.progress: tuple[int, int] | None = None
         """Bytes fetched and bytes in all, while weights are fetched."""
-        self.who_can: Callable[[Need], list[str]] = lambda need: []
+        self.who_can: WhoCan = lambda ability, needed: []
         """Names the models that can do something this one cannot; the pool knows."""
         self._new_runner = new_runner
         self._log = log
@@ -114,9 +118,10 @@ class Model:
 
     @property
     def abilities(self) -> tuple[Ability, ...]:
-        """What it can do: from its card, and before it was ever loaded from its plugin's hooks."""
+        """What it can do: from its card, and before it was ever loaded from its options and its plugin's hooks."""
         hooks = self.plugin.description.hooks if self.plugin.description else ()
-        found = self.card.abilities if self.card and self.card.abilities is not None else hooks
+        claimed = hooks if self._claimed is None else self._claimed
+        found = self.card.abilities if self.card and self.card.abilities is not None else claimed
         narrowed = self.config.abilities
         return found if narrowed is None else tuple(ability for ability in found if ability in narrowed)
 
@@ -415,15 +420,18 @@ class Model:
 
     def _check_ability(self, ability: Ability) -> None:
         if ability not in self.abilities:
-            raise UnsupportedError(f"model {self.name!r} cannot {ability}", param="model")
+            able = self.who_can(ability, ())
+            hint = f"; models that can: {', '.join(able)}" if able else ""
+            raise UnsupportedError(f"model {self.name!r} cannot {ability}{hint}", param="model")
 
     def _check(self, ability: Ability, request: Any) -> None:
         """Refuse what the card says the model cannot do, rather than drop it without a word."""
         assert self.card is not None
         self._check_ability(ability)
-        for need in needs(request):
+        needed = tuple(needs(request))
+        for need in needed:
             if not need.met_by(self.card):
-                able = self.who_can(need)
+                able = self.who_can(ability, needed)
                 hint = f"; models that can: {', '.join(able)}" if able else "; no model here is known to"
                 raise UnsupportedError(f"model {self.name!r} does not support {need.what}{hint}", param=need.param)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from modelhost.capabilities import Need
 from modelhost.pool.model import Model
+from modelhost.types import Ability
 
 
 class Pool:
@@ -18,9 +19,14 @@ class Pool:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
 
-    def who_can(self, need: Need) -> list[str]:
-        """Name the models that are known to be able to do something: those that have been loaded once."""
-        return [model.name for model in self if model.config.enabled and model.card and need.met_by(model.card)]
+    def who_can(self, ability: Ability, needed: tuple[Need, ...]) -> list[str]:
+        """Name the models that have an ability and, of those that have been loaded once, all that a request needs beside it."""
+        able = [model for model in self if model.config.enabled and not model.problem and ability in model.abilities]
+        return [
+            model.name
+            for model in able
+            if not needed or (model.card is not None and all(need.met_by(model.card) for need in needed))
+        ]
 
     async def preload(self) -> None:
         """Load the models that are to be there from the start; one that fails stops nothing, its state says why."""

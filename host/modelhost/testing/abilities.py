@@ -140,9 +140,10 @@ class AddsVoices(BackendTests):
         assert set(self.names(loaded, delete="kit-voice")) == set(before)
 
     def test_a_voice_that_is_not_there_cannot_be_deleted(self, loaded: Loaded) -> None:
-        """The caller named it, so it is the caller's error."""
-        with pytest.raises(BadInputError):
+        """The caller named it, so it is the caller's error, and every model has one code for it."""
+        with pytest.raises(BadInputError) as refused:
             self.names(loaded, delete="no-such-voice")
+        assert refused.value.code == "unknown_voice"
 
 
 class EmbedsTexts(BackendTests):

@@ -48,3 +48,5 @@ class Done(Event):
 
     reason: FinishReason = "stop"
     usage: Usage = Usage()
+    ignored: tuple[str, ...] = ()
+    """Fields of the request that had no effect, of those that may have none (`enable_safety` of a summary)."""

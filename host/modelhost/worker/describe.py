@@ -42,6 +42,8 @@ class OptionsReport(Struct):
     """Where in the options the problem is, to be appended to their name: `.prefix`, `.shards[1]`."""
     sources: tuple[FoundSource, ...] = ()
     leaves_machine: bool = False
+    abilities: tuple[Ability, ...] | None = None
+    """What the options say that the model can do; None where they say nothing of it."""
 
 
 class Description(Struct):
@@ -157,7 +159,11 @@ def _report(backend: type[Backend[Any]], kind: type[Options], values: dict[str, 
         return OptionsReport(problem=problem, key=at.rstrip("`") or None)
     except ValueError as error:
         return OptionsReport(problem=str(error))
-    return OptionsReport(sources=tuple(_sources(options, kind)), leaves_machine=backend.leaves_machine(options))
+    return OptionsReport(
+        sources=tuple(_sources(options, kind)),
+        leaves_machine=backend.leaves_machine(options),
+        abilities=backend.abilities_of(options),
+    )
 
 
 def _sources(options: Options, kind: type[Options]) -> list[FoundSource]:

@@ -82,8 +82,8 @@ class EchoBackend(Backend[EchoOptions]):
             inputs=("text", "audio", "image"),
             features=(
                 "streaming",
-                "tools",
-                "reasoning",
+                *(("tools",) if self.options.tool else ()),
+                *(("reasoning",) if self.options.reasoning else ()),
                 "completion",
                 "top_k",
                 "live",

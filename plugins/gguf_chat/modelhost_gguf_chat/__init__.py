@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from modelhost import (
+    Ability,
     Backend,
     Context,
     EmbedEvent,
@@ -36,6 +37,11 @@ class GgufChatBackend(Backend[GgufChatOptions]):
 
     _loaded: "ChatModel | None" = None
     _embedding: "EmbeddingModel | None" = None
+
+    @classmethod
+    def abilities_of(cls, options: GgufChatOptions) -> tuple[Ability, ...] | None:
+        """Return `embed` where the options ask for it; else the file decides."""
+        return ("embed",) if options.embeddings else None
 
     def load(self) -> ModelCard:
         """Check the file, map it and compute one token.

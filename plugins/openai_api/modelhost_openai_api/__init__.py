@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from modelhost import (
+    Ability,
     Backend,
     Context,
     EmbedEvent,
@@ -39,6 +40,11 @@ class OpenaiApiBackend(Backend[OpenaiApiOptions]):
     def leaves_machine(cls, options: OpenaiApiOptions) -> bool:
         """Whether the upstream is anywhere but on this machine."""
         return not options.upstream_is_here
+
+    @classmethod
+    def abilities_of(cls, options: OpenaiApiOptions) -> tuple[Ability, ...]:
+        """Return what the operator says that the upstream does."""
+        return options.abilities
 
     def load(self) -> ModelCard:
         """Make the client ready; the upstream is not asked, so one that is away fails its requests and not the load."""

@@ -13,6 +13,9 @@ from modelhost_openaudio.options import check_name, check_new_name
 REMEMBERED_SECONDS = 10.0
 """How long a list is believed; others may delete voices."""
 
+UNKNOWN = "unknown_voice"
+"""The code of an error for a voice that there is not, also of a name that no voice can have."""
+
 NAMED_AT_MOST = 20
 """Voices named in an error."""
 
@@ -37,7 +40,7 @@ class Voices:
         if name in self._names and time.monotonic() < self._until:
             return
         if name not in await self.listed():
-            raise BadInputError(f"there is no such voice; there are {self._known()}", param="voice")
+            raise BadInputError(f"there is no such voice; there are {self._known()}", param="voice", code=UNKNOWN)
 
     async def add(self, name: str, samples: tuple[VoiceSample, ...]) -> None:
         """Make a voice of the one sample a server takes. Raises `BadInputError` where it cannot be made of that."""
@@ -59,7 +62,7 @@ class Voices:
     async def delete(self, name: str) -> None:
         """Have the server forget a voice. Raises `BadInputError` where it has none of that name."""
         _valid(name, "delete")
-        unknown = BadInputError("there is no such voice", param="delete")
+        unknown = BadInputError("there is no such voice", param="delete", code=UNKNOWN)
         await self._client.delete(name, meant={404: unknown})
 
     def _known(self) -> str:
@@ -72,4 +75,4 @@ def _valid(name: str, param: str) -> None:
     try:
         check_name(name)
     except ValueError as error:
-        raise BadInputError(str(error), param=param) from None
+        raise BadInputError(str(error), param=param, code=UNKNOWN) from None

@@ -112,7 +112,7 @@ def test_an_unknown_voice_is_refused_with_the_known_ones_and_never_sent(speaking
     fish.references["anna"] = (b"", "")
     with pytest.raises(BadInputError, match="'anna'") as caught:
         sound(loaded, voice="anne")
-    assert caught.value.param == "voice"
+    assert (caught.value.param, caught.value.code) == ("voice", "unknown_voice")
     assert fish.asked == []
     assert list(fish.references) == ["anna"]
 

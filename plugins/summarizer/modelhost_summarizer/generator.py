@@ -49,6 +49,8 @@ class TextGenerator:
         """Of all answers so far."""
         self.reason: FinishReason = "stop"
         """How the last answer ended."""
+        self.ignored: tuple[str, ...] = ()
+        """Fields of the request that this generator has nothing for."""
 
     def write(self, messages: tuple[Message, ...], max_tokens: int) -> Iterator[str]:
         """Yield the answer as it comes. Raises `ModelhostError` in words for the summarizer's caller, and `LeftError`."""
@@ -56,18 +58,27 @@ class TextGenerator:
             messages=messages,
             max_tokens=max_tokens,
             temperature=self._temperature,
-            enable_safety=self._request.enable_safety,
+            enable_safety=self._request.enable_safety and "enable_safety" not in self.ignored,
         )
-        done = None
         try:
-            with self._context.host.call("generate", self._name, asked) as events:
-                for event in events:
-                    if isinstance(event, Delta) and event.text:
-                        yield event.text
-                    elif isinstance(event, Done):
-                        done = event
+            yield from self._answer(asked)
+        except UnsupportedError as error:
+            if error.param != "enable_safety":
+                raise self._told(error) from None
+            # A model that filters nothing has nothing to set for it: who asked is told, and has the summary all the same.
+            self.ignored = ("enable_safety",)
+            yield from self.write(messages, max_tokens)
         except ModelhostError as error:
             raise self._told(error) from None
+
+    def _answer(self, asked: GenerateRequest) -> Iterator[str]:
+        done = None
+        with self._context.host.call("generate", self._name, asked) as events:
+            for event in events:
+                if isinstance(event, Delta) and event.text:
+                    yield event.text
+                elif isinstance(event, Done):
+                    done = event
         if done is None:
             raise LeftError
         self.usage = _sum(self.usage, done.usage)

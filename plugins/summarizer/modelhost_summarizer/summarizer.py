@@ -49,7 +49,7 @@ class Summarizer:
             yield from self._written(generator, persona, request, found, material)
         except LeftError:
             return
-        yield Done(reason=generator.reason, usage=generator.usage)
+        yield Done(reason=generator.reason, usage=generator.usage, ignored=generator.ignored)
 
     def _written(
         self, generator: TextGenerator, persona: Persona, request: SummarizeRequest, found: str, material: str

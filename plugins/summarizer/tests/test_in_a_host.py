@@ -17,7 +17,6 @@ from modelhost import (
     NotReadyError,
     Progress,
     SummarizeRequest,
-    UnsupportedError,
 )
 from modelhost.config import load_config
 from modelhost.host import ModelHost
@@ -161,10 +160,10 @@ def test_a_summarizer_cannot_write_its_own_summaries(host: InProcess) -> None:
     assert host.refusal("summaries", generator="summaries").param == "generator"
 
 
-def test_one_that_cannot_filter_refuses_to(host: InProcess) -> None:
-    error = host.refusal("summaries", enable_safety=True)
-    assert isinstance(error, UnsupportedError)
-    assert error.param == "enable_safety"
+def test_one_that_cannot_filter_says_that_it_did_not(host: InProcess) -> None:
+    plain, asked = (host.summarize("summaries", "x = 1", enable_safety=wanted) for wanted in (False, True))
+    assert said(asked) == said(plain)
+    assert ([*plain][-1].ignored, [*asked][-1].ignored) == ((), ("enable_safety",))
 
 
 def test_a_large_log_crosses_as_a_file_and_comes_back_short(host: InProcess) -> None:

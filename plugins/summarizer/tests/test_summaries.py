@@ -260,8 +260,8 @@ class TestTheGeneratorsFaults:
         assert (error.param, error.code) == ("generator", "missing_required_parameter")
 
     def test_what_it_refuses_is_passed_on(self, summaries: Any, host: Any) -> None:
-        host.refuses = UnsupportedError("model 'writer' does not support enable_safety", param="enable_safety")
-        assert summaries.refusal(PROSE, enable_safety=True).param == "enable_safety"
+        host.refuses = UnsupportedError("model 'writer' does not support temperature", param="temperature")
+        assert summaries.refusal(PROSE).param == "temperature"
         host.refuses = BadInputError("Gemini refuses this prompt: SAFETY", param="messages", code="content_filter")
         error = summaries.refusal(PROSE)
         assert (error.param, error.code) == ("text", "content_filter")
