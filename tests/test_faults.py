@@ -267,3 +267,69 @@ def test_what_a_model_cannot_do_does_not_load_it(serve: Serve) -> None:
     host = serve('[models.echo]\nplugin = "echo"\nabilities = ["embed"]\n')
     assert host.chat("echo").status_code == 400
     assert host.client.get("/health").json()["models"]["echo"]["state"] == "cold"
+
+
+GREEDY = """
+import time
+from modelhost import Backend, Delta, Done, ModelCard, Options, hookimpl
+class Greedy(Backend[Options]):
+    def load(self):
+        if self.model == "hangs":
+            time.sleep(600)
+        return ModelCard()
+    @hookimpl
+    def generate(self, request):
+        taken = [bytearray(2**20) for _ in range(int(request.messages[-1].text))]
+        yield Delta(text=f"{len(taken)} MiB")
+        yield Done()
+"""
+
+
+@pytest.fixture(scope="module")
+def greedy(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    site = fake_plugin(tmp_path_factory.mktemp("greedy"), "greedy", GREEDY, target="Greedy")
+    config = """
+[models.greedy]
+plugin = "greedy"
+max_memory_mb = 400
+[models.hangs]
+plugin = "greedy"
+load_timeout = 3
+[models.echo]
+plugin = "echo"
+"""
+    return serve(config, env={"PYTHONPATH": str(site)})
+
+
+def test_a_worker_gets_no_more_memory_than_it_may_take_and_lives_on(greedy: Served) -> None:
+    assert greedy.chat("greedy", "50").json()["choices"][0]["message"]["content"] == "50 MiB"
+    worker = greedy.pid_of("greedy")
+    answer = greedy.chat("greedy", "1000")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "backend_failed")
+    assert greedy.chat("greedy", "50").status_code == 200
+    assert greedy.pid_of("greedy") == worker
+    assert int(Path(f"/proc/{worker}/oom_score_adj").read_text()) > int(
+        Path(f"/proc/{greedy.process.pid}/oom_score_adj").read_text()
+    )
+
+
+def test_a_load_that_hangs_is_told_by_health_and_ended(greedy: Served) -> None:
+    def workers() -> set[str]:
+        host = greedy.process.pid
+        return set(Path(f"/proc/{host}/task/{host}/children").read_text().split())
+
+    before = workers()
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(target=lambda: answers.append(greedy.chat("hangs")))
+    asking.start()
+    eventually(lambda: greedy.client.get("/health").json()["models"]["hangs"]["state"] == "loading")
+    eventually(lambda: "has been loading for" in (greedy.client.get("/health").json()["models"]["hangs"]["last_error"] or ""))
+    seen = greedy.client.get("/health").json()
+    assert (seen["status"], seen["models"]["hangs"]["state"]) == ("degraded", "loading")
+    assert workers() > before
+    asking.join(30)
+    assert answers[0].status_code == 503
+    assert "it was not loaded within 3 s" in answers[0].json()["error"]["message"]
+    eventually(lambda: workers() == before)
+    assert greedy.client.get("/health").json()["models"]["hangs"]["state"] == "failed"
+    assert greedy.chat("echo").status_code == 200

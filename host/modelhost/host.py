@@ -25,6 +25,7 @@ from modelhost.pool.gauges import ModelGauges
 from modelhost.router import Router
 from modelhost.runner import DeathWatch, Runner
 from modelhost.runner.inline import InlineRunner
+from modelhost.runner.machine import all_memory
 from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec
 from modelhost.types import Ability
@@ -149,6 +150,7 @@ class ModelHost:
             threads=self.pool.share_of_threads(model, self._threads),
             patience=self.config.server.worker_timeout,
             cancel_grace=self.config.server.cancel_grace,
+            memory=all_memory() if model.config.max_memory_mb is None else int(model.config.max_memory_mb * 2**20),
         )
         return ProcessRunner(spec, log=log, watch=watch, host_call=self._call_from_backend)
 

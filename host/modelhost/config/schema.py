@@ -127,6 +127,10 @@ class ModelConfig(Struct, forbid_unknown_fields=True):
     """`auto` fetches missing weights from the hub when the model loads; `pull` and `never` say what to type instead."""
     abilities: tuple[Ability, ...] | None = None
     """Serve only these of its abilities."""
+    load_timeout: Annotated[float, Meta(gt=0)] = 600.0
+    """Seconds it may take to load, once its weights are on this machine."""
+    max_memory_mb: Annotated[float, Meta(gt=0)] | None = None
+    """MiB its worker may take for itself, on Linux; by default what the machine has. Mapped weights and a GPU's do not count."""
     concurrency: Annotated[int, Meta(ge=1)] | None = None
     """Run at most this many requests at once; never more than the backend takes."""
 

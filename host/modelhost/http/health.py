@@ -65,7 +65,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     ),
 )
 async def health(request: Request[Any, Any, Any], model: str | None = None) -> JsonAnswer:
-    """`degraded` when a model is failed or in back-off. Where there are keys, the models are shown to those who have one."""
+    """`degraded` when a model is failed, in back-off or loads for long. Where there are keys, models are shown to who has one."""
     host = host_of(request)
     models = [one for one in host.pool if one.config.enabled]
     known = visit_of(request.scope).caller is not None
@@ -81,7 +81,7 @@ async def health(request: Request[Any, Any, Any], model: str | None = None) -> J
 
 
 def _own(models: list[Model], *, known: bool) -> HealthAnswer:
-    sick = any(model.status.state in ("failed", "backoff") for model in models)
+    sick = any(model.ails is not None for model in models)
     status: Literal["healthy", "degraded"] = "degraded" if sick else "healthy"
     return HealthAnswer(status=status, models={model.name: describe_health(model) for model in models} if known else None)
 
@@ -96,5 +96,5 @@ def describe_health(model: Model) -> ModelHealth:
         model_loaded=model.status.state == "ready",
         context_length=card.context_length if card else None,
         supports_tools=bool(card and "tools" in card.features),
-        last_error=model.status.reason or None,
+        last_error=model.ails or model.status.reason or None,
     )

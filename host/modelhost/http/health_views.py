@@ -60,7 +60,7 @@ def one_model(models: list[Model], routes: dict[Ability, tuple[str, ...]], asked
     """Describe the model that is named, or the one that older services were about: who chats, else who hears, and so on."""
     order: tuple[Ability, ...] = ("generate", "transcribe", "synthesize", "embed", "summarize")
     found = asked or next((model for ability in order for model in _able(models, routes, ability)), None)
-    sick = found is None or found.status.state in ("failed", "backoff")
+    sick = found is None or found.ails is not None
     status: Literal["healthy", "unhealthy"] = "unhealthy" if sick else "healthy"
     if not known:
         return OneModelHealth(status=status)

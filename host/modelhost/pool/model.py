@@ -17,6 +17,7 @@ from modelhost.config.sources import Weights, size_of
 from modelhost.context import Context
 from modelhost.errors import (
     BackendCrashedError,
+    BackendFailedError,
     DeadlineError,
     ModelhostError,
     NotReadyError,
@@ -42,6 +43,9 @@ WhoCan = Callable[[Ability, tuple[Need, ...]], list[str]]
 
 BESIDE = 8
 """Uncounted calls at once: each takes a thread of the worker."""
+
+LONG_LOAD = 0.1
+"""Part of `load_timeout` after which a load counts as hanging for /health: chosen, as a minute of ten."""
 
 TIME_IS_UP = "the request's time is up before the answer is complete"
 
@@ -97,6 +101,7 @@ class Model:
         self._meters: dict[Ability, CallMeter] = {}
         self._runner: Runner | None = None
         self._loading: asyncio.Task[Runner] | None = None
+        self._starting_since: float | None = None
         self._restarting: asyncio.TimerHandle | None = None
         self._dying: asyncio.Future[None] | None = None
         self._slots = asyncio.Semaphore(1)
@@ -142,6 +147,14 @@ class Model:
     def output(self) -> str:
         """What its worker last printed, for an administrator's eyes only."""
         return self._runner.output() if self._runner else ""
+
+    @property
+    def ails(self) -> str | None:
+        """What somebody should look at: why it is failed or in back-off, or that it loads for long; None if it is well."""
+        if self.status.state in ("failed", "backoff"):
+            return self.status.reason
+        seconds = 0.0 if self._starting_since is None else time.monotonic() - self._starting_since
+        return f"it has been loading for {seconds:.0f} s" if seconds > LONG_LOAD * self.config.load_timeout else None
 
     def available(self) -> bool:
         """Whether all of its weights are on this machine."""
@@ -208,7 +221,7 @@ class Model:
                 await asyncio.wait({self._dying})  # unlike awaiting it, does not cancel it with us
             options = await in_daemon(self._resolve)
             runner = self._new_runner(self, options, self)
-            card = self._narrowed(await runner.start())
+            card = self._narrowed(await self._started(runner))
         except ModelhostError as error:
             hopeless = isinstance(error, NotReadyError) and error.retry is False
             self.status = states.on_load_failed(self.status, error.message, time.monotonic(), hopeless=hopeless)
@@ -234,6 +247,19 @@ class Model:
         self._metrics.load_seconds.labels(self.name).observe(seconds)
         self._log.info("loaded", model=self.name, seconds=round(seconds, 2), device=card.device)
         return runner
+
+    async def _started(self, runner: Runner) -> ModelCard:
+        """Have a runner load the model, in the time it gets for that. Raises `ModelhostError`."""
+        most = self.config.load_timeout
+        self._starting_since = time.monotonic()
+        try:
+            async with asyncio.timeout(most):
+                return await runner.start()
+        except TimeoutError:
+            said = f"it was not loaded within {most:g} s; where it needs longer, raise `load_timeout` of the model"
+            raise BackendFailedError(said) from None
+        finally:
+            self._starting_since = None
 
     def _resolve(self) -> dict[str, Any]:
         """Give the options with every source's path in them; blocks while weights are fetched and verified."""
