@@ -281,6 +281,24 @@ class TestWhatIsRefused:
         problem = refusal(ECHO + 'aliases = ["e"]\n[routes]\ngenerate = ["e", "gone"]\n')
         assert problem.endswith("routes.generate: there is no model 'gone'; there are: echo, e")
 
+    @pytest.mark.parametrize(
+        "origin", ["chat.example.com", "https://chat.example.com/app", "https://", "https://a b", "chat.example.com:8080"]
+    )
+    def test_what_no_browser_sends_as_an_origin_is_refused(self, origin: str) -> None:
+        assert f"server.cors_origins: {origin!r} is no page's origin" in refusal(f"[server]\ncors_origins = [{origin!r}]")
+
+    @pytest.mark.parametrize("origin", ["*", "null", "https://chat.example.com", "http://localhost:3000/", "app://obsidian.md"])
+    def test_what_browsers_send_as_an_origin_is_taken(self, origin: str) -> None:
+        assert load(f"[server]\ncors_origins = [{origin!r}]").config.server.cors_origins == (origin,)
+
+    @pytest.mark.parametrize("host", ["https://x", "x/y", "x:8000", "", "two words", "a.*"])
+    def test_what_is_no_name_of_a_host_is_refused(self, host: str) -> None:
+        assert f"server.allowed_hosts: {host!r} is no name" in refusal(f"[server]\nallowed_hosts = [{host!r}]")
+
+    @pytest.mark.parametrize("host", ["*", "*.lan", "models.example.com", "10.0.0.1", "[::1]", "my_box"])
+    def test_what_is_a_name_of_a_host_is_taken(self, host: str) -> None:
+        assert load(f"[server]\nallowed_hosts = [{host!r}]").config.server.allowed_hosts == (host,)
+
     @pytest.mark.parametrize("text", [b"\xff\xfe", b"a = [" + b"[" * 5000, b"a = 1" + b"0" * 5000, b"= 1", b"a = 1\na = 2"])
     def test_a_file_that_is_no_toml_is_refused_by_name(self, folder: Path, text: bytes) -> None:
         (folder / "modelhost.toml").write_bytes(text)

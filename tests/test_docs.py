@@ -80,11 +80,14 @@ class TestConfigurations:
         loaded = load_config(EXAMPLE, environ={})
         assert option_problems(loaded, describe_all(wanted_plugins(loaded))) == []
 
+    def test_the_example_locks_nobody_out_of_the_host_that_it_is_copied_for(self) -> None:
+        assert load_config(EXAMPLE, {}).config.keys == {}
+
     @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, ModelConfig, SpeechConfig, DialogueConfig, CacheConfig])
     def test_the_example_names_every_key(self, kind: type[msgspec.Struct]) -> None:
         text = EXAMPLE.read_text()
         for field in msgspec.structs.fields(kind):
-            assert re.search(rf"^(# )?{field.name} = |^\[(.*\.)?{field.name}[.\]]", text, re.MULTILINE), field.name
+            assert re.search(rf"^(# )?{field.name} = |^(# )?\[(.*\.)?{field.name}[.\]]", text, re.MULTILINE), field.name
 
     def test_the_example_shows_the_defaults(self) -> None:
         server = tomllib.loads(EXAMPLE.read_text())["server"]

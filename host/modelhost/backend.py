@@ -1,5 +1,6 @@
 """What a plugin brings: a class whose instances run one model each."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import msgspec
@@ -57,6 +58,19 @@ class Backend(Generic[O]):
     def abilities_of(cls, options: O) -> tuple[Ability, ...] | None:
         """Return what a model with these options can do, where they tell it before it is loaded; None for every hook there is."""
         return None
+
+    @classmethod
+    def problems(cls, options: O) -> Iterable[str]:
+        """Name what keeps these options from working on this machine, as far as it can be told without loading anything.
+
+        `modelhost config check` and `doctor` say it; `load` refuses it too, whoever asked before.
+        """
+        return ()
+
+    @classmethod
+    def asks(cls, options: O) -> Mapping[str, tuple[str, Ability]]:
+        """Name the other models it will call: for an option the model that it names, and what that must be able to do."""
+        return {}
 
     def load(self) -> ModelCard:
         """Make the model ready; may block for minutes. Heavy imports belong in here. Called on the thread of `compute`.

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from platformdirs import user_cache_path
 
+from modelhost.devices import device_files
 from modelhost.structs import Struct
 from modelhost.worker.describe import Description
 from modelhost.worker.plugin import GROUP
@@ -126,13 +127,13 @@ def _ask(name: str, python: str, asked: str) -> Plugin:
 
 
 def _cache_file(entry: EntryPoint, asked: str) -> Path:
-    """Name the file that keeps a description: another one as soon as interpreter, version, code or options change."""
+    """Name the file that keeps a description: another one as soon as interpreter, version, code, options or devices change."""
     spec = find_spec(entry.module.partition(".")[0])
     files = [Path(spec.origin)] if spec and spec.origin else []
     files += [file for folder in (spec and spec.submodule_search_locations) or () for file in Path(folder).rglob("*.py")]
     code = [(str(file), file.stat().st_mtime_ns) for file in sorted(files) if file.exists()]
     host = Path(__file__).parent
-    own = [(host / name).stat().st_mtime_ns for name in ("backend.py", "source.py", "worker/describe.py")]
+    own = [(host / name).stat().st_mtime_ns for name in ("backend.py", "devices.py", "source.py", "worker/describe.py")]
     version = entry.dist.version if entry.dist else "?"
-    key = json.dumps([sys.executable, sys.version, entry.value, version, code, own, asked])
+    key = json.dumps([sys.executable, sys.version, entry.value, version, code, own, device_files(), asked])
     return user_cache_path("modelhost") / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

@@ -44,6 +44,10 @@ class Router:
         # A model's own name goes before anybody's alias.
         self._names |= {model.name: model for model in pool}
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a model of that name, alias or hub id."""
+        return name in self._names
+
     def find(self, name: str) -> Model:
         """Give the model of that name, alias or hub id. Raises `UnknownModelError`."""
         try:

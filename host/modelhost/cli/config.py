@@ -8,7 +8,7 @@ import msgspec
 
 from modelhost.cli.options import NO_MODELS, config_option
 from modelhost.config import load_config
-from modelhost.config.checking import option_problems, other_problems
+from modelhost.config.checking import contradictions, option_problems, other_problems
 from modelhost.config.json_schema import schema_of
 from modelhost.errors import ConfigError
 from modelhost.host import ModelHost, wanted_plugins
@@ -35,6 +35,8 @@ def check(config_path: str | None, strict: bool) -> None:
     if problems := option_problems(loaded, plugins):
         raise ConfigError("\n       ".join(problems))
     host = ModelHost(loaded, plugins, Log(silent))
+    if problems := contradictions(host):
+        raise ConfigError("\n       ".join(problems))
     server = loaded.config.server
     check_openness(server, keys=bool(loaded.config.keys))
     tls_files(server, loaded.folder)

@@ -11,7 +11,8 @@ from modelhost.cli.client import ask, connected_or_started
 from modelhost.cli.options import config_option, url_option
 from modelhost.cli.trials import TRIALS
 from modelhost.config import Loaded, load_config
-from modelhost.config.checking import gpus, option_problems, other_problems
+from modelhost.config.checking import contradictions, option_problems, other_problems
+from modelhost.devices import nvidia_gpus
 from modelhost.errors import ConfigError
 from modelhost.extensions import Extensions
 from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
@@ -46,7 +47,7 @@ def doctor_command(config_path: str | None, url: str | None, model: str | None) 
     report = _Report()
     report.good(
         f"modelhost {version('modelhost')}, Python {platform.python_version()}, {platform.system()} "
-        f"{platform.machine()}, {os.cpu_count()} cores, {len(gpus()) // 2 or 'no'} NVIDIA GPUs"
+        f"{platform.machine()}, {os.cpu_count()} cores, {len(nvidia_gpus()) or 'no'} NVIDIA GPUs"
     )
     described = describe_all({(name, sys.executable): {} for name in installed()})
     for plugin in described.values():
@@ -81,6 +82,8 @@ def _look_at_models(loaded: Loaded, plugins: dict[tuple[str, str], Plugin], repo
     if problems:
         return
     host = ModelHost(loaded, plugins, Log(silent))
+    for problem in contradictions(host):
+        report.bad(problem)
     if loaded.path is None:
         by_name = {name: plugin for (name, _), plugin in plugins.items()}
         for name, settings in loaded.config.models.items():

@@ -12,7 +12,7 @@ import msgspec
 
 from modelhost.cli.options import NO_MODELS, config_option
 from modelhost.config import Loaded, load_config
-from modelhost.config.checking import option_problems, other_problems
+from modelhost.config.checking import contradictions, option_problems, other_problems
 from modelhost.errors import ConfigError
 from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
 from modelhost.keys import read_keys
@@ -52,6 +52,8 @@ def serve_command(
 
     def make_host() -> ModelHost:
         made = ModelHost(loaded, plugins, log)
+        if problems := contradictions(made):
+            raise ConfigError("\n       ".join(problems))
         if strict and (wrong := other_problems(made)):
             raise ConfigError("\n       ".join(f"models.{name}: {text}" for name, texts in wrong.items() for text in texts))
         for model in made.pool:
@@ -73,7 +75,11 @@ def serve_command(
         found = {name: missing_from_starter(by_name[m.plugin], name) for name, m in loaded.config.models.items()}
         return {name: why for name, why in found.items() if why}
 
-    run(make_host, sock, say_ready)
+    try:
+        run(make_host, sock, say_ready)
+    except ConfigError:
+        sock.close()
+        raise
 
 
 def _with(loaded: Loaded, **changes: object) -> Loaded:

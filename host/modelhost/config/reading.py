@@ -24,6 +24,11 @@ from modelhost.types import ABILITIES
 FILE_NAME = "modelhost.toml"
 STARTER = "the starter configuration"
 
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+/?")
+"""RFC 6454, section 6.2: a scheme, a name and perhaps a port."""
+
+_HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?\.?|\[[0-9A-Fa-f:.]+\]")
+
 _REFERENCE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -312,6 +317,18 @@ def _check_names(config: Config, name: str) -> None:
                 key = "aliases" if alias in settings.aliases else "listed_as"
                 raise ConfigError(f"{name}: models.{model}.{key}: {alias!r} is already {taken}")
             owner[alias] = model
+    for origin in config.server.cors_origins:
+        if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+            raise ConfigError(
+                f"{name}: server.cors_origins: {origin!r} is no page's origin; write its scheme, name and port, and no path, "
+                "as in 'https://chat.example.com'"
+            )
+    for host in config.server.allowed_hosts:
+        if not _HOST_NAME.fullmatch(host):
+            raise ConfigError(
+                f"{name}: server.allowed_hosts: {host!r} is no name of a host; write it without scheme, port and path, "
+                "as in 'models.example.com', '*.lan' or '*'"
+            )
     for ability, names in config.routes.items():
         for target in names:
             if target not in owner:

@@ -44,6 +44,10 @@ class OptionsReport(Struct):
     leaves_machine: bool = False
     abilities: tuple[Ability, ...] | None = None
     """What the options say that the model can do; None where they say nothing of it."""
+    troubles: tuple[str, ...] = ()
+    """What keeps these options from working on this machine."""
+    asks: dict[str, tuple[str, Ability]] = {}
+    """For an option the model that it names, and what that must be able to do."""
 
 
 class Description(Struct):
@@ -163,6 +167,8 @@ def _report(backend: type[Backend[Any]], kind: type[Options], values: dict[str, 
         sources=tuple(_sources(options, kind)),
         leaves_machine=backend.leaves_machine(options),
         abilities=backend.abilities_of(options),
+        troubles=tuple(f"options.{problem}" for problem in backend.problems(options)),
+        asks=dict(backend.asks(options)),
     )
 
 

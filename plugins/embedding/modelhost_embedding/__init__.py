@@ -3,10 +3,11 @@
 This module is what the host reads to know the plugin; torch is imported when a model is loaded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from modelhost import Backend, Context, EmbedEvent, EmbedRequest, ModelCard, NotReadyError, hookimpl
+from modelhost.devices import device_problem
 
 from modelhost_embedding.options import EmbeddingOptions
 
@@ -20,6 +21,12 @@ class EmbeddingBackend(Backend[EmbeddingOptions]):
     """One embedding model, whose texts of all requests are computed together."""
 
     _loaded: "EmbeddingModel | None" = None
+
+    @classmethod
+    def problems(cls, options: EmbeddingOptions) -> Iterable[str]:
+        """Name a device that is not here."""
+        problem = None if options.force_cpu else device_problem(options.device)
+        return (problem,) if problem else ()
 
     def load(self) -> ModelCard:
         """Check the folder and load the model.

@@ -3,7 +3,7 @@
 This module is what the host reads to know the plugin; torch and Transformers are imported when a model is loaded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from modelhost import (
@@ -19,6 +19,7 @@ from modelhost import (
     TranscribeRequest,
     hookimpl,
 )
+from modelhost.devices import device_problem
 
 from modelhost_gemma_audio.options import GemmaAudioOptions
 
@@ -32,6 +33,12 @@ class GemmaAudioBackend(Backend[GemmaAudioOptions]):
     """One Gemma, shared by all requests token by token."""
 
     _loaded: "GemmaModel | None" = None
+
+    @classmethod
+    def problems(cls, options: GemmaAudioOptions) -> Iterable[str]:
+        """Name a device that is not here."""
+        problem = device_problem(options.device)
+        return (problem,) if problem else ()
 
     def load(self) -> ModelCard:
         """Check the folder, load the model and let it hear a second of silence.

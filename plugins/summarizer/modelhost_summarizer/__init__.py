@@ -3,10 +3,20 @@
 This module is what the host reads to know the plugin; the rest is imported when a model is loaded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from modelhost import Backend, BadInputError, Context, ModelCard, NotReadyError, SummarizeEvent, SummarizeRequest, hookimpl
+from modelhost import (
+    Ability,
+    Backend,
+    BadInputError,
+    Context,
+    ModelCard,
+    NotReadyError,
+    SummarizeEvent,
+    SummarizeRequest,
+    hookimpl,
+)
 
 from modelhost_summarizer.options import SummarizerOptions
 
@@ -23,6 +33,11 @@ class SummarizerBackend(Backend[SummarizerOptions]):
     """
 
     _loaded: "Summarizer | None" = None
+
+    @classmethod
+    def asks(cls, options: SummarizerOptions) -> Mapping[str, tuple[str, Ability]]:
+        """Name the generator, where the options do."""
+        return {"generator": (options.generator, "generate")} if options.generator else {}
 
     def load(self) -> ModelCard:
         """Look for the personas. The generator is not asked: it may load when it is needed.

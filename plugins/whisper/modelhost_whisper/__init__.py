@@ -3,10 +3,11 @@
 This module is what the host reads to know the plugin; the runtime is imported when a model is loaded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from modelhost import Backend, Context, ModelCard, NotReadyError, TranscribeEvent, TranscribeRequest, hookimpl
+from modelhost.devices import device_problem
 
 from modelhost_whisper.options import WhisperOptions
 
@@ -20,6 +21,12 @@ class WhisperBackend(Backend[WhisperOptions]):
     """One Whisper model, shared by all requests window by window."""
 
     _loaded: "SpeechModel | None" = None
+
+    @classmethod
+    def problems(cls, options: WhisperOptions) -> Iterable[str]:
+        """Name a device that is not here."""
+        problem = device_problem(options.device, ("cpu", "cuda"))
+        return (problem,) if problem else ()
 
     def load(self) -> ModelCard:
         """Check the folder and load the model.
