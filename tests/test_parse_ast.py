@@ -156,7 +156,7 @@ def test_what_is_no_text_or_too_much_of_it_is_refused(host: Served, code: bytes,
 
 
 def test_a_body_over_the_limit_another_language_and_no_file_are_refused(host: Served) -> None:
-    assert parse(host, b"#" * 2 * 2**20).status_code == 413
+    assert parse(host, b"#" * (2 * 2**20 + 1)).status_code == 413
     answer = parse(host, "", language="cobol")
     assert refusal(answer) == (400, "language", "unsupported")
     assert "these are: python" in answer.json()["error"]["message"]

@@ -14,6 +14,7 @@
 Messages are for the caller: they say what to do next and never repeat what another caller sent.
 """
 
+import errno
 from typing import Any, ClassVar, Self
 
 
@@ -172,6 +173,23 @@ class CallCycleError(ServiceError):
     """A model would call itself through others."""
 
     code = "call_cycle"
+
+
+_EXHAUSTED = {
+    errno.ENOSPC: ("disk_full", "the disk that holds temporary files is full (TMPDIR says which)"),
+    errno.EDQUOT: ("disk_full", "no more temporary files may be written on this disk (a quota; TMPDIR says which disk)"),
+    errno.EFBIG: ("disk_full", "a temporary file may not become so large here (ulimit -f)"),
+    errno.EMFILE: ("too_many_files", "this process may open no more files (ulimit -n)"),
+    errno.ENFILE: ("too_many_files", "this machine has no file handles left"),
+}
+
+
+def told_by_system(error: BaseException) -> OverloadedError | None:
+    """Tell a failure of the system that is neither the caller's fault nor ours, such as a full disk; None for any other."""
+    if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
+        return None
+    code, said = _EXHAUSTED[error.errno]
+    return OverloadedError(f"{said}; ask again when there is room", code=code, retry_after=10)
 
 
 def _is_seconds(value: object) -> bool:

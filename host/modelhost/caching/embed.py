@@ -3,6 +3,7 @@
 A vector is known by the model's revision, the caller, what was asked and the text; it is kept with the number of its tokens.
 """
 
+import asyncio
 import hashlib
 import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -47,6 +48,7 @@ class CachedEmbed:
             told(context, "embed", "miss" if misses else "hit")
             for event in asked.events():
                 yield event
+                await asyncio.sleep(0)  # millions of numbers are copied here, and others have their turn meanwhile
             yield Done(usage=Usage(input_tokens=asked.tokens()))
 
         return embed
@@ -86,7 +88,7 @@ class CachedEmbed:
             # What is wrong is told by the input's number, and the caller knows those of the whole request only.
             part, ours = whole, asked.keys
             rows = await collect(call(whole, context), len(ours))
-        return dict(zip(ours, _values(rows, part.inputs), strict=True))
+        return await asyncio.to_thread(lambda: dict(zip(ours, _values(rows, part.inputs), strict=True)))
 
 
 class _Asked:

@@ -65,9 +65,12 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     threads: Annotated[int, Meta(ge=1)] | None = None
     """CPU threads to divide among the running models; by default one less than there are cores, and at least one."""
     max_body_mb: Annotated[float, Meta(gt=0)] = 4.0
-    """Largest JSON request, in MiB."""
+    """Largest JSON request, in MiB, without the recordings and pictures in it; so much may a form's fields have together."""
     max_audio_mb: Annotated[float, Meta(gt=0)] = 100.0
-    """Largest recording, or text to summarise, in MiB; a request that carries it in base64 may be a third larger."""
+    """Largest recording, picture or text to summarise, in MiB; in base64 it may be a third larger."""
+    body_memory_mb: Annotated[float, Meta(gt=0)] = 128.0
+    """Memory for all requests' bodies together, in MiB, and for one key half of that; what is over 64 KiB waits on disk for it,
+    5 seconds at most. Recordings and pictures stay on disk and take none."""
     max_connections: Annotated[int, Meta(ge=1)] = 1000
     """Connections at once; one more closes one that waits for its client, of whoever has the most."""
     max_connections_per_address: Annotated[int, Meta(ge=1)] = 250

@@ -18,6 +18,7 @@ from modelhost.http.access import access_to, with_scopes
 from modelhost.http.audio.speech import speech, text_to_speech
 from modelhost.http.audio.transcriptions import transcriptions, translations
 from modelhost.http.audio.voices import add_voice, delete_voice, list_voices
+from modelhost.http.bodies.memory import BodyMemory
 from modelhost.http.chat import chat_completions
 from modelhost.http.completions import completions
 from modelhost.http.dialogue import dialogue, forget_dialogue
@@ -103,14 +104,18 @@ def make_app(host: ModelHost, visits: Visits) -> Litestar:
 
     return Litestar(
         [*ROUTES, *_mounted(host)],
-        state=State({"host": host, "visits": visits, "dialogue": _dialogue(host)}, deep_copy=False),
+        state=State({"host": host, "visits": visits, "dialogue": _dialogue(host), "bodies": _bodies(server)}, deep_copy=False),
         lifespan=[lifespan],
         middleware=[with_scopes(server)],
-        request_max_body_size=int(server.max_body_mb * 2**20),
+        request_max_body_size=None,  # `http/bodies` has bounds for each kind of body
         exception_handlers={HTTPException: answer_error, Exception: answer_error},
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _bodies(server: ServerConfig) -> BodyMemory:
+    return BodyMemory(int(server.body_memory_mb * 2**20))
 
 
 def _dialogue(host: ModelHost) -> Dialogue:

@@ -14,6 +14,7 @@ from modelhost.context import Context
 from modelhost.errors import BadInputError, UnsupportedError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
+from modelhost.http.bodies.whole import made
 from modelhost.http.chat.examples import USAGE
 from modelhost.http.chat.shapes import FinishReason, UsageAnswer
 from modelhost.http.leaving import CancelledWhenGone
@@ -257,12 +258,12 @@ _TAIL = ',"object":"text_completion","system_fingerprint":null}'
         ),
     ),
 )
-async def completions(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer | Stream:
+async def completions(request: Request[Any, Any, Any]) -> JsonAnswer | Stream:
     """OpenAI's completions: the model goes on where the prompt ends, without a chat template around it."""
-    asked, headers = _body.read(request, body)
+    asked, headers = await _body.read(request)
     router = host_of(request).router
-    prompts = await as_texts("prompt", asked.prompts(), asked.model, router)
-    completion = _Completion(router, context_of(request), asked, prompts)
+    prompts = await as_texts("prompt", await made(request, asked.prompts), asked.model, router)
+    completion = await made(request, _Completion, router, context_of(request), asked, prompts)
     if asked.stream:
         return await event_stream(request, completion.chunks(), headers)
     with CancelledWhenGone(request):

@@ -1,6 +1,5 @@
 """`/v1/dialogue`: something said or written in, a reply out, written and spoken; whole, or step by step while it is made."""
 
-import base64
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -28,9 +27,11 @@ from modelhost.dialogue.steps import (
 from modelhost.errors import BadInputError, ModelhostError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
-from modelhost.http.audio.speech import SampleRate, named_voice, with_length
+from modelhost.http.audio.sound import Sound
+from modelhost.http.audio.speech import SampleRate, named_voice
+from modelhost.http.bodies.form import Upload
 from modelhost.http.errors import as_modelhost_error, envelope
-from modelhost.http.forms import FormReader, Upload
+from modelhost.http.forms import FormReader
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import context_of, host_of
 from modelhost.http.sampling import Limit, limited
@@ -227,7 +228,6 @@ _STEPS = (
     "/v1/dialogue",
     status_code=200,
     summary="Answer what is said, in speech",
-    request_max_body_size=None,
     opt=about(
         "inference",
         tag="Audio",
@@ -273,7 +273,8 @@ async def dialogue(request: Request[Any, Any, Any]) -> Response[Any]:
     if asked.stream_audio or asked.stream_text:
         return await byte_stream(request, _lines(steps, request_id_of(request)), headers, NDJSON)
     with CancelledWhenGone(request):
-        return JsonAnswer(await _whole(steps), headers=headers)
+        answer, sound = await _whole(steps)
+    return sound.answer(answer, headers) if sound.size else JsonAnswer(answer, headers=headers)
 
 
 @delete(
@@ -336,36 +337,35 @@ def _line(event: Struct) -> bytes:
     return msgspec.json.encode(event) + b"\n"
 
 
-async def _whole(steps: AsyncIterator[Step]) -> DialogueAnswer:
-    """Put the steps together."""
+async def _whole(steps: AsyncIterator[Step]) -> tuple[DialogueAnswer, Sound]:
+    """Put the steps together; the sound is beside the answer."""
     found: dict[type, Any] = {}
-    chunks: list[SpeechChunk] = []
+    sound = Sound()
+    rate: int | None = None
     async with aclosing(cast(Any, steps)):
         async for step in steps:
             if isinstance(step, SpeechChunk):
-                chunks.append(step)
+                await sound.add(step.data)
+                rate = rate or step.sample_rate
             else:
                 found[type(step)] = step
     metadata: Metadata = found[Metadata]
     written: AssistantText = found[AssistantText]
     degraded: Degraded | None = found.get(Degraded)
     done: TurnDone = found[TurnDone]
-    return DialogueAnswer(
+    await sound.finish(wav=metadata.format == "wav")
+    answer = DialogueAnswer(
         session_id=metadata.session_id,
         transcript=found.get(Transcript),
         assistant_text=written.text,
         finish_reason=written.finish_reason,
-        audio_base64=_sound(chunks, metadata.format) if chunks else None,
+        audio_base64="" if sound.size else None,
         format=metadata.format,
         media_type=metadata.media_type,
-        sample_rate=chunks[0].sample_rate if chunks else metadata.sample_rate,
+        sample_rate=rate or metadata.sample_rate,
         degraded=DegradedAnswer(stage=degraded.stage, error=Problem.of(degraded.error)) if degraded else None,
         timings=done.timings,
         usage=done.usage,
         models=done.models,
     )
-
-
-def _sound(chunks: list[SpeechChunk], form: AudioFormat | None) -> str:
-    sound = b"".join(chunk.data for chunk in chunks)
-    return base64.b64encode(with_length(sound) if form == "wav" else sound).decode()
+    return answer, sound

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import HTTPException, InternalServerException
+from litestar.exceptions import HTTPException
 
 from modelhost import errors
 from modelhost.errors import ModelhostError, RequestError
@@ -30,6 +30,18 @@ class UnknownRequestError(RequestError):
     code = "request_not_found"
 
 
+class TooLargeError(RequestError):
+    """The body is larger than is taken."""
+
+    code = "request_too_large"
+
+
+class UnreadableError(RequestError):
+    """The body is of a kind that is not read here."""
+
+    code = "unsupported_media_type"
+
+
 class RequestCancelledError(ModelhostError):
     """Somebody who may has cancelled the request."""
 
@@ -45,6 +57,8 @@ _STATUSES: dict[type[ModelhostError], int] = {
     errors.UnauthenticatedError: 401,
     errors.ForbiddenError: 403,
     errors.OverQuotaError: 429,
+    TooLargeError: 413,
+    UnreadableError: 415,
     errors.RequestError: 400,
     errors.NotReadyError: 503,
     errors.OverloadedError: 503,
@@ -94,6 +108,8 @@ def as_modelhost_error(error: Exception) -> ModelhostError:
             return invalid(error)
         case msgspec.DecodeError():
             return errors.BadInputError("the body is not valid JSON", code="invalid_json")
+        case OSError() if told := errors.told_by_system(error):
+            return told
         case RecursionError():
             return errors.BadInputError("the body is nested too deeply", code="invalid_json")
     return errors.BackendFailedError("something went wrong in the host; its log says where", code="internal_error")
@@ -111,8 +127,6 @@ def answer_of(error: ModelhostError) -> JsonAnswer:
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonAnswer:
     """Answer any exception that a route raised."""
-    if isinstance(error, InternalServerException) and error.detail == "client disconnected prematurely":
-        error = ClientGoneError("the client has left in the middle of its body")  # Litestar takes that for its own failure
     if isinstance(error, HTTPException):
         return _answer_http(request, error)
     told = as_modelhost_error(error)
@@ -128,7 +142,6 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonAnswe
 _REASONS = {
     404: ("not_found", "there is no {method} {path} here"),
     405: ("method_not_allowed", "{path} does not take {method}"),
-    413: ("request_too_large", "the body is larger than the {most:g} MiB this host takes here ({key} under [server])"),
     415: ("unsupported_media_type", "send the body as application/json"),
 }
 
@@ -140,13 +153,7 @@ def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> JsonA
         _log.error("request failed", request_id=request_id_of(request), status=status)
     code, text = _REASONS.get(status, ("invalid_request", error.detail))
     path = request.scope["path"][:200]
-    about = request.scope.get("route_handler")
-    is_form = about is not None and getattr(about.opt.get("about"), "form", None) is not None
-    is_plain = request.content_type[0] == "application/x-www-form-urlencoded"  # which is read like any body without files
-    key = "max_audio_mb" if is_form and not is_plain else "max_body_mb"
-    most = getattr(request.app.state.host.config.server, key)
-    facts = {"method": request.scope["method"], "path": path, "most": most, "key": key}
-    message = text.format(**facts) if status in _REASONS else text
+    message = text.format(method=request.scope["method"], path=path) if status in _REASONS else text
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() in ("allow", "retry-after")}

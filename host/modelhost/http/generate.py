@@ -71,9 +71,9 @@ _ASKS = {"question": Example(summary="A question", value={"prompt": "Say hello."
         },
     ),
 )
-async def generate(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
+async def generate(request: Request[Any, Any, Any]) -> JsonAnswer:
     """A prompt in, `generated_text` out."""
-    asked, headers = _body.read(request, body)
+    asked, headers = await _body.read(request)
     context = context_of(request)
     events = host_of(request).router.call("generate", asked.model, asked.to_request(), context)
     text: list[str] = []
@@ -100,9 +100,9 @@ async def generate(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
     summary="Answer a prompt as it is written",
     opt=about("inference", tag="Text", body=GenerateBody, text="text/plain; charset=utf-8", asks=_ASKS, events="Hello!"),
 )
-async def generate_stream(request: Request[Any, Any, Any], body: bytes) -> Stream:
+async def generate_stream(request: Request[Any, Any, Any]) -> Stream:
     """The bare text, chunk by chunk. Where the model fails midway the connection is cut, so that half is not taken for whole."""
-    asked, headers = _body.read(request, body)
+    asked, headers = await _body.read(request)
     events = host_of(request).router.call("generate", asked.model, asked.to_request(), context_of(request))
     return await byte_stream(request, _texts(events), headers)
 

@@ -133,9 +133,9 @@ async def show_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
         asks={"a model": Example(value={"model": "smollm2-135m"})},
     ),
 )
-async def load_model(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
+async def load_model(request: Request[Any, Any, Any]) -> JsonAnswer:
     """Load a model now rather than on first use; answers when it is ready. Goes on when the client leaves."""
-    asked, headers = _load_body.read(request, body)
+    asked, headers = await _load_body.read(request)
     name = asked.model or asked.model_name
     if not name:
         raise BadInputError("say which model", param="model", code="missing_required_parameter")

@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from modelhost.http.about import About, Example, about, about_of
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.reading import host_of
+from modelhost.http.threads import in_thread
 from modelhost.structs import Struct
 from modelhost.worker.describe import field_docs
 
@@ -243,7 +244,13 @@ def own_document(root_path: str) -> dict[str, Any]:
     return document((route for route in ROUTES if isinstance(route, HTTPRouteHandler) and route.include_in_schema), root_path)
 
 
+@lru_cache(maxsize=1)
+def _written(root_path: str) -> msgspec.Raw:
+    """Write the document, once: it takes a second to make."""
+    return msgspec.Raw(msgspec.json.encode(own_document(root_path)))
+
+
 @get("/openapi.json", summary="Read this document", opt=about("docs", answer=dict))
 async def openapi(request: Request[Any, Any, Any]) -> JsonAnswer:
     """Every route with its schemas and examples, as OpenAPI 3.1."""
-    return JsonAnswer(own_document(host_of(request).config.server.root_path))
+    return JsonAnswer(await in_thread(_written, host_of(request).config.server.root_path))

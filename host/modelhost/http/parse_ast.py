@@ -13,7 +13,8 @@ from modelhost import outline
 from modelhost.errors import BadInputError, UnsupportedError
 from modelhost.http.about import Example, about
 from modelhost.http.answering import JsonAnswer
-from modelhost.http.forms import FormReader, Upload
+from modelhost.http.bodies.form import Upload
+from modelhost.http.forms import FormReader
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.texts import text_of
 from modelhost.structs import Struct
@@ -84,7 +85,7 @@ class _Parsed(Struct):
     problem: str = ""
 
 
-_form = FormReader(ParseForm, files=("file",))
+_form = FormReader(ParseForm, files=("file",), limit="max_body_mb")
 _decoder = msgspec.json.Decoder(_Parsed)
 
 _EXAMPLE = {

@@ -8,6 +8,7 @@ from litestar.exceptions import HTTPException
 from modelhost.context import Context
 from modelhost.errors import BadInputError
 from modelhost.host import ModelHost
+from modelhost.http.bodies.whole import json_of, made
 from modelhost.http.json.elsewhere import refuse_what_others_know
 from modelhost.http.json.fields import Reader, reader_of
 from modelhost.http.visit import visit_of
@@ -41,15 +42,22 @@ def context_of(request: Request[Any, Any, Any]) -> Context:
 class JsonBody(Generic[T]):
     """Reads JSON bodies of one type."""
 
-    def __init__(self, kind: type[T]) -> None:
+    def __init__(self, kind: type[T], *, base64_in: tuple[str, ...] = (), form: str = "") -> None:
+        """Read `kind`; a body with recordings or pictures, in base64 in the fields `base64_in`, may be as large as those.
+
+        Where there is a `form` that takes the same as a file, who sends too much is told of it.
+        """
+        self._base64_in = frozenset(base64_in)
+        self._hint = f"; send it as a file, in a form to {form}" if form else ""
         self._reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]  # classes can be hashed
 
-    def read(self, request: Request[Any, Any, Any], body: bytes) -> tuple[T, dict[str, str]]:
-        """Give the struct, and headers for the answer. Raises what `http.errors` turns into a 400 or 415."""
+    async def read(self, request: Request[Any, Any, Any]) -> tuple[T, dict[str, str]]:
+        """Give the struct, and headers for the answer. Raises what `http.errors` turns into a 4xx or 503."""
         kind = request.headers.get("content-type", "")
         if kind and not _is_json(kind):
             raise HTTPException(status_code=415)
-        value, unknown = self._reader.read(body)
+        body = await json_of(request, self._base64_in, self._hint)
+        value, unknown = await made(request, self._reader.read, body)
         refuse_what_others_know(value, unknown)
         return value, ignored(request, [*unknown, *([SESSION] if SESSION in request.headers else [])])
 

@@ -108,9 +108,9 @@ _body = JsonBody(RerankBody)
         },
     ),
 )
-async def rerank(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
+async def rerank(request: Request[Any, Any, Any]) -> JsonAnswer:
     """Compares vectors, made with the model's prompts for questions and documents where it has them."""
-    asked, headers = _body.read(request, body)
+    asked, headers = await _body.read(request)
     texts = asked.texts()
     asking = Asking(request, cache=asked.cache)
     documents = await _vectors(asking, asked, asked.model, "documents", texts)

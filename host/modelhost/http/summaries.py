@@ -187,7 +187,6 @@ _EVENTS = (
     "/summarize",
     status_code=200,
     summary="Summarise a file",
-    request_max_body_size=None,
     opt=about(
         "inference",
         tag="Text",
@@ -233,9 +232,9 @@ async def summarize(request: Request[Any, Any, Any]) -> Response[Any]:
         events=_EVENTS,
     ),
 )
-async def summaries(request: Request[Any, Any, Any], body: bytes) -> Response[Any]:
+async def summaries(request: Request[Any, Any, Any]) -> Response[Any]:
     """The same for a text in JSON, answered with what it took."""
-    asked, headers = _body.read(request, body)
+    asked, headers = await _body.read(request)
     wanted = asked.asked(Blob(asked.text.encode()), asked.filename, asked.generator)
     return await _answer(request, asked, wanted, headers, _Summary.whole)
 

@@ -1,7 +1,8 @@
 """Files that are text."""
 
 from modelhost.errors import BadInputError
-from modelhost.http.forms import Upload, one_file
+from modelhost.http.bodies.form import Upload
+from modelhost.http.forms import one_file
 
 
 def text_of(files: dict[str, list[Upload]], name: str = "file") -> str:

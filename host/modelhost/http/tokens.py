@@ -8,8 +8,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from modelhost.errors import BadInputError
 from modelhost.http.about import Example, about
-from modelhost.http.answering import JsonAnswer
-from modelhost.http.chat.body import ChatMessage, messages_of
+from modelhost.http.answering import JsonAnswer, listed
+from modelhost.http.bodies.media import Media
+from modelhost.http.bodies.whole import made
+from modelhost.http.chat.body import MEDIA, ChatMessage, messages_of
 from modelhost.http.chat.prefill import check_prefill
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
@@ -42,13 +44,13 @@ class TokenizeBody(Struct):
     return_token_strs: bool | None = None
     """Give the tokens' texts in a list of their own."""
 
-    def to_request(self) -> TokenizeRequest:
+    def to_request(self, media: Media) -> TokenizeRequest:
         """Give what a backend is asked. Raises `BadInputError`."""
         given = [name for name in ("content", "prompt", "messages") if getattr(self, name) is not None]
         if len(given) != 1 or self.messages == []:
             raise BadInputError("give one of content, prompt and messages", param=given[0] if given else "content")
         asked = self.add_special if self.add_special is not None else self.add_special_tokens
-        messages = messages_of(self.messages or [])
+        messages = messages_of(self.messages or [], media)
         if messages:
             check_prefill(messages, self.continue_final_message, self.add_generation_prompt)
         return TokenizeRequest(
@@ -94,15 +96,30 @@ class DetokenizeAnswer(Struct):
     prompt: str
 
 
-async def _ask(request: Request[Any, Any, Any], model: str | None, wanted: TokenizeRequest) -> tuple[Tokens, str]:
+class _Found:
+    """What the parts of an answer say together."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.pieces: list[bytes] = []
+        self.texts: list[str] = []
+
+    def take(self, part: Tokens) -> None:
+        self.tokens += part.tokens
+        self.pieces += part.pieces
+        self.texts.append(part.text)
+
+
+async def _ask(request: Request[Any, Any, Any], model: str | None, wanted: TokenizeRequest) -> tuple[_Found, str]:
     context = context_of(request)
     events = host_of(request).router.call("tokenize", model, wanted, context)
-    answer = Tokens(tokens=())
+    found = _Found()
     with CancelledWhenGone(request):
         async with aclosing(cast(Any, events)):
             async for event in events:
-                answer = event if isinstance(event, Tokens) else answer
-    return answer, context.info.model
+                if isinstance(event, Tokens):
+                    found.take(event)
+    return found, context.info.model
 
 
 def _piece(token: int, data: bytes) -> TokenPiece:
@@ -112,7 +129,7 @@ def _piece(token: int, data: bytes) -> TokenPiece:
         return TokenPiece(id=token, piece=list(data))
 
 
-_tokenize_body = JsonBody(TokenizeBody)
+_tokenize_body = JsonBody(TokenizeBody, base64_in=MEDIA)
 _detokenize_body = JsonBody(DetokenizeBody)
 
 
@@ -137,22 +154,26 @@ _detokenize_body = JsonBody(DetokenizeBody)
         },
     ),
 )
-async def tokenize(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
+async def tokenize(request: Request[Any, Any, Any]) -> JsonAnswer:
     """What the model would read; never waits behind an answer that is being written."""
-    asked, headers = _tokenize_body.read(request, body)
-    found, model = await _ask(request, asked.model, asked.to_request())
+    asked, headers = await _tokenize_body.read(request)
+    found, model = await _ask(request, asked.model, await made(request, asked.to_request, Media.of(request)))
     if asked.with_pieces and len(found.pieces) != len(found.tokens):
         raise BadInputError("this model does not tell its tokens' texts", param="with_pieces")
     card = host_of(request).router.find(model).card
-    pieces = [_piece(token, data) for token, data in zip(found.tokens, found.pieces, strict=False)]
-    answer = TokenizeAnswer(
-        model=model,
-        count=len(found.tokens),
-        max_model_len=card.context_length if card else None,
-        tokens=[*pieces] if asked.with_pieces else [*found.tokens],
-        token_strs=[data.decode(errors="replace") for data in found.pieces] if asked.return_token_strs else UNSET,
-    )
-    return JsonAnswer(answer, headers=headers)
+
+    def answer() -> TokenizeAnswer:
+        pieces = map(_piece, found.tokens, found.pieces)
+        texts = (data.decode(errors="replace") for data in found.pieces)
+        return TokenizeAnswer(
+            model=model,
+            count=len(found.tokens),
+            max_model_len=card.context_length if card else None,
+            tokens=cast(Any, listed(pieces if asked.with_pieces else found.tokens)),
+            token_strs=cast(Any, listed(texts)) if asked.return_token_strs else UNSET,
+        )
+
+    return await JsonAnswer.of_many(len(found.tokens), answer, headers)
 
 
 @post(
@@ -168,8 +189,13 @@ async def tokenize(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
         answers={"answer": Example(value={"model": "smollm2-135m", "content": "Hello world", "prompt": "Hello world"})},
     ),
 )
-async def detokenize(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer:
+async def detokenize(request: Request[Any, Any, Any]) -> JsonAnswer:
     """What a list of token ids says."""
-    asked, headers = _detokenize_body.read(request, body)
+    asked, headers = await _detokenize_body.read(request)
     found, model = await _ask(request, asked.model, TokenizeRequest(tokens=tuple(asked.tokens)))
-    return JsonAnswer(DetokenizeAnswer(model=model, content=found.text, prompt=found.text), headers=headers)
+
+    def answer() -> DetokenizeAnswer:
+        text = "".join(found.texts)
+        return DetokenizeAnswer(model=model, content=text, prompt=text)
+
+    return await JsonAnswer.of_many(len(asked.tokens), answer, headers)

@@ -68,7 +68,12 @@ class Blob:
         if spool is None or len(self._data) <= SPOOL_OVER:
             return {"data": self._data}
         with tempfile.NamedTemporaryFile(dir=spool, delete=False) as file:
-            file.write(self._data)
+            try:
+                file.write(self._data)
+                file.flush()
+            except OSError:
+                Path(file.name).unlink(missing_ok=True)
+                raise
         return {"path": file.name}
 
     @classmethod

@@ -33,7 +33,7 @@ class TokenizeRequest(Wire):
 
 
 class Tokens(Event):
-    """The whole answer."""
+    """The whole answer, or a part of it: where there are several, each goes on where the one before ended."""
 
     tokens: tuple[int, ...]
     text: str = ""

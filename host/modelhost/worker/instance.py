@@ -13,9 +13,10 @@ from modelhost.backend import Backend, options_type, read_options
 from modelhost.card import ModelCard
 from modelhost.completeness import complete
 from modelhost.context import Context
-from modelhost.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError
+from modelhost.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError, told_by_system
 from modelhost.log import Log, place_of
 from modelhost.types import ABILITIES, Ability
+from modelhost.worker.portions import portions
 from modelhost.worker.pump import pumped
 from modelhost.worker.speaking import spoken
 
@@ -90,7 +91,8 @@ class Instance:
                 run = spoken(lambda part, inner: self._run("synthesize", part, inner), request, context)
             async with aclosing(cast(Any, run)) as events:
                 async for event in events:
-                    yield event
+                    for portion in portions(event):
+                        yield portion
         finally:
             context.cancel()
 
@@ -117,7 +119,10 @@ class Instance:
             returned.close()
         raise PluginError(f"a hook must return an iterator or an async iterator, not {type(returned).__name__}")
 
-    def _broken(self, error: BaseException) -> BackendFailedError:
+    def _broken(self, error: BaseException) -> ModelhostError:
+        if told := told_by_system(error):
+            self._log.error("backend failed", error=type(error).__name__, code=told.code, place=place_of(error))
+            return told
         return self._failed(error, "backend failed", "the backend failed; the server's log says where")
 
     def _failed(self, error: BaseException, event: str, message: str) -> BackendFailedError:

@@ -10,15 +10,16 @@ from msgspec import Meta
 
 from modelhost.errors import BadInputError
 from modelhost.http.about import Example, about
-from modelhost.http.answering import JsonAnswer
-from modelhost.http.forms import from_base64
+from modelhost.http.audio.sound import Sound
+from modelhost.http.bodies.media import Media
+from modelhost.http.bodies.whole import made
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.http.sampling import Limit, Seed, limited, seed_of
 from modelhost.http.streaming import byte_stream, event, event_stream
 from modelhost.sentences import LONGEST
 from modelhost.structs import Struct
-from modelhost.types import AudioChunk, AudioFormat, Blob, Done, SynthesizeEvent, SynthesizeRequest, Usage, VoiceSample
+from modelhost.types import AudioChunk, AudioFormat, Done, SynthesizeEvent, SynthesizeRequest, Usage, VoiceSample
 from modelhost.types.synthesize import MEDIA_TYPES
 
 PCM_RATE = 24_000
@@ -156,9 +157,9 @@ _speech = JsonBody(SpeechBody)
         ),
     ),
 )
-async def speech(request: Request[Any, Any, Any], body: bytes) -> Response[Any]:
+async def speech(request: Request[Any, Any, Any]) -> Response[Any]:
     """OpenAI's speech: sound while it is made, in six formats, or as events with base64."""
-    asked, headers = _speech.read(request, body)
+    asked, headers = await _speech.read(request)
     host = host_of(request)
     wanted = asked.to_request(host.config.speech.sample_rate)
     events = host.router.call("synthesize", asked.model, wanted, context_of(request))
@@ -211,10 +212,10 @@ class TextToSpeechBody(Speaking, kw_only=True):
     """Answer with the sound itself, while it is made."""
     speed: Annotated[float, Meta(ge=0.25, le=4)] = 1.0
 
-    def to_request(self, default_format: AudioFormat, default_rate: int | None) -> SynthesizeRequest:
+    def to_request(self, default_format: AudioFormat, default_rate: int | None, media: Media) -> SynthesizeRequest:
         """Give what a backend is asked. Raises `BadInputError` for a recording that is not base64."""
         samples = [
-            VoiceSample(audio=Blob(from_base64(reference.audio, "references")), text=reference.text)
+            VoiceSample(audio=media.blob(reference.audio, "references"), text=reference.text)
             for reference in self.references or ()
         ]
         return SynthesizeRequest(
@@ -242,7 +243,7 @@ class TextToSpeechAnswer(Struct):
     model: str
 
 
-_text_to_speech = JsonBody(TextToSpeechBody)
+_text_to_speech = JsonBody(TextToSpeechBody, base64_in=("audio",))
 
 
 @post(
@@ -273,11 +274,12 @@ _text_to_speech = JsonBody(TextToSpeechBody)
         },
     ),
 )
-async def text_to_speech(request: Request[Any, Any, Any], body: bytes) -> Response[Any]:
+async def text_to_speech(request: Request[Any, Any, Any]) -> Response[Any]:
     """Speech in base64 with its facts; with `stream` the sound itself, while it is made."""
-    asked, headers = _text_to_speech.read(request, body)
+    asked, headers = await _text_to_speech.read(request)
     host = host_of(request)
-    wanted = asked.to_request(host.config.speech.format, host.config.speech.sample_rate)
+    speech = host.config.speech
+    wanted = await made(request, asked.to_request, speech.format, speech.sample_rate, Media.of(request))
     context = context_of(request)
     events = host.router.call("synthesize", asked.model, wanted, context)
     media_type = MEDIA_TYPES[wanted.format]
@@ -286,7 +288,7 @@ async def text_to_speech(request: Request[Any, Any, Any], body: bytes) -> Respon
     with CancelledWhenGone(request):
         sound, rate, usage = await collected(events, wanted.format)
     answer = TextToSpeechAnswer(
-        audio_base64=base64.b64encode(sound).decode(),
+        audio_base64="",
         format=wanted.format,
         media_type=media_type,
         sample_rate=rate,
@@ -294,30 +296,21 @@ async def text_to_speech(request: Request[Any, Any, Any], body: bytes) -> Respon
         reference_id=wanted.voice,
         model=context.info.model,
     )
-    return JsonAnswer(answer, headers=headers)
+    return sound.answer(answer, headers)
 
 
-async def collected(events: AsyncIterator[SynthesizeEvent], form: AudioFormat) -> tuple[bytes, int, Usage]:
+async def collected(events: AsyncIterator[SynthesizeEvent], form: AudioFormat) -> tuple[Sound, int, Usage]:
     """Give all of the sound, its rate in Hz, and what it cost."""
-    chunks: list[bytes] = []
+    sound = Sound()
     rate, usage = 0, Usage()
     async with aclosing(cast(Any, events)):
         async for one in events:
             if isinstance(one, AudioChunk):
-                chunks.append(one.data)
+                await sound.add(one.data)
                 rate = one.sample_rate
             elif isinstance(one, Done):
                 usage = one.usage
-    sound = b"".join(chunks)
-    if not sound:
+    if not sound.size:
         raise BadInputError("there is nothing in the text that can be spoken", code="nothing_to_say")
-    return (with_length(sound) if form == "wav" else sound), rate, usage
-
-
-def with_length(wav: bytes) -> bytes:
-    """Fill in the two lengths that a WAV file leaves open while it is being written, now that they are known."""
-    data = wav.find(b"data", 12)
-    if not wav.startswith(b"RIFF") or data < 0:
-        return wav
-    sizes = (len(wav) - 8).to_bytes(4, "little"), (len(wav) - data - 8).to_bytes(4, "little")
-    return wav[:4] + sizes[0] + wav[8 : data + 4] + sizes[1] + wav[data + 8 :]
+    await sound.finish(wav=form == "wav")
+    return sound, rate, usage

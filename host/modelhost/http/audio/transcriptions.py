@@ -17,7 +17,8 @@ from modelhost.http.audio.shapes import (
     VerboseTranscription,
 )
 from modelhost.http.audio.transcript import MEDIA_TYPES, Format, Transcript, answer_of
-from modelhost.http.forms import FormReader, Upload, one_file
+from modelhost.http.bodies.form import Upload
+from modelhost.http.forms import FormReader, one_file
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import context_of, host_of
 from modelhost.http.streaming import event_stream
@@ -89,7 +90,6 @@ _ABOUT: dict[str, Any] = {
     ["/v1/audio/transcriptions", "/v1/speech-to-text"],
     status_code=200,
     summary="Write down a recording",
-    request_max_body_size=None,
     opt=about("inference", form=TranscriptionForm, **_ABOUT),
 )
 async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -108,7 +108,6 @@ async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
     "/v1/audio/translations",
     status_code=200,
     summary="Write down a recording in English",
-    request_max_body_size=None,
     opt=about("inference", form=TranslationForm, **_ABOUT),
 )
 async def translations(request: Request[Any, Any, Any]) -> Response[Any]:

@@ -72,7 +72,6 @@ async def list_voices(request: Request[Any, Any, Any], model: str | None = None)
     "/v1/audio/voices",
     status_code=200,
     summary="Make a voice from a recording",
-    request_max_body_size=None,
     opt=about("admin", tag="Audio", form=VoiceForm, files=("audio_sample",), answer=Voice),
 )
 async def add_voice(request: Request[Any, Any, Any]) -> JsonAnswer:

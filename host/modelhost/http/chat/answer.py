@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET
 
+from modelhost.http.answering import JsonAnswer
 from modelhost.http.chat.shapes import (
     AnswerMessage,
     ChatChoice,
@@ -82,11 +83,13 @@ class Completion:
         self._usage_null = b',"usage":null' if include_usage else b""
         self._include_usage = include_usage
 
-    async def whole(self, events: AsyncIterator[GenerateEvent]) -> ChatCompletion:
+    async def whole(self, events: AsyncIterator[GenerateEvent], headers: dict[str, str]) -> JsonAnswer:
         """Collect the events into one answer."""
         choices = [_Choice() for _ in range(self._n)]
         done = Done()
+        count = 0
         async for event in events:
+            count += 1
             match event:
                 case Delta() | ToolDelta():
                     choices[event.index].add(event)
@@ -94,13 +97,18 @@ class Completion:
                     choices[event.index].reason = event.reason
                 case Done():
                     done = event
-        return ChatCompletion(
-            id=self._id,
-            created=self._created,
-            model=self._model(),
-            choices=[choice.answer(i, done.reason, self._thinking) for i, choice in enumerate(choices)],
-            usage=UsageAnswer.of(done.usage),
-        )
+
+        def answer() -> ChatCompletion:
+            made = (choice.answer(i, done.reason, self._thinking) for i, choice in enumerate(choices))
+            return ChatCompletion(
+                id=self._id,
+                created=self._created,
+                model=self._model(),
+                choices=[cast(Any, msgspec.Raw(_encode(choice))) for choice in made],
+                usage=UsageAnswer.of(done.usage),
+            )
+
+        return await JsonAnswer.of_many(count, answer, headers)
 
     async def chunks(self, events: AsyncIterator[GenerateEvent]) -> AsyncIterator[bytes]:
         """Give server-sent events, ready to go out."""

@@ -4,14 +4,13 @@ Every field of OpenAI's schema is here: those that change no answer are accepted
 refused by name. Beyond them the extensions that local models are asked for.
 """
 
-import base64
-import binascii
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from modelhost.errors import BadInputError, UnsupportedError
+from modelhost.http.bodies.media import Media
 from modelhost.http.chat.prefill import check_prefill
 from modelhost.http.sampling import Limit, Sampling, StreamOptions, limited
 from modelhost.languages import spoken
@@ -29,6 +28,9 @@ from modelhost.types import (
     ToolCall,
     ToolChoice,
 )
+
+MEDIA = ("data", "url", "audio")
+"""Fields of a chat that have recordings and pictures in base64."""
 
 
 class Hinted(Struct):
@@ -246,12 +248,12 @@ class ChatBody(Sampling, kw_only=True):
     enable_safety: bool | None = None
     language: str | None = None
 
-    def to_request(self) -> GenerateRequest:
+    def to_request(self, media: Media) -> GenerateRequest:
         """Give what a backend is asked. Raises `RequestError` for what cannot be honoured."""
         self._refuse_what_nobody_can()
-        messages = messages_of(self.messages)
+        messages = messages_of(self.messages, media)
         if isinstance(self.audio, str):
-            messages = _with_audio(messages, _decoded(self.audio, "audio"))
+            messages = _with_audio(messages, media.blob(self.audio, "audio"))
         check_prefill(messages, self.continue_final_message, self.add_generation_prompt)
         return GenerateRequest(
             messages=messages,
@@ -316,12 +318,12 @@ class ChatBody(Sampling, kw_only=True):
         return choice
 
 
-def messages_of(messages: list[ChatMessage]) -> tuple[Message, ...]:
+def messages_of(messages: list[ChatMessage], media: Media) -> tuple[Message, ...]:
     """Give a chat's turns as a backend reads them. Raises `RequestError` naming what is wrong."""
-    return tuple(_message(message, at) for at, message in enumerate(messages))
+    return tuple(_message(message, at, media) for at, message in enumerate(messages))
 
 
-def _message(message: ChatMessage, at: int) -> Message:
+def _message(message: ChatMessage, at: int, media: Media) -> Message:
     where = f"messages[{at}]"
     if message.role == "tool" and not message.tool_call_id:
         raise BadInputError("a tool's answer needs the tool_call_id it answers", param=f"{where}.tool_call_id")
@@ -333,7 +335,7 @@ def _message(message: ChatMessage, at: int) -> Message:
         content: tuple[Part, ...] = (TextPart(text=message.content),)
     else:
         parts = message.content or []
-        content = tuple(_part(part, f"{where}.content[{number}]") for number, part in enumerate(parts))
+        content = tuple(_part(part, f"{where}.content[{number}]", media) for number, part in enumerate(parts))
     if said := not content and (message.refusal or _transcript(message.audio, f"{where}.audio")):
         content = (TextPart(text=said),)
     calls = tuple(
@@ -355,37 +357,23 @@ def _transcript(audio: SpokenAnswer | None, where: str) -> str:
     return audio.transcript or "" if audio else ""
 
 
-def _part(part: Content, where: str) -> Part:
+def _part(part: Content, where: str, media: Media) -> Part:
     match part:
         case TextContent(text=text) | RefusalContent(refusal=text):
             return TextPart(text=text)
         case AudioContent(input_audio=audio):
-            return AudioPart(audio=Blob(_decoded(audio.data, f"{where}.input_audio.data")), format=audio.format)
+            return AudioPart(audio=media.blob(audio.data, f"{where}.input_audio.data"), format=audio.format)
         case ImageContent(image_url=image):
-            kind, data = _data_url(image.url, f"{where}.image_url.url")
-            return ImagePart(image=Blob(data), media_type=kind, detail=image.detail)
+            kind, picture = media.picture(image.url, f"{where}.image_url.url")
+            return ImagePart(image=picture, media_type=kind, detail=image.detail)
     raise UnsupportedError("no model here reads files; send their text", param=where)
 
 
-def _data_url(url: str, where: str) -> tuple[str, bytes]:
-    head, comma, data = url.partition(",")
-    if not head.startswith("data:") or not comma or not head.endswith(";base64"):
-        raise UnsupportedError("this host fetches nothing; send the picture as data:image/png;base64,…", param=where)
-    return head.removeprefix("data:").removesuffix(";base64") or "image/png", _decoded(data, where)
-
-
-def _decoded(data: str, where: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadInputError("not valid base64", param=where) from None
-
-
-def _with_audio(messages: tuple[Message, ...], audio: bytes) -> tuple[Message, ...]:
+def _with_audio(messages: tuple[Message, ...], audio: Blob) -> tuple[Message, ...]:
     """Put a top-level recording into the last turn of the user."""
     for at in range(len(messages) - 1, -1, -1):
         if messages[at].role == "user":
-            content = (*messages[at].content, AudioPart(audio=Blob(audio)))
+            content = (*messages[at].content, AudioPart(audio=audio))
             return (*messages[:at], msgspec.structs.replace(messages[at], content=content), *messages[at + 1 :])
     raise BadInputError("audio needs a message of the user", param="audio")
 

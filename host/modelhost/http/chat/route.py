@@ -8,15 +8,17 @@ from litestar.response import Stream
 
 from modelhost.http.about import about
 from modelhost.http.answering import JsonAnswer
+from modelhost.http.bodies.media import Media
+from modelhost.http.bodies.whole import made
 from modelhost.http.chat import examples
 from modelhost.http.chat.answer import Completion
-from modelhost.http.chat.body import ChatBody
+from modelhost.http.chat.body import MEDIA, ChatBody
 from modelhost.http.chat.shapes import ChatCompletion, ChatCompletionChunk
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import JsonBody, context_of, host_of
 from modelhost.http.streaming import event_stream
 
-_body = JsonBody(ChatBody)
+_body = JsonBody(ChatBody, base64_in=MEDIA)
 
 
 @post(
@@ -34,10 +36,10 @@ _body = JsonBody(ChatBody)
         events=examples.EVENTS,
     ),
 )
-async def chat_completions(request: Request[Any, Any, Any], body: bytes) -> JsonAnswer | Stream:
+async def chat_completions(request: Request[Any, Any, Any]) -> JsonAnswer | Stream:
     """OpenAI's chat: whole or as a stream, with tools and reasoning where the model has them."""
-    asked, headers = _body.read(request, body)
-    wanted = asked.to_request()
+    asked, headers = await _body.read(request)
+    wanted = await made(request, asked.to_request, Media.of(request))
     context = context_of(request)
     completion = Completion(
         context.request_id,
@@ -51,5 +53,4 @@ async def chat_completions(request: Request[Any, Any, Any], body: bytes) -> Json
         return await event_stream(request, completion.chunks(events), headers)
     with CancelledWhenGone(request):
         async with aclosing(cast(Any, events)):
-            answer = await completion.whole(events)
-    return JsonAnswer(answer, headers=headers)
+            return await completion.whole(events, headers)

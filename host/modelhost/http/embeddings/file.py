@@ -42,7 +42,7 @@ class EmbedQuery(Struct):
     cache: bool = True
 
 
-_form = FormReader(EmbedForm, files=("file",))
+_form = FormReader(EmbedForm, files=("file",), limit="max_body_mb")
 
 _QUERY = {
     "dimensions": "Length of the vector, or several of up to eight; by default 128 where the model was trained for it.",

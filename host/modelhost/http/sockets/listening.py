@@ -11,7 +11,7 @@ from modelhost.errors import BadInputError, ModelhostError
 from modelhost.http.about import about
 from modelhost.http.audio.shapes import DurationUsage, TranscriptWord
 from modelhost.http.audio.transcript import Transcript
-from modelhost.http.forms import from_base64
+from modelhost.http.bodies.media import from_base64
 from modelhost.http.sockets.incoming import Incoming
 from modelhost.http.sockets.talk import Failure, Talk
 from modelhost.languages import spoken

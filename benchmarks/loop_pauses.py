@@ -1,0 +1,298 @@
+"""The longest pause of the host's event loop while each route gets the largest input it takes, alone and four at once.
+
+Routes, their bodies and the bounds of their fields come from the application itself: each field is made as large as it may be,
+the others are those of the route's own example. A pause that is of the input comes every time, one that is of this machine does
+not: of `TIMES` tries the shortest counts.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import math
+import secrets
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
+from measuring import Host, serving, tell
+from modelhost.http.about import About, about_of
+from modelhost.http.app import ROUTES
+from msgspec import inspect
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+BODY_MB = 4
+AUDIO_MB = 24
+"""A quarter of the default: what is larger is worked on in the same pieces."""
+ROOM = BODY_MB * 2**20 - 4096
+"""Bytes for the field that is to be large."""
+MESSAGE = 2**20 - 1024
+"""Bytes of a WebSocket's message."""
+TIMES = 3
+MANY = 4
+CONFIG = f"""
+[server]
+threads = 1
+log_level = "error"
+max_body_mb = {BODY_MB}
+max_audio_mb = {AUDIO_MB}
+request_timeout = 120
+
+[models.echo]
+plugin = "echo"
+options = {{ context_length = 100000000 }}
+"""
+INSTRUMENTED = f"{Path(__file__).with_name('instrumented_host.py')}"
+
+
+class Case(msgspec.Struct):
+    """One request."""
+
+    name: str
+    method: str
+    path: str
+    content: bytes = b""
+    kind: str = "application/json"
+
+
+def largest(kind: inspect.Type, room: int) -> Any:
+    """Give a value of a type that takes about `room` bytes of JSON, or the largest number."""
+    match kind:
+        case inspect.UnionType():
+            return largest(max((one for one in kind.types if not isinstance(one, inspect.NoneType)), key=_weight), room)
+        case inspect.StrType():
+            return "1" if kind.pattern else "1 " * (min(room, kind.max_length or room) // 2)
+        case inspect.ListType() | inspect.CollectionType():
+            item = smallest(kind.item_type)
+            size = len(json.dumps(item)) + 1
+            count = min(room // size, kind.max_length or room)
+            return [largest(kind.item_type, room // count - 2) if room // count > 4 * size else item] * count
+        case inspect.DictType() | inspect.AnyType() | inspect.RawType():
+            return {"x": [{}] * min(room // 4, 200_000)}
+        case inspect.StructType() if kind.fields:
+            weighty = max(kind.fields, key=lambda field: _weight(field.type))
+            return {**smallest(kind), weighty.encode_name: largest(weighty.type, room - 100)}
+        case inspect.IntType() | inspect.FloatType():
+            return kind.le if kind.le is not None else 2**31 - 1
+    return smallest(kind)
+
+
+def _weight(kind: inspect.Type) -> int:
+    order = (inspect.ListType, inspect.StructType, inspect.DictType, inspect.StrType, inspect.IntType, inspect.FloatType)
+    return next((len(order) - at for at, one in enumerate(order) if isinstance(kind, one)), 0)
+
+
+def smallest(kind: inspect.Type) -> Any:
+    """Give a value of a type that is as short as can be."""
+    match kind:
+        case inspect.UnionType():
+            return smallest(kind.types[0])
+        case inspect.StrType():
+            return "x"
+        case inspect.IntType():
+            return max(1, kind.ge or 1)
+        case inspect.FloatType():
+            return kind.ge if kind.ge is not None else 1.0
+        case inspect.BoolType():
+            return True
+        case inspect.LiteralType():
+            return kind.values[0]
+        case inspect.ListType() | inspect.CollectionType():
+            return [smallest(kind.item_type)] * max(kind.min_length or 0, 1)
+        case inspect.DictType() | inspect.AnyType() | inspect.RawType():
+            return {}
+        case inspect.StructType():
+            required = {field.encode_name: smallest(field.type) for field in kind.fields if field.required}
+            return {**required, **({kind.tag_field: kind.tag} if kind.tag_field else {})}
+    return None
+
+
+def bodies(kind: Any, example: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give bodies in which each field in turn is as large as can be, with all that is asked for by truth values."""
+    described = inspect.type_info(kind)
+    assert isinstance(described, inspect.StructType)
+    wishes = {field.encode_name: True for field in described.fields if _is_wish(field)}
+    for field in described.fields:
+        body = {**example, field.encode_name: largest(field.type, ROOM)}
+        yield field.encode_name, body
+        yield f"{field.encode_name} and every wish", {**body, **wishes}
+    yield "unknown fields", {**example, **{f"k{number}": 1 for number in range(200_000)}}
+    yield "unknown objects", {**example, "unknown": [{}] * 200_000}
+
+
+def _is_wish(field: inspect.Field) -> bool:
+    kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+    return any(isinstance(one, inspect.BoolType) for one in kinds) and "stream" not in field.encode_name
+
+
+def without_model(example: dict[str, Any]) -> dict[str, Any]:
+    """Let the echo answer, whoever the example names."""
+    return {name: value for name, value in example.items() if not name.endswith(("model", "voice")) and name != "reference_id"}
+
+
+def form(fields: dict[str, str], name: str, file: bytes) -> tuple[bytes, str]:
+    """Write a multipart form."""
+    mark = secrets.token_hex(8)
+    parts = [f'--{mark}\r\nContent-Disposition: form-data; name="{one}"\r\n\r\n{text}\r\n' for one, text in fields.items()]
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="a.py"\r\n\r\n'
+    return "".join([*parts, head]).encode() + file + f"\r\n--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
+
+
+def cases_of(route: HTTPRouteHandler) -> Iterator[Case]:
+    """Give the requests for one route."""
+    said: About = about_of(route)
+    method = sorted(route.http_methods)[0]
+    path = sorted(route.paths)[0]
+    for parameter, value in (("{name:path}", "echo"), ("{name:str}", "echo"), ("{session_id:str}", "x")):
+        path = path.replace(parameter, value)
+    name = f"{method} {path}"
+    if said.body is None and said.form is None:
+        yield Case(name=name, method=method, path=path)
+    examples = [without_model(example.value) for example in said.asks.values()] or [{}]
+    for kind in {said.body} - {None}:
+        for example in examples:
+            for field, body in bodies(kind, example):
+                yield Case(name=f"{name} {field}", method=method, path=path, content=json.dumps(body).encode())
+    if said.form is not None:
+        yield from forms_of(said, name, path)
+
+
+def forms_of(said: About, name: str, path: str) -> Iterator[Case]:
+    """Give the forms for one route: a large file, a large field, many fields, and a recording in base64 of either kind."""
+    required = {field.name: "x" for field in msgspec.structs.fields(said.form) if field.required}
+    for what, file in (("file", b"x = 1\n" * (AUDIO_MB * 170_000)), ("smaller file", b"x = 1\n" * 170_000)):
+        content, kind = form(required, said.files[0], file)
+        yield Case(name=f"{name} {what}", method="POST", path=path, content=content, kind=kind)
+    content, kind = form({**required, "prompt": "x " * (ROOM // 2)}, said.files[0], b"x = 1")
+    yield Case(name=f"{name} field", method="POST", path=path, content=content, kind=kind)
+    content, kind = form({**required, **{f"x{number}": "1" * 16_000 for number in range(250)}}, said.files[0], b"x = 1")
+    yield Case(name=f"{name} fields", method="POST", path=path, content=content, kind=kind)
+    text = base64.b64encode(secrets.token_bytes(AUDIO_MB * 2**20)).decode()
+    yield Case(name=f"{name} base64", method="POST", path=path, content=json.dumps({**required, "audio": text}).encode())
+    content = str(httpx.QueryParams({**required, "audio": text})).encode()
+    yield Case(name=f"{name} urlencoded", method="POST", path=path, content=content, kind="application/x-www-form-urlencoded")
+
+
+class Lateness:
+    """How late the loop of an instrumented host was."""
+
+    def __init__(self, host: Host) -> None:
+        self._process = host.process
+        self._file = Path(f"/proc/{host.process.pid}/cwd/lateness.json").resolve()
+
+    async def since(self) -> float:
+        """Give the longest since the last time, in milliseconds."""
+        self._file.unlink(missing_ok=True)
+        self._process.send_signal(signal.SIGUSR1)
+        while not self._file.exists():  # noqa: ASYNC110  # another process writes it
+            await asyncio.sleep(0.01)
+        return max(json.loads(self._file.read_text()), default=math.inf)
+
+
+async def ask(client: httpx.AsyncClient, case: Case) -> int:
+    """Send a request and drop the answer; gives its status."""
+    async with client.stream(case.method, case.path, content=case.content, headers={"content-type": case.kind}) as answer:
+        async for _ in answer.aiter_raw(2**20):
+            pass
+    return answer.status_code
+
+
+async def talk(url: str, path: str, kinds: tuple[Any, ...]) -> None:
+    """Send each message of a WebSocket as large as it may be."""
+    for kind in kinds:
+        described = inspect.type_info(kind)
+        assert isinstance(described, inspect.StructType)
+        message = largest(described, MESSAGE)
+        async with connect(url.replace("http", "ws") + path, max_size=None) as line:
+            try:
+                await line.send(json.dumps(message))
+                await line.send(bytes(MESSAGE))
+                await line.send(json.dumps({"type": "end"}))
+                async with asyncio.timeout(5):
+                    async for _ in line:
+                        pass
+            except (ConnectionClosed, TimeoutError):
+                continue
+
+
+async def measure(host: Host, only: str) -> tuple[dict[str, float], float, dict[int, int]]:
+    """Give the longest pause in each case, that of a host with nothing to do, and how often each status came."""
+    lateness = Lateness(host)
+    pauses: dict[str, float] = {}
+    statuses: dict[int, int] = {}
+    async with httpx.AsyncClient(base_url=host.url, timeout=200, trust_env=False, limits=httpx.Limits()) as client:
+        first = next(route for route in ROUTES if "/openapi.json" in route.paths)
+        assert isinstance(first, HTTPRouteHandler)
+        await lateness.since()
+        await ask(client, next(cases_of(first)))  # its first time is not like the others
+        pauses["the first GET /openapi.json"] = await lateness.since()
+        await client.post("/v1/models/load", json={"model": "echo"})
+        await lateness.since()
+        await asyncio.sleep(2)
+        idle = await lateness.since()
+        for route in ROUTES:
+            if isinstance(route, WebsocketRouteHandler):
+                kinds = about_of(route).hears
+                path = sorted(route.paths)[0]
+                if only in path:
+                    pauses[f"WS {path}"] = await _least(lateness, lambda path=path, kinds=kinds: talk(host.url, path, kinds))
+                continue
+            if isinstance(route, HTTPRouteHandler):
+                for case in cases_of(route):
+                    if only not in case.name:
+                        continue
+
+                    async def alone(case: Case = case) -> None:
+                        status = await ask(client, case)
+                        statuses[status] = statuses.get(status, 0) + 1
+
+                    async def at_once(case: Case = case) -> None:
+                        await asyncio.gather(*(ask(client, case) for _ in range(MANY)))
+
+                    pauses[case.name] = await _least(lateness, alone)
+                    if case.content:
+                        pauses[f"{MANY} × {case.name}"] = await _least(lateness, at_once)
+    return pauses, idle, statuses
+
+
+async def _least(lateness: Lateness, act: Any) -> float:
+    """Give the shortest of several tries' longest pauses; a try that is short enough is the last."""
+    found = math.inf
+    for _ in range(TIMES):
+        await lateness.since()
+        await act()
+        found = min(found, await lateness.since())
+        if found < 50:
+            break
+    return found
+
+
+def main() -> None:
+    """Measure, and tell; the worst cases go to standard error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="routes and fields with this in their name")
+    asked = parser.parse_args()
+    with serving(CONFIG, program=INSTRUMENTED) as host:
+        pauses, idle, statuses = asyncio.run(measure(host, asked.only))
+    worst = sorted(pauses, key=pauses.__getitem__, reverse=True)
+    for name in worst[:15]:
+        print(f"{pauses[name]:8.1f} ms  {name}", file=sys.stderr)
+    print(f"answers: {statuses}", file=sys.stderr)
+    tell(
+        "pauses of the loop",
+        "<= 100 ms with the largest input of every route",
+        cases=len(pauses),
+        worst_ms=pauses[worst[0]],
+        worst_is=worst[0],
+        idle_ms=idle,
+    )
+
+
+if __name__ == "__main__":
+    main()
