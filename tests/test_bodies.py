@@ -11,10 +11,14 @@ import pytest
 from modelhost.errors import BadInputError
 from modelhost.http.about import about_of
 from modelhost.http.app import ROUTES
+from modelhost.http.bodies.media import Media
+from modelhost.http.bodies.spool import Spool
 from modelhost.http.json.elsewhere import EMBEDDING, GENERATING
 from modelhost.http.json.fields import reader_of
 from msgspec import inspect
 from serving import Serve, Served
+
+NO_MEDIA = Media(Spool(lambda remove: None))
 
 Place = tuple[Callable[[dict[str, Any]], Any], str, inspect.StructType]
 """Puts an object into a body, the object's path there, and what it is."""
@@ -264,18 +268,18 @@ def test_no_tokens_at_all_is_no_limit_to_ask_for(host: Served, name: str) -> Non
 @pytest.mark.parametrize(("asked", "given"), [(-1, None), (0, 0), (7, 7), (None, None)])
 def test_no_seed_is_asked_of_a_model_with_minus_one(asked: int | None, given: int | None) -> None:
     body: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}], "seed": asked, "top_k": asked}
-    wanted = read("ChatBody", body)[0].to_request()
+    wanted = read("ChatBody", body)[0].to_request(NO_MEDIA)
     assert (wanted.seed, wanted.top_k) == (given, 0 if asked == -1 else given)
 
 
 def test_repetition_penalty_is_repeat_penalty() -> None:
     body: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}], "repetition_penalty": 1.3}
-    assert read("ChatBody", body)[0].to_request().repeat_penalty == 1.3
+    assert read("ChatBody", body)[0].to_request(NO_MEDIA).repeat_penalty == 1.3
 
 
 def test_a_json_object_of_a_schema_is_asked_for_as_such() -> None:
     form = {"type": "json_object", "schema": {"type": "object"}}
-    wanted = read("ChatBody", {"messages": [{"role": "user", "content": "x"}], "response_format": form})[0].to_request()
+    wanted = read("ChatBody", {"messages": [{"role": "user", "content": "x"}], "response_format": form})[0].to_request(NO_MEDIA)
     assert (wanted.response_format.kind, wanted.response_format.schema) == ("json_schema", {"type": "object"})
 
 
