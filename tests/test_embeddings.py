@@ -291,7 +291,7 @@ class TestFile:
         assert (status, named) == (400, param)
 
     def test_a_file_over_the_limit_and_no_file_are_refused(self, host: Served) -> None:
-        assert self.embed(host, "x" * 2**20, model="echo").status_code == 413
+        assert self.embed(host, "x" * (2**20 + 1), model="echo").status_code == 413
         assert refusal(host.client.post("/embed", data={"a": "b"}, params={"model": "echo"}))[:2] == (400, "file")
 
     def test_the_cache_is_told_and_may_be_off(self, host: Served) -> None:
