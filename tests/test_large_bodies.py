@@ -405,4 +405,5 @@ class TestFullDisks:
         assert (answer.status_code, error["code"], answer.headers["x-should-retry"]) == (503, "disk_full", "true")
         assert answer.headers["retry-after"]
         assert "TMPDIR" in error["message"]
-        assert heard(full.client.post(TRANSCRIBE, files={"file": ("a.wav", b"123")}, data={"model": "echo"})) == "heard 3 bytes"
+        small = {"files": {"file": ("a.wav", b"123")}, "data": {"model": "echo"}}
+        eventually(lambda: full.client.post(TRANSCRIBE, **small).status_code == 200)

@@ -39,6 +39,7 @@ from modelhost.types import (
     TranscribeRequest,
     Vectors,
 )
+from modelhost.worker.portions import MOST_TOKENS
 
 Runner = ProcessRunner | InlineRunner
 
@@ -572,7 +573,6 @@ def test_a_worker_that_talks_nonsense_is_ended(said: bytes) -> None:
 
 NASTY = """
 from modelhost import Backend, Delta, Done, ModelCard, Options, OverloadedError, hookimpl
-from modelhost.worker.portions import MOST_TOKENS
 class Nasty(Backend[Options]):
     def load(self):
         return ModelCard(concurrency=8)
