@@ -10,6 +10,7 @@ from modelhost import BadInputError, Context, Done, GenerateRequest, Message, No
 from modelhost.backend import read_options
 from modelhost.capabilities import needs
 from modelhost.context import CallInfo
+from modelhost.log import Log
 from modelhost_gguf_chat import GgufChatBackend, GgufChatOptions
 from modelhost_gguf_chat.engine import AHEAD, Finished, Job, Prefilled, Sampled
 from modelhost_gguf_chat.origins import Piece
@@ -307,6 +308,55 @@ def test_a_model_without_a_template_continues_prompts_and_refuses_chat(chat, mon
 def test_the_operators_template_replaces_the_files(load):
     own = load(n_ctx=64, chat_template="{% for m in messages %}Q: {{ m.content }}\nA:{% endfor %}")
     assert own.vocabulary.text(prompt_of(own, "Why?")) == "Q: Why?\nA:"
+
+
+def test_a_template_may_be_a_file_and_only_one_is_chosen(load, tmp_path):
+    file = tmp_path / "chat.jinja"
+    file.write_text("{% for m in messages %}Q: {{ m.content }}${x}\nA:{% endfor %}", encoding="utf-8-sig")
+    source = Source("chat.jinja", path=file)
+    own = load(n_ctx=64, chat_template_file=source)
+    assert own.vocabulary.text(prompt_of(own, "Why?")) == "Q: Why?${x}\nA:"
+    with pytest.raises(BadInputError, match="leave one out"):
+        load(n_ctx=64, chat_template_file=source, chat_template="x")
+    file.write_bytes(b"\xff")
+    with pytest.raises(BadInputError, match=r"chat\.jinja cannot be read") as refused:
+        load(n_ctx=64, chat_template_file=source)
+    assert refused.value.param == "chat_template_file"
+
+
+def test_a_broken_template_in_the_file_is_told_with_its_place_and_prompts_still_work(load, monkeypatch):
+    monkeypatch.setattr(llama_cpp, "llama_model_chat_template", lambda *_: b"line one\n{% if %}")
+    broken = load(n_ctx=64)
+    with pytest.raises(UnsupportedError, match=r"own chat template cannot be used: .* line 2 .*chat_template_file") as refused:
+        broken.events(QUESTION)
+    assert "has no chat template" not in refused.value.message
+    assert "prefill" not in broken.card.features
+    assert texts(broken, GenerateRequest(prompt="Once", max_tokens=2))
+
+
+def test_control_tokens_that_are_lost_on_the_way_through_a_template_are_told_at_load(load, weights):
+    said = []
+    lost = "{% for m in messages %}{{ '<|im_start|>' | reverse | reverse }}{{ m.content }}<|im_end|>{% endfor %}"
+    for source in (lost, lost.replace(" | reverse | reverse", "")):
+        backend = GgufChatBackend(GgufChatOptions(source=Source("x", path=weights), n_ctx=64, chat_template=source), threads=1)
+        backend.log = Log(lambda level, event, facts: said.append((level, facts.get("tokens"))))
+        backend.load()
+        backend.unload()
+    assert [tokens for level, tokens in said if level == "warning"] == [["<|im_start|>"]]
+
+
+@pytest.mark.parametrize("fields", [{"seed": -1}, {}])
+def test_minus_one_asks_for_a_random_seed_wherever_it_stands(chat, fields):
+    options = GgufChatOptions(source=Source("x"), **fields)
+    seeds = {decide(GenerateRequest(**wish), options, chat.vocabulary).seed for wish in ({}, {"seed": -1}) for _ in range(3)}
+    assert len(seeds) > 1
+    assert decide(GenerateRequest(seed=7), options, chat.vocabulary).seed == 7
+
+
+def test_minus_one_switches_limits_off_in_the_file_as_elsewhere(load):
+    wide = load(n_ctx=64, top_k=-1, max_tokens=-1, repeat_last_n=-1, repeat_penalty=1.1)
+    _, done = wide.ask("Hi", ignore_eos=True)
+    assert (done.reason, done.usage.input_tokens + done.usage.output_tokens) == ("length", 64)
 
 
 def test_a_missing_or_broken_file_says_so_at_load(tmp_path, weights):
