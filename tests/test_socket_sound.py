@@ -199,7 +199,7 @@ class TestWhatIsAsked:
             assert line.closed() == 1008
 
     def test_speech_takes_all_its_fields_from_the_url_as_well(self, host: Served) -> None:
-        with open_line(host, "/ws/tts?format=pcm&sample_rate=8000&binary=true&speed=2.0&voice=default") as line:
+        with open_line(host, "/ws/tts?format=pcm&sample_rate=8000&binary=true&speed=2.0&reference_id=default") as line:
             line.say(type="text", text="Good morning to you all.")
             line.say(type="end")
             form, sound = line.hear(), b""
@@ -207,6 +207,8 @@ class TestWhatIsAsked:
                 sound += told
             assert (form["format"], form["sample_rate"]) == ("pcm", 8000)
             assert len(sound) / 16_000 == pytest.approx(told["duration"], abs=0.05)
+            line.say(text="Hello.", voice="nobody")
+            assert line.error()["code"] == "unknown_voice"
             line.say(text="Good morning to you all.", speed=1.0, binary=False, format="wav")
             slow = line.until("done")[-1]["duration"]
             assert slow > told["duration"] * 1.4
@@ -221,6 +223,14 @@ class TestEnds:
                 line.say(type="end")
                 assert line.hear()["type"] in ("segment", "done")
             line.until("done")
+
+    def test_a_message_may_come_as_a_binary_frame_and_sound_that_looks_like_one_is_sound(self, host: Served) -> None:
+        with open_line(host, "/ws/stt") as line:
+            line.line.send(b'{"type": "start", "sample_rate": 8000}')
+            line.line.send(b'{"sound": 1}')
+            line.line.send(b'{"type": "end"}')
+            told = asked(line.until("done")[-1])
+        assert (told["sample_rate"], told["live"]) == (8000, 12)
 
     def test_an_end_without_text_is_answered_too(self, host: Served) -> None:
         with open_line(host, "/ws/tts") as line:

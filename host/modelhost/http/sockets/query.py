@@ -7,6 +7,8 @@ from litestar.datastructures import MultiDict
 
 from modelhost.errors import BadInputError
 
+_OTHER_NAMES = {"voice": "reference_id", "reference_id": "voice"}
+
 
 def settings_in(query: MultiDict[Any], kind: type[Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the fields of a struct that a query names, as what they are, and the names that are none of its fields.
@@ -20,6 +22,12 @@ def settings_in(query: MultiDict[Any], kind: type[Any]) -> tuple[dict[str, Any],
         if values and (field := fields.get(name.removesuffix("[]"))):
             settings[field.name] = _value(field, values)
     return settings, sorted({name for name in query if name.removesuffix("[]") not in fields})
+
+
+def merged(settings: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with what the URL says where it says nothing itself, under that name or another."""
+    said = {name: value for name, value in message.items() if value is not None}
+    return {**{name: value for name, value in settings.items() if _OTHER_NAMES.get(name) not in said}, **said}
 
 
 def _value(field: msgspec.structs.FieldInfo, values: list[str]) -> Any:

@@ -19,7 +19,7 @@ from modelhost.http.json.elsewhere import refuse_what_others_know
 from modelhost.http.json.fields import Reader, reader_of
 from modelhost.http.json.text import decoded
 from modelhost.http.reading import MOST_IGNORED, printable
-from modelhost.http.sockets.query import settings_in
+from modelhost.http.sockets.query import merged, settings_in
 from modelhost.http.visit import visit_of
 from modelhost.structs import Struct
 
@@ -133,11 +133,11 @@ class Talk(Generic[T]):
                 await self.tell(DeadlineError(f"nothing came over this line for {idle:g} s; it is closed"))
                 return
             size = sys.getsizeof(raw)
-            if isinstance(raw, bytes):
+            if isinstance(raw, bytes) and not _is_message(raw):
                 yield raw
                 continue
             try:
-                message = self._read(raw or "")
+                message = self._read(raw.decode() if isinstance(raw, bytes) else raw or "")
                 del raw
                 yield message
                 del message
@@ -179,7 +179,7 @@ class Talk(Generic[T]):
                 raise BadInputError("the message has no `type`", param="type")
             value["type"] = kind
         if isinstance(value["type"], str) and value["type"] in self._begin:
-            value = {**self._settings, **{name: given for name, given in value.items() if given is not None}}
+            value = merged(self._settings, value)
         message, unknown = self._reader.convert(value)
         refuse_what_others_know(message, unknown)
         if unknown and self._server.strict:
@@ -241,6 +241,16 @@ class Talk(Generic[T]):
         """Send an error."""
         told = error if isinstance(error, ModelhostError) else as_modelhost_error(error)
         await self.send(Failure(error=envelope(told)["error"]))
+
+
+def _is_message(frame: bytes) -> bool:
+    """Whether a binary frame is a message all the same, as of clients that send bytes alone; no sound is JSON by chance."""
+    if not (frame.startswith(b"{") and frame.rstrip().endswith(b"}")):
+        return False
+    try:
+        return "type" in msgspec.json.decode(frame, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def _looked_at(task: "asyncio.Task[None]") -> None:
