@@ -13,7 +13,7 @@ from modelhost.runner.death import Death
 from modelhost.runner.inline import InlineRunner
 from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec
-from modelhost.testing.abilities import chat
+from modelhost.testing import chat
 
 ROUNDS = 40
 CALLS = 100

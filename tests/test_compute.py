@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 import pytest
 from modelhost import Backend, ComputeThread, Context, Delta, Done, GenerateRequest, ModelCard, Options, hookimpl
 from modelhost.log import Log, silent
-from modelhost.testing.abilities import chat
+from modelhost.testing import chat
 from modelhost.worker.instance import Instance
 
 

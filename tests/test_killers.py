@@ -12,7 +12,7 @@ import pytest
 from fake_plugins import fake_plugin
 from modelhost.pool.suspects import MEMORY_SECONDS, Evidence, Suspects
 from modelhost.runner.death import death_of, oom_kills
-from modelhost.testing.abilities import chat
+from modelhost.testing import chat
 from modelhost.types import Blob, TranscribeRequest
 from serving import Serve, Served, eventually
 from websockets.sync.client import connect

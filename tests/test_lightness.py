@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from modelhost.testing.backends import RUNTIMES
+from modelhost.testing.importing import RUNTIMES
 
 SERVER_ONLY = ("litestar", "uvicorn", "structlog", "httpx", "click", "rich", "platformdirs", "dotenv", "huggingface_hub")
 

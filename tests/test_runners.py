@@ -24,7 +24,7 @@ from modelhost.runner.inline import InlineRunner
 from modelhost.runner.output import OUTPUT_BYTES, Output
 from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec, worker_environment
-from modelhost.testing.abilities import chat
+from modelhost.testing import chat
 from modelhost.types import (
     AudioChunk,
     Blob,

@@ -17,7 +17,7 @@ from modelhost.errors import BackendCrashedError, DeadlineError, UnsupportedErro
 from modelhost.host import ModelHost
 from modelhost.log import Log, silent
 from modelhost.pool.model import BESIDE, Model
-from modelhost.testing.abilities import chat
+from modelhost.testing import chat
 from modelhost.types import AudioPart, Blob, Done, ImagePart, Message, TokenizeRequest, Tokens
 
 TALK = chat("one two three four five six seven eight nine ten", max_tokens=10)

@@ -12,6 +12,7 @@ Input = Literal["text", "audio", "image"]
 Feature = Literal[
     "streaming",
     # generate
+    "stop",
     "tools",
     "reasoning",
     "logprobs",
@@ -43,6 +44,8 @@ Feature = Literal[
     # embed
     "token_input",
     "truncate",
+    "prompts",
+    "title",
 ]
 
 

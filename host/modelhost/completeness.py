@@ -32,7 +32,7 @@ async def complete(
     try:
         async for event in events:
             if done or not isinstance(event, allowed):
-                raise PluginError(f"{ability} yielded {'an event after Done' if done else 'a ' + type(event).__name__}")
+                raise PluginError(_wrong(ability, event, done=done))
             if getattr(event, "index", 0) not in choices:
                 raise PluginError(f"{ability} yielded a {type(event).__name__} of a choice nobody asked for")
             done = isinstance(event, Done)
@@ -50,7 +50,14 @@ async def complete(
         if close is not None:
             await _closed(close, failed)
     if not done and not given_up():
-        raise PluginError(f"{ability} ended without Done")
+        raise PluginError(f"{ability} ended without Done; it is the last event of every answer")
+
+
+def _wrong(ability: Ability, event: object, *, done: bool) -> str:
+    if done:
+        return f"{ability} yielded an event after Done; yield Done once, last"
+    known = ", ".join(kind.__name__ for kind in _EVENT_TYPES[ability])
+    return f"{ability} yielded a {type(event).__name__}; its events are {known}"
 
 
 async def _closed(close: Callable[[], Any], failed: Callable[[BaseException], BaseException]) -> None:

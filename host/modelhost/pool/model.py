@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from modelhost.alarms import alarms
-from modelhost.capabilities import Need, needs
+from modelhost.capabilities import Need, needs, ruled_out
 from modelhost.card import ModelCard
 from modelhost.config import ModelConfig
 from modelhost.config.sources import Weights, size_of
@@ -460,6 +460,8 @@ class Model:
                 able = self.who_can(ability, needed)
                 hint = f"; models that can: {', '.join(able)}" if able else "; no model here is known to"
                 raise UnsupportedError(f"model {self.name!r} does not support {need.what}{hint}", param=need.param)
+        if error := ruled_out(self.card, request):
+            raise error
 
 
 @contextlib.asynccontextmanager

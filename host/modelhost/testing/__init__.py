@@ -8,19 +8,17 @@
         backend = EchoBackend
         options = {"prefix": "You said: "}
 
-Needs pytest. A backend is loaded once a class; set `request` for one that needs more than the simplest.
+Needs pytest. A backend is loaded once a class; set `request` for one that needs more than the simplest. Every step ends by
+itself, whatever the backend does, and every failure says what to do.
 """
 
-from modelhost.testing.abilities import (
-    AddsVoices,
-    EmbedsTexts,
-    GeneratesText,
-    SummarizesTexts,
-    SynthesizesSpeech,
-    TokenizesText,
-    TranscribesSpeech,
-)
-from modelhost.testing.backends import BackendTests, Loaded
+from modelhost.testing.backends import BackendTests
+from modelhost.testing.loaded import Loaded
+from modelhost.testing.requests import chat, tone
+from modelhost.testing.speech import AddsVoices, SynthesizesSpeech, TranscribesSpeech
+from modelhost.testing.text import GeneratesText, SummarizesTexts
+from modelhost.testing.tokens import TokenizesText
+from modelhost.testing.vectors import EmbedsTexts
 
 __all__ = [
     "AddsVoices",
@@ -32,4 +30,6 @@ __all__ = [
     "SynthesizesSpeech",
     "TokenizesText",
     "TranscribesSpeech",
+    "chat",
+    "tone",
 ]

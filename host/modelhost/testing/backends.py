@@ -1,185 +1,319 @@
 """What every backend must keep, whatever it can do."""
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import aclosing
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 import pytest
 
 from modelhost.backend import Backend, options_type, read_options
 from modelhost.card import ModelCard
-from modelhost.context import CallInfo, Context
-from modelhost.log import Log, silent
-from modelhost.types import ABILITIES, EVENTS, REQUESTS, Ability, AudioChunk, Done
+from modelhost.errors import BackendFailedError, RequestError, ServiceError
+from modelhost.log import place_of
+from modelhost.testing.bad_weights import outcome_of_loading
+from modelhost.testing.bounded import EndsWithPytest, within
+from modelhost.testing.importing import Import, imported
+from modelhost.testing.loaded import BUDGET, LOAD_PATIENCE, PATIENCE, Loaded, sources_of
+from modelhost.types import ABILITIES, EVENTS, REQUESTS, Ability, Done
 from modelhost.wire.frames import from_wire, to_wire
-from modelhost.worker.describe import locate
-from modelhost.worker.instance import Instance, hooks_of
+from modelhost.worker.instance import hooks_of
 
-RUNTIMES = (
-    "torch",
-    "transformers",
-    "llama_cpp",
-    "ctranslate2",
-    "faster_whisper",
-    "sentence_transformers",
-    "onnxruntime",
-    "av",
-    "numpy",
-)
-"""What a plugin's module must not import before `load`."""
+STOPS_WITHIN = 5.0
+"""Seconds in which a call must end that nobody wants any more. The host ends the worker after `cancel_grace`, which is 30."""
 
-PATIENCE = 60.0
-"""Seconds a single step of a test may take before it fails."""
+STILL_COMES = 3
+"""Events that may come after a call was cancelled: those that were made already."""
+
+IMPORT_SECONDS = 1.0
+"""What importing a plugin may take. The host gives it 10, with everything that it does at its start running beside."""
 
 T = TypeVar("T")
 
 
-class Loaded:
-    """A loaded backend, called as a worker would call it. The same class serves plain tests of a plugin's own."""
-
-    def __init__(self, backend: type[Backend[Any]], options: dict[str, Any]) -> None:
-        self.instance = Instance(backend, resolved(backend, options), model="under-test", threads=1, log=Log(silent))
-        self.card: ModelCard = self.instance.load()
-        self._runner = asyncio.Runner()
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop all calls of this backend share."""
-        return self._runner.run(asyncio.wait_for(coroutine, PATIENCE))
-
-    def events(self, ability: Ability, request: Any, context: Context | None = None) -> list[Any]:
-        """Call a hook and give all of its events."""
-        return self.run(self.collect(ability, request, context))
-
-    async def collect(self, ability: Ability, request: Any, context: Context | None = None) -> list[Any]:
-        """Call a hook and collect its events; for several at once."""
-        return [event async for event in self.instance.call(ability, request, context or Context(CallInfo(model="under-test")))]
-
-    def close(self) -> None:
-        """Unload the backend."""
-        self.instance.unload()
-        self._runner.close()
-
-
-def resolved(backend: type[Backend[Any]], options: dict[str, Any]) -> dict[str, Any]:
-    """Do what the host does with sources: `package:` and paths are looked up on this machine."""
-    from modelhost.source import Source
-
-    kind = options_type(backend)
-    read = read_options(kind, options)
-
-    def place(source: Source) -> dict[str, Any]:
-        path = locate(source.uri) if source.uri.startswith("package:") else Path(source.uri)
-        if path is None:
-            pytest.skip(f"{source.uri} is not installed")
-        return {"uri": source.uri, "path": str(path), **({"sha256": source.sha256} if source.sha256 else {})}
-
-    found = dict(options)
-    for field in msgspec.structs.fields(kind):
-        value = getattr(read, field.name)
-        if isinstance(value, Source):
-            found[field.name] = place(value)
-        elif isinstance(value, (tuple, list)) and value and isinstance(value[0], Source):
-            found[field.name] = [place(source) for source in value]
-    return found
-
-
-def _amount(events: list[Any]) -> int:
-    """Say how much was told; sound counts by its bytes, which a network may cut into any number of pieces."""
-    return sum(len(event.data) if isinstance(event, AudioChunk) else 1 for event in events)
-
-
 class BackendTests:
-    """Base of the kit's classes; not for use by itself."""
+    """Base of the kit's classes, and a class of its own for an ability that has none."""
 
     backend: ClassVar[type[Backend[Any]]]
+    """The class under test."""
     options: ClassVar[dict[str, Any]] = {}
+    """What stands under `[models.NAME.options]`; `package:` and paths as there."""
     ability: ClassVar[Ability]
     request: ClassVar[Any]
     """A request that is answered with several events."""
+    long: ClassVar[Any] = None
+    """One that is answered with many, to be cancelled in the middle; None takes `request`."""
+    odd: ClassVar[tuple[Any, ...]] = ()
+    """Requests nobody meant to send, which must be answered or refused."""
+    patience: ClassVar[float] = PATIENCE
+    """Seconds one answer may take."""
+    load_patience: ClassVar[float] = LOAD_PATIENCE
+    """Seconds `load` may take."""
+    stops_within: ClassVar[float] = STOPS_WITHIN
+    """Seconds in which a call must end that nobody wants any more, and `unload` too."""
+    budget: ClassVar[float] = BUDGET
+    """Seconds that all answers may take together."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def loaded(cls) -> Iterator[Loaded]:
         """The backend, loaded once for all tests of the class."""
-        loaded = Loaded(cls.backend, cls.options)
+        loaded = cls.load(cls.options)
         yield loaded
         loaded.close()
 
+    @classmethod
+    def load(cls, options: dict[str, Any]) -> Loaded:
+        """Load the backend with these options; for a `loaded` of one's own."""
+        return Loaded(
+            cls.backend,
+            options,
+            patience=cls.patience,
+            load_patience=cls.load_patience,
+            unload_patience=cls.stops_within,
+            budget=cls.budget,
+        )
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def answered(cls, loaded: Loaded) -> list[Any]:
+        """The events of `request`, asked once for all tests of the class that only look at them."""
+        return loaded.events(cls.ability, cls.request)
+
+    @pytest.fixture(scope="session", autouse=True)
+    @staticmethod
+    def ends(pytestconfig: pytest.Config) -> None:
+        """Nothing a backend leaves behind keeps pytest from ending."""
+        EndsWithPytest.of(pytestconfig)
+
+    def test_the_request_is_of_the_abilitys_type(self) -> None:
+        """Guards the kit itself against a wrong `request`."""
+        wanted = REQUESTS[self.ability]
+        assert isinstance(self.request, wanted), f"set `request` to a {wanted.__name__}"
+
     def test_the_hook_is_implemented(self) -> None:
         """`hooks_of` also refuses misspelt hooks and ones without `@hookimpl`."""
-        assert self.ability in hooks_of(self.backend)
+        found = hooks_of(self.backend)
+        assert self.ability in found, (
+            f"{self.backend.__name__} has no method {self.ability} with @hookimpl; it has {', '.join(found)}"
+        )
 
-    def test_importing_the_plugin_imports_no_runtime(self) -> None:
+    def test_importing_the_plugin_is_quick_and_imports_no_runtime(self) -> None:
         """A heavy import before `load` makes every start of the host slow."""
-        module = self.backend.__module__
-        code = f"import sys, {module}; print([name for name in {RUNTIMES!r} if name in sys.modules])"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
-        assert done.stdout.strip() == "[]", done.stdout + done.stderr
+        seen = self.imported()
+        what = ", ".join(seen.runtimes)
+        assert not seen.runtimes, f"importing {seen.module} imports {what}; import that in `load`, or where it is used"
+        assert seen.seconds < IMPORT_SECONDS, (
+            f"importing {seen.module} takes {seen.seconds:.1f} s; the host asks plugins about themselves often: "
+            "move what takes long into `load`"
+        )
+
+    def test_importing_the_plugin_prints_nothing(self) -> None:
+        """Whoever lists the plugins reads that."""
+        seen = self.imported()
+        assert not seen.printed, f"importing {seen.module} prints {seen.printed[:60]!r}; use self.log in `load`"
+
+    def imported(self) -> Import:
+        """Return what was seen when the plugin's module was imported in an interpreter of its own."""
+        return imported(self.backend.__module__, IMPORT_SECONDS)
 
     def test_unknown_options_are_refused(self) -> None:
         """A misspelt option must not be dropped without a word."""
-        with pytest.raises(msgspec.ValidationError):
+        try:
             read_options(options_type(self.backend), {**self.options, "no_such_option": 1})
+        except msgspec.ValidationError:
+            return
+        pytest.fail("an unknown option is accepted; leave forbid_unknown_fields of `Options` as it is")
+
+    def test_weights_that_are_none_are_refused_by_load(self) -> None:
+        """An empty file, or folder, where the weights should be: the operator is told what is wrong, and nothing crashes."""
+        sources = sources_of(self.backend, self.options)
+        if not sources:
+            pytest.skip("no option names weights")
+        problem = outcome_of_loading(self.backend, self.options, tuple(sources), self.load_patience)
+        assert problem is None, problem
 
     def test_the_card_can_cross_to_the_host(self, loaded: Loaded) -> None:
         """A numpy scalar in a card, for one, cannot."""
-        assert loaded.card.abilities is not None
-        assert self.ability in loaded.card.abilities
-        assert set(loaded.card.abilities) <= set(ABILITIES)
-        assert msgspec.msgpack.decode(msgspec.msgpack.encode(loaded.card), type=ModelCard) == loaded.card
+        card = loaded.card
+        assert card.abilities is not None
+        assert self.ability in card.abilities, f"the card's abilities leave {self.ability} out"
+        assert set(card.abilities) <= set(ABILITIES)
+        try:
+            crossed = msgspec.msgpack.decode(msgspec.msgpack.encode(card), type=ModelCard)
+        except (TypeError, msgspec.ValidationError) as error:
+            pytest.fail(f"the card cannot cross to the host: {error}; put plain values into it, such as int(…)")
+        assert crossed == card, f"the card arrives as another: {crossed}"
 
-    def test_every_event_can_cross_to_the_host(self, loaded: Loaded) -> None:
+    def test_every_event_can_cross_to_the_host(self, answered: list[Any]) -> None:
         """Events are encoded for the border, in `process` and in later ways to run."""
-        events = loaded.events(self.ability, self.request)
-        raw = msgspec.msgpack.encode(events, enc_hook=to_wire)
         kind: Any = EVENTS[self.ability]
-        assert msgspec.msgpack.decode(raw, type=list[kind], dec_hook=from_wire) == events
+        try:
+            raw = msgspec.msgpack.encode(answered, enc_hook=to_wire)
+            crossed = msgspec.msgpack.decode(raw, type=list[kind], dec_hook=from_wire)
+        except (TypeError, NotImplementedError, msgspec.ValidationError) as error:
+            pytest.fail(f"an event cannot cross to the host: {error}; put plain values into it, such as float(…) or bytes(…)")
+        assert crossed == answered, "an event arrives as another; put plain values into it"
 
-    def test_the_answer_ends_with_one_done(self, loaded: Loaded) -> None:
+    def test_the_answer_ends_with_one_done(self, answered: list[Any]) -> None:
         """Nothing comes after `Done`, and nothing is complete without it."""
-        events = loaded.events(self.ability, self.request)
-        assert [isinstance(event, Done) for event in events] == [False] * (len(events) - 1) + [True]
-        assert len(events) > 1
+        assert answered, f"{self.ability} yields nothing; the last event is Done"
+        assert isinstance(answered[-1], Done), f"{self.ability} ends with {type(answered[-1]).__name__}; yield Done(…) last"
+        assert sum(isinstance(event, Done) for event in answered) == 1, f"{self.ability} yields Done more than once"
+        assert len(answered) > 1, f"{self.ability} yields nothing but Done for {self.request!r:.80}"
 
     def test_the_same_request_can_be_asked_again(self, loaded: Loaded) -> None:
         """A call leaves nothing behind that breaks the next."""
         for _ in range(3):
-            assert isinstance(loaded.events(self.ability, self.request)[-1], Done)
+            self.complete(loaded.events(self.ability, self.request), "asked again")
 
-    def test_a_cancelled_call_stops_and_the_next_one_works(self, loaded: Loaded) -> None:
-        """The client left after the first event."""
-        context = Context()
+    def test_odd_input_is_answered_or_refused(self, loaded: Loaded) -> None:
+        """What a user may send by accident is answered, or refused with an error that says why; it does not fail."""
+        for request in self.odd:
+            try:
+                events = loaded.events(self.ability, request)
+            except RequestError:
+                continue
+            except ServiceError as error:
+                raise AssertionError(
+                    f"{request!r:.120} fails: {error.message}. Answer it, or raise BadInputError(…, param=…)"
+                ) from error.__cause__
+            self.complete(events, f"for {request!r:.120}")
+            self.check_odd(events)
+
+    def check_odd(self, events: list[Any]) -> None:
+        """Look at the answer to an odd request."""
+
+    def test_a_cancelled_call_ends_at_once(self, loaded: Loaded) -> None:
+        """The client left after the first event: `context.cancelled` is true from then on, and no more is computed."""
+        context = loaded.context()
+        hook = self.plain_hook(loaded, self.long or self.request, context)
+        if hook is None:
+            self.async_call_ends_at_once(loaded)
+            return
+        events: list[Iterator[Any]] = []
+
+        def first() -> None:
+            events.append(hook())
+            next(events[0], None)
+
+        within(self.patience, first, f"{self.ability} gives no first event in {self.patience:g} s")
+        context.cancel()
+        further = self.stops(lambda: more(events[0]), "context.cancelled is true")
+        assert further <= STILL_COMES, (
+            f"{self.ability} yields more events after the call was cancelled; look at context.cancelled between steps, and return"
+        )
+
+    def async_call_ends_at_once(self, loaded: Loaded) -> None:
+        """Close an async hook after its first event."""
 
         async def leave_early() -> None:
-            async with aclosing(cast(Any, loaded.instance.call(self.ability, self.request, context))) as events:
-                await anext(events)
+            events: Any = loaded.begin(self.ability, self.long or self.request, loaded.context())
+            await anext(events, None)
+            try:
+                async with asyncio.timeout(self.stops_within):
+                    await events.aclose()
+            except TimeoutError:
+                pytest.fail(
+                    f"{self.ability} works on for more than {self.stops_within:g} s after it was closed; "
+                    "let GeneratorExit and CancelledError through",
+                    pytrace=False,
+                )
 
         loaded.run(leave_early())
-        assert context.cancelled
-        assert isinstance(loaded.events(self.ability, self.request)[-1], Done)
 
-    def test_a_call_cancelled_before_it_starts_does_not_run_to_its_end(self, loaded: Loaded) -> None:
-        """The client left while the request waited: it ends early, or at least ends."""
-        context = Context()
+    def test_a_call_cancelled_before_it_starts_does_no_work(self, loaded: Loaded) -> None:
+        """The client left while the request waited: there is nothing to compute."""
+        context = loaded.context()
         context.cancel()
-        cancelled = loaded.events(self.ability, self.request, context)
-        assert _amount(cancelled) <= _amount(loaded.events(self.ability, self.request))
+        hook = self.plain_hook(loaded, self.long or self.request, context)
+        if hook is None:
+            pytest.skip("the task of an async hook is cancelled by the worker")
+        came = self.stops(lambda: more(hook()), "context.cancelled was true before it began")
+        assert came <= STILL_COMES, (
+            f"{self.ability} answers a call that was cancelled before it began; look at context.cancelled before the first step"
+        )
+
+    def test_a_call_that_is_closed_ends_at_once_and_the_next_one_works(self, loaded: Loaded) -> None:
+        """Closing raises GeneratorExit where the hook yields: clean up, and let it through."""
+        hook = self.plain_hook(loaded, self.request, loaded.context())
+        if hook is not None:
+
+            def leave_early() -> None:
+                events = hook()
+                next(events, None)
+                close = getattr(events, "close", lambda: None)
+                try:
+                    self.stops(close, "the generator was closed")
+                except Exception as error:
+                    raise AssertionError(
+                        f"{self.ability} raises {type(error).__name__} when it is closed ({place_of(error)}): {error}; "
+                        "let GeneratorExit through, and clean up in `finally`"
+                    ) from error
+
+            within(self.patience + self.stops_within, leave_early, f"{self.ability} gives no first event in {self.patience:g} s")
+        self.complete(loaded.events(self.ability, self.request), "after one that was closed early")
+
+    def plain_hook(self, loaded: Loaded, request: Any, context: Any) -> Callable[[], Iterator[Any]] | None:
+        """Return what calls the hook by itself, as a plain iterator; None for an async one."""
+        hook = getattr(self.backend, self.ability)
+        if inspect.isasyncgenfunction(hook):
+            return None
+        if not inspect.isgeneratorfunction(hook):  # it returns an iterator: calling it may be work already
+            events = within(
+                self.patience,
+                lambda: loaded.begin(self.ability, request, loaded.context()),
+                f"{self.ability} has not returned an iterator in {self.patience:g} s",
+            )
+            if isinstance(events, AsyncIterator):
+                return None
+            getattr(events, "close", lambda: None)()
+        return lambda: loaded.begin(self.ability, request, context)  # type: ignore[return-value]
+
+    def stops(self, work: Callable[[], T], why: str) -> T:
+        """Wait for what must end soon."""
+        return within(
+            self.stops_within,
+            work,
+            f"{self.ability} goes on for more than {self.stops_within:g} s although {why}; "
+            "look at context.cancelled between steps, and let GeneratorExit through",
+        )
 
     def test_as_many_calls_at_once_as_the_card_says(self, loaded: Loaded) -> None:
         """Every one of them is answered completely."""
+        number = min(loaded.card.concurrency, 8)
 
         async def all_at_once() -> list[list[Any]]:
-            number = min(loaded.card.concurrency, 8)
             return await asyncio.gather(*(loaded.collect(self.ability, self.request) for _ in range(number)))
 
-        for events in loaded.run(all_at_once()):
-            assert isinstance(events[-1], Done)
+        try:
+            answers = loaded.run(all_at_once())
+        except BackendFailedError as error:
+            raise AssertionError(
+                f"the card says concurrency={number} or more, and of {number} calls at once one failed: {error.message}"
+            ) from error.__cause__
+        for events in answers:
+            self.complete(events, f"of {number} at once")
 
-    def test_the_request_is_of_the_abilitys_type(self) -> None:
-        """Guards the kit itself against a wrong `request`."""
-        assert isinstance(self.request, REQUESTS[self.ability])
+    def complete(self, events: list[Any], which: str) -> None:
+        """Claim that an answer is complete."""
+        assert events, f"an answer {which} has no events"
+        assert isinstance(events[-1], Done), f"an answer {which} does not end with Done"
+
+    def test_it_can_be_unloaded_and_loaded_again(self, loaded: Loaded) -> None:
+        """Unloading raises nothing and does not block, and what is loaded then is as good as the first."""
+        card = loaded.card
+        loaded.reload()
+        assert loaded.card == card, f"loaded again, its card is another: {loaded.card}"
+        self.complete(loaded.events(self.ability, self.request), "after it was loaded again")
+
+
+def more(events: Iterator[Any]) -> int:
+    """Count what still comes, as far as that matters."""
+    count = 0
+    for _ in events:
+        count += 1
+        if count > STILL_COMES:
+            break
+    return count

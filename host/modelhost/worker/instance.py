@@ -1,8 +1,9 @@
 """One loaded backend: checks that it keeps the contract, runs its hooks, sorts what it raises."""
 
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -14,11 +15,13 @@ from modelhost.card import ModelCard
 from modelhost.completeness import complete
 from modelhost.context import Context
 from modelhost.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError, told_by_system
+from modelhost.failures import Failure
 from modelhost.log import Log, place_of
 from modelhost.types import ABILITIES, Ability
 from modelhost.worker.portions import portions
 from modelhost.worker.pump import pumped
 from modelhost.worker.speaking import spoken
+from modelhost.worker.stopping import cut
 
 
 def hooks_of(backend: type[Backend[Any]]) -> tuple[Ability, ...]:
@@ -45,8 +48,20 @@ def _named(names: tuple[str, ...]) -> str:
 class Instance:
     """A backend for one model. `load` blocks; `call` belongs to one event loop."""
 
-    def __init__(self, backend: type[Backend[Any]], options: dict[str, Any], *, model: str, threads: int, log: Log) -> None:
+    def __init__(
+        self,
+        backend: type[Backend[Any]],
+        options: dict[str, Any],
+        *,
+        model: str,
+        threads: int,
+        log: Log,
+        failed: Callable[[Failure], None] = lambda failure: None,
+    ) -> None:
+        """Make a backend; `failed` is told, in any thread, what it raises without meaning to."""
         self._log = log
+        self._tell = failed
+        self._features: tuple[str, ...] = ()
         self._hooks = hooks_of(backend)
         try:
             read = read_options(options_type(backend), options)
@@ -67,12 +82,14 @@ class Instance:
         except ModelhostError:
             raise
         except BaseException as error:
-            raise self._failed(error, "load failed", f"loading failed ({type(error).__name__}); the log says where") from None
+            self._failed(error, "load failed", "load")
+            raise BackendFailedError(f"loading failed ({type(error).__name__}); the log says where") from None
         if not isinstance(card, ModelCard):
             raise PluginError("load must return a ModelCard")
         abilities = self._hooks if card.abilities is None else card.abilities
         if beyond := set(abilities) - set(self._hooks):
             raise PluginError(f"the card claims {_named(tuple(beyond))}, for which there is no hook")
+        self._features = card.features
         return msgspec.structs.replace(card, abilities=tuple(abilities))
 
     def unload(self) -> None:
@@ -80,7 +97,7 @@ class Instance:
         try:
             self._backend.unload()
         except BaseException as error:  # SystemExit included: what comes after must happen
-            self._failed(error, "unload failed", "")
+            self._failed(error, "unload failed", "unload")
         self._backend.compute.shutdown(wait=False)
 
     async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
@@ -89,6 +106,8 @@ class Instance:
             run = self._run(ability, request, context)
             if ability == "synthesize":
                 run = spoken(lambda part, inner: self._run("synthesize", part, inner), request, context)
+            elif ability == "generate" and request.stop and "stop" not in self._features:
+                run = cut(run, request)
             async with aclosing(cast(Any, run)) as events:
                 async for event in events:
                     for portion in portions(event):
@@ -99,16 +118,22 @@ class Instance:
     async def _run(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
         if ability not in self._hooks:
             raise UnsupportedError(f"this backend cannot {ability}")
+
+        broken = partial(self._broken, ability, context)
         try:
-            stream = self._stream(getattr(self._plugins.hook, ability)(request=request, context=context), context)
+            stream = self._stream(self.begin(ability, request, context), context)
         except ModelhostError:
             raise
         except BaseException as error:
-            raise self._broken(error) from None
-        checked = complete(ability, request, stream, failed=self._broken, given_up=lambda: context.cancelled)
+            raise broken(error) from None
+        checked = complete(ability, request, stream, failed=broken, given_up=lambda: context.cancelled)
         async with aclosing(cast(Any, checked)) as events:
             async for event in events:
                 yield event
+
+    def begin(self, ability: Ability, request: Any, context: Context) -> Any:
+        """Call a hook as it stands, and return what it returns."""
+        return getattr(self._plugins.hook, ability)(request=request, context=context)
 
     def _stream(self, returned: Any, context: Context) -> AsyncIterator[Any]:
         if isinstance(returned, AsyncIterator):
@@ -119,13 +144,15 @@ class Instance:
             returned.close()
         raise PluginError(f"a hook must return an iterator or an async iterator, not {type(returned).__name__}")
 
-    def _broken(self, error: BaseException) -> ModelhostError:
+    def _broken(self, ability: Ability, context: Context, error: BaseException) -> ModelhostError:
         if told := told_by_system(error):
             self._log.error("backend failed", error=type(error).__name__, code=told.code, place=place_of(error))
+            self._tell(Failure(what=ability, error=error, request_id=context.request_id))
             return told
-        return self._failed(error, "backend failed", "the backend failed; the server's log says where")
+        self._failed(error, "backend failed", ability, context.request_id)
+        return BackendFailedError("the backend failed; the server's log says where")
 
-    def _failed(self, error: BaseException, event: str, message: str) -> BackendFailedError:
+    def _failed(self, error: BaseException, event: str, what: str, request_id: str = "") -> None:
         """Log an error's type and place, never its message: that may hold what the caller said."""
         self._log.error(event, error=type(error).__name__, place=place_of(error))
-        return BackendFailedError(message)
+        self._tell(Failure(what=what, error=error, request_id=request_id))

@@ -144,11 +144,12 @@ class EchoBackend(Backend[EchoOptions]):
         hertz = self._voices.get(request.voice or "beep")
         if hertz is None:
             raise BadInputError(f"the echo's voices are {', '.join(self._voices)}", param="voice", code="unknown_voice")
-        samples = array("h", (int(8000 * sin(tau * hertz * n / SAMPLE_RATE)) for n in range(SAMPLE_RATE // 10)))
+        length = int(SAMPLE_RATE / 10 / request.speed)
+        samples = array("h", (int(8000 * sin(tau * hertz * n / SAMPLE_RATE)) for n in range(length)))
         words = request.text.split()
         async for _ in self.script.play(words):
             yield AudioChunk(data=samples.tobytes(), sample_rate=SAMPLE_RATE)
-        yield Done(usage=Usage(audio_seconds=len(words) / 10))
+        yield Done(usage=Usage(audio_seconds=len(words) * length / SAMPLE_RATE))
 
     @hookimpl
     async def voices(self, request: VoicesRequest, context: Context) -> AsyncIterator[VoicesEvent]:

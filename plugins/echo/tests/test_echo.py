@@ -7,8 +7,8 @@ from modelhost.testing import (
     SynthesizesSpeech,
     TokenizesText,
     TranscribesSpeech,
+    chat,
 )
-from modelhost.testing.abilities import chat
 from modelhost_echo import BEGIN, EchoBackend
 
 

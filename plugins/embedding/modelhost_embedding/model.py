@@ -62,7 +62,7 @@ class EmbeddingModel:
     def card(self) -> ModelCard:
         """Say what this model does."""
         return ModelCard(
-            features=("token_input", "truncate"),
+            features=("token_input", "truncate", "prompts", "title"),
             context_length=self._limit,
             dimensions=self._sizes.trained,
             concurrency=self._concurrency,

@@ -41,7 +41,7 @@ class GeminiBackend(Backend[GeminiOptions]):
         self._client = GeminiClient(self.options)
         return ModelCard(
             inputs=self.options.inputs,
-            features=("streaming", *self.options.features),
+            features=("streaming", "stop", *self.options.features),
             context_length=self.options.context_length,
             concurrency=self.options.concurrency,
             device="remote",

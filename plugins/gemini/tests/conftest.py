@@ -137,6 +137,9 @@ class StandIn:
 def repeated(asked: Asked) -> list[Any]:
     """The last words again, as Gemini would stream them."""
     words = asked.body["contents"][-1]["parts"][-1]["text"].split()
+    words = words[
+        : min((words.index(stop) for stop in asked.config.get("stopSequences", []) if stop in words), default=len(words))
+    ]
     kept = words[: asked.config.get("maxOutputTokens")]
     pieces = [candidate({"text": f"{word} "}) for word in kept]
     return [*pieces, {**candidate(reason="STOP" if kept == words else "MAX_TOKENS"), **usage(len(words), len(kept))}]

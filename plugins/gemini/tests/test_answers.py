@@ -23,7 +23,7 @@ from modelhost import (
     upstream,
 )
 from modelhost.backend import read_options
-from modelhost.testing.abilities import chat
+from modelhost.testing import chat
 from modelhost_gemini import GeminiBackend, GeminiOptions
 
 TOOLS = (Tool(name="add"), Tool(name="sub"))
@@ -99,7 +99,7 @@ class TestAnswers:
         result = {"chosenCandidates": [one], "topCandidates": [{"candidates": [one, other]}]}
         stand_in.says(stand_in.candidate({"text": "yes"}, reason="STOP", logprobsResult=result))
         loaded = load(features=["logprobs"])
-        assert loaded.card.features == ("streaming", "logprobs")
+        assert loaded.card.features == ("streaming", "stop", "logprobs")
         (token,) = loaded.events("generate", chat("hi", logprobs=True, top_logprobs=2))[0].logprobs
         assert (token.token, token.logprob, token.data) == ("yes", -0.1, b"yes")
         assert [top.token for top in token.top] == ["yes", "no"]

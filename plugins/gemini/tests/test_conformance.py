@@ -7,11 +7,11 @@ from modelhost_gemini import GeminiBackend
 
 class TestGemini(GeneratesText):
     backend = GeminiBackend
-    options = {"model": "gemini-2.5-flash", "api_key": "a-key"}
+    options = {"model": "gemini-2.5-flash", "api_key": "a-key", "features": ["tools"]}  # what the stand-in can do
 
     @pytest.fixture(scope="class")
     @classmethod
     def loaded(cls, stand_in_url: str) -> Iterator[Loaded]:
-        loaded = Loaded(cls.backend, {**cls.options, "base_url": stand_in_url})
+        loaded = cls.load({**cls.options, "base_url": stand_in_url})
         yield loaded
         loaded.close()

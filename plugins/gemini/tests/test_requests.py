@@ -17,7 +17,7 @@ from modelhost import (
     ToolCall,
     ToolChoice,
 )
-from modelhost.testing.abilities import chat
+from modelhost.testing import chat
 from modelhost_gemini.options import Effort, GeminiOptions
 from modelhost_gemini.settings import _BUDGETS, _LEVELS, config_of
 

@@ -96,7 +96,7 @@ class GemmaModel:
             abilities=("transcribe", "generate", "tokenize") if hears else ("generate", "tokenize"),
             inputs=("text", "audio") if hears else ("text",),
             features=(
-                *("streaming", "completion", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty"),
+                *("streaming", "stop", "completion", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty"),
                 *("logit_bias", "ignore_eos"),
                 *(("tools",) if prompts.takes_tools and layout else ()),
                 *(("reasoning",) if prompts.can_think and layout else ()),

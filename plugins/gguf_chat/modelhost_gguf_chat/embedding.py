@@ -66,7 +66,7 @@ class EmbeddingModel:
         """Say what this model does."""
         return ModelCard(
             abilities=("embed",),
-            features=("token_input", "truncate"),
+            features=("token_input", "truncate", "prompts"),
             context_length=self._embedder.n_ctx,
             dimensions=self._dimensions,
             concurrency=CONCURRENCY,

@@ -64,7 +64,7 @@ class ChatModel:
         return ModelCard(
             abilities=("generate", "tokenize"),
             features=(
-                *("streaming", "logprobs", "completion", "top_k", "min_p", "repeat_penalty"),
+                *("streaming", "stop", "logprobs", "completion", "top_k", "min_p", "repeat_penalty"),
                 *("presence_penalty", "frequency_penalty", "logit_bias", "ignore_eos"),
                 *(("suffix",) if self._vocabulary.gap else ()),
                 *(() if isinstance(self._template, str) else ("prefill",)),

@@ -1,6 +1,9 @@
 """The card of an upstream's model: what the operator says of it, over what OpenAI's usual models can."""
 
+from collections.abc import Iterator
+
 from modelhost import ModelCard
+from modelhost.card import Feature
 
 from modelhost_openai_api.options import Offer, Offered, OpenaiApiOptions
 
@@ -31,7 +34,7 @@ def card_of(options: OpenaiApiOptions) -> ModelCard:
     return ModelCard(
         abilities=options.abilities,
         inputs=options.inputs,
-        features=("streaming", *(_usual(options) if options.features is None else options.features)),
+        features=tuple(dict.fromkeys((*_always(options), *(_usual(options) if options.features is None else options.features)))),
         context_length=options.context_length,
         dimensions=options.dimensions,
         voices=options.voices,
@@ -40,6 +43,15 @@ def card_of(options: OpenaiApiOptions) -> ModelCard:
         concurrency=options.concurrency,
         device="remote",
     )
+
+
+def _always(options: OpenaiApiOptions) -> Iterator[Feature]:
+    """Give what every upstream of an ability can."""
+    yield "streaming"
+    if "generate" in options.abilities:
+        yield "stop"
+    if options.extensions and "embed" in options.abilities:
+        yield from ("prompts", "title")
 
 
 def _usual(options: OpenaiApiOptions) -> list[Offer]:

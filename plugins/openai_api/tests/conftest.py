@@ -186,11 +186,16 @@ class StandIn:
 
 
 def chat_stream(body: dict[str, Any]) -> list[bytes]:
-    words = body["messages"][-1]["content"].split()
+    words = cut(body["messages"][-1]["content"].split(), body.get("stop") or [])
     kept = words[: body.get("max_completion_tokens")]
     texts = [chunk({"content": f"{word} "}) for word in kept]
     end = chunk({}, "stop" if kept == words else "length")
     return [chunk({"role": "assistant", "content": ""}), *texts, end, usage(len(words), len(kept)), END]
+
+
+def cut(words: list[str], stops: list[str]) -> list[str]:
+    """The words before the first stop string; one that is a word by itself."""
+    return words[: min((words.index(stop) for stop in stops if stop in words), default=len(words))]
 
 
 def completion_stream(body: dict[str, Any]) -> list[bytes]:
@@ -233,7 +238,8 @@ def tone() -> bytes:
 
 
 def speech(body: dict[str, Any]) -> tuple[str, list[bytes]]:
-    data = tone()
+    data = tone() * (1 + len(body["input"]) // 100)
+    data = data[: int(len(data) / 2 / body.get("speed", 1)) * 2]
     if body["response_format"] == "wav":
         form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 22_050, 44_100, 2, 16)
         # As servers do that begin to send before they know how much there will be.

@@ -11,13 +11,13 @@ class OfTheStandIn:
     @pytest.fixture(scope="class")
     @classmethod
     def loaded(cls, stand_in_url: str) -> Iterator[Loaded]:
-        loaded = Loaded(cls.backend, {**cls.options, "base_url": stand_in_url})
+        loaded = cls.load({**cls.options, "base_url": stand_in_url})
         yield loaded
         loaded.close()
 
 
 class TestGenerate(OfTheStandIn, GeneratesText):
-    options = {"abilities": ["generate"]}
+    options = {"abilities": ["generate"], "features": ["tools"]}  # what the stand-in can do
 
 
 class TestTranscribe(OfTheStandIn, TranscribesSpeech):

@@ -27,7 +27,7 @@ from modelhost import (
 )
 from modelhost.context import CallInfo
 from modelhost.log import Log
-from modelhost.testing.abilities import chat
+from modelhost.testing import chat
 from modelhost_openai_api.faults import Complaint, error_of, seconds_to_wait
 
 HELLO = chat("hello big world")

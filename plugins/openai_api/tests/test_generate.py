@@ -21,7 +21,7 @@ from modelhost import (
     UnsupportedError,
     Usage,
 )
-from modelhost.testing.abilities import chat
+from modelhost.testing import chat
 
 HELLO = chat("hello big world")
 

@@ -86,11 +86,13 @@ def test_urls_are_the_base_and_the_path():
 
 def test_the_card_says_what_openais_usual_models_can_unless_told_otherwise():
     assert "tools" in card_of(options()).features
-    assert card_of(options(features=[])).features == ("streaming",)
-    assert card_of(options(features=["top_k"])).features == ("streaming", "top_k")
+    assert card_of(options(features=[])).features == ("streaming", "stop")
+    assert card_of(options(features=["top_k"])).features == ("streaming", "stop", "top_k")
     heard = card_of(options(abilities=["transcribe"]))
     assert set(heard.features) == {"streaming", "translate", "word_timestamps"}
     assert card_of(options(abilities=["transcribe"], response_format="json")).features == ("streaming",)
+    assert {"prompts", "title"} & set(card_of(options(abilities=["embed"])).features) == set()
+    assert {"prompts", "title"} <= set(card_of(options(abilities=["embed"], extensions=True)).features)
     assert card_of(options(abilities=["synthesize"])).sample_rate == 24_000
     assert card_of(options(abilities=["synthesize"], speech_format="wav")).sample_rate is None
 

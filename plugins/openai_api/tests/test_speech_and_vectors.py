@@ -21,7 +21,7 @@ from modelhost import (
     Word,
 )
 from modelhost.languages import code_of
-from modelhost.testing.abilities import tone
+from modelhost.testing import tone
 
 RECORDING = TranscribeRequest(audio=Blob(tone(0.2)), format="wav")
 LARGE = 3 * 1024 * 1024

@@ -61,6 +61,7 @@ class Asking:
         except UnsupportedError as error:
             if error.param != "prompt_name":
                 raise
+            self._add_up()  # the model may have been loaded to find that out
             return await self.vectors(model, wanted)
 
     def headers(self) -> dict[str, str]:

@@ -1,0 +1,263 @@
+"""What a backend must keep that writes text."""
+
+import asyncio
+import re
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from modelhost.testing.backends import BackendTests
+from modelhost.testing.loaded import Loaded
+from modelhost.testing.requests import chat
+from modelhost.types import (
+    Ability,
+    Blob,
+    ChoiceDone,
+    Delta,
+    GenerateRequest,
+    Message,
+    ResponseFormat,
+    SummarizeRequest,
+    TextPart,
+    ToolDelta,
+)
+
+CONTROL = re.compile(
+    r"<\|[\w-]+\|>|</?think(ing)?>|</?s>|<(bos|eos|pad|unk)>|<(start|end)_of_turn>|\[/?INST\]|<\|?(channel|turn)\|?>|\[(THINK|TOOL_CALLS)\]"
+)
+"""How the models of today write what only their templates should: turns, ends and thoughts."""
+
+
+def text_of(events: list[Any], index: int = 0) -> str:
+    """Return the words of one choice."""
+    return "".join(event.text for event in events if isinstance(event, Delta) and event.index == index)
+
+
+class WritesText(BackendTests):
+    """Tests of whatever yields `Delta`."""
+
+    def test_no_piece_is_empty(self, answered: list[Any]) -> None:
+        """Empty pieces cost a frame and a chunk each, and say nothing."""
+        for event in answered:
+            if isinstance(event, Delta):
+                assert event.text or event.reasoning or event.logprobs, f"{self.ability} yields an empty Delta; leave it out"
+
+    def test_the_text_has_no_control_tokens(self, answered: list[Any]) -> None:
+        """They are for the template; thoughts belong into `Delta.reasoning`."""
+        text = "".join(event.text for event in answered if isinstance(event, Delta))
+        found = CONTROL.search(text)
+        assert not found, (
+            f"the text has {found[0] if found else ''} in it: keep control tokens to yourself, "
+            "and yield thoughts as Delta(reasoning=…)"
+        )
+
+    def test_characters_are_whole(self, loaded: Loaded) -> None:
+        """A character of several tokens comes when it is complete, and not as U+FFFD in pieces."""
+        text = "".join(
+            event.text for event in loaded.events(self.ability, self.of("日本語 🙂👍🏽 naïve")) if isinstance(event, Delta)
+        )
+        assert "\N{REPLACEMENT CHARACTER}" not in text, (
+            "the text has U+FFFD in it; decode with an incremental decoder, and hold back what is no whole character yet"
+        )
+
+    def of(self, text: str) -> Any:
+        """Make a request about a text."""
+        raise NotImplementedError
+
+
+class GeneratesText(WritesText):
+    """Tests of `generate`."""
+
+    ability: ClassVar[Ability] = "generate"
+    request: ClassVar[Any] = chat("Count from one to ten, please.", max_tokens=16)
+    odd: ClassVar[tuple[Any, ...]] = (
+        chat("", max_tokens=4),
+        chat(" \n\t", max_tokens=4),
+        chat("🙂", max_tokens=4),
+        chat("nul: \0", max_tokens=4),
+        chat("Hello.", "", "Go on.", max_tokens=4),
+        GenerateRequest(messages=(Message(role="system", content=(TextPart(text="Be brief."),)),), max_tokens=4),
+        GenerateRequest(messages=(Message(role="user"),), max_tokens=4),
+    )
+    steady: ClassVar[bool] = True
+    """Whether the same request with a seed gives the same text; False for what computes elsewhere."""
+    same_together: ClassVar[bool] = True
+    """Whether an answer is the same when others are made beside it; False where the rounding of a batch changes words."""
+    counts: ClassVar[bool] = True
+    """Whether tokens are counted; False where nobody can know."""
+
+    def of(self, text: str) -> Any:
+        """Ask for something."""
+        return chat(text, max_tokens=16, temperature=0.0, seed=7)
+
+    def test_the_text_comes_in_pieces(self, loaded: Loaded, answered: list[Any]) -> None:
+        """A model that streams gives more than one piece of a longer answer."""
+        pieces = [event for event in answered if isinstance(event, (Delta, ToolDelta))]
+        assert pieces, "generate yields no Delta"
+        assert len(pieces) > 1 or "streaming" not in loaded.card.features, (
+            "the answer is one piece although the card's features say streaming; yield a Delta as soon as there is a word, "
+            "or leave streaming out of the features"
+        )
+
+    def test_max_tokens_is_kept_and_told(self, loaded: Loaded) -> None:
+        """An answer that is cut says so, and counts no more than was allowed."""
+        whole = loaded.events("generate", chat("Tell me a long story about the sea.", max_tokens=16, temperature=0.0, seed=7))
+        cut = loaded.events("generate", chat("Tell me a long story about the sea.", max_tokens=3, temperature=0.0, seed=7))
+        usage, reason = cut[-1].usage, cut[-1].reason
+        assert usage.output_tokens <= 3, f"max_tokens=3 gives {usage.output_tokens} tokens; count each and stop there"
+        assert reason in ("length", "stop"), f"an answer without tools ends with reason={reason!r}; it is stop or length"
+        if not self.steady:
+            return
+        assert len(text_of(cut)) <= len(text_of(whole)), "max_tokens=3 gives a longer text than 16; count tokens and stop there"
+        if len(text_of(cut)) < len(text_of(whole)):
+            assert reason == "length", f"an answer that max_tokens cut ends with reason={reason!r}; yield Done(reason='length')"
+
+    def test_what_it_costs_is_counted(self, answered: list[Any]) -> None:
+        """Clients are told what they used, and keys have shares of it."""
+        if not self.counts:
+            pytest.skip("it says that it cannot count")
+        usage = answered[-1].usage
+        assert usage.input_tokens > 0, "Done.usage.input_tokens is 0; count the prompt's tokens, or set `counts = False`"
+        assert usage.output_tokens > 0, "Done.usage.output_tokens is 0; count the answer's tokens, or set `counts = False`"
+
+    def test_choices_stay_apart(self, answered: list[Any]) -> None:
+        """Without `n` there is one choice, number 0."""
+        for event in answered:
+            if isinstance(event, (Delta, ToolDelta, ChoiceDone)):
+                assert event.index == 0, f"a {type(event).__name__} is of choice {event.index}; without n there is choice 0 alone"
+
+    def test_nothing_comes_of_a_choice_that_is_done(self, answered: list[Any]) -> None:
+        """`ChoiceDone` closes a choice."""
+        self.in_order(answered)
+
+    def in_order(self, events: list[Any]) -> None:
+        """Claim that a choice ends once, after all of it."""
+        over: set[int] = set()
+        for event in events:
+            if isinstance(event, (Delta, ToolDelta, ChoiceDone)):
+                assert event.index not in over, (
+                    f"a {type(event).__name__} of choice {event.index} comes after its ChoiceDone; "
+                    "yield that when the choice is complete"
+                )
+            if isinstance(event, ChoiceDone):
+                over.add(event.index)
+
+    def test_as_many_choices_as_asked(self, loaded: Loaded) -> None:
+        """With `n` in the features there is text in every one."""
+        if "n" not in loaded.card.features:
+            pytest.skip("the card's features do not name n")
+        events = loaded.events("generate", chat("Say a word.", max_tokens=4, n=2))
+        self.in_order(events)
+        for index in (0, 1):
+            assert text_of(events, index), (
+                f"n=2 gives no text of choice {index}; yield Delta(index={index}), or leave n out of the features"
+            )
+
+    def test_the_same_seed_gives_the_same_text(self, loaded: Loaded) -> None:
+        """At temperature 0, and with a seed at any other."""
+        if not self.steady:
+            pytest.skip("it says that it is not steady")
+        for temperature in (0.0, 0.8):
+            asked = chat("Tell me about the sea.", max_tokens=12, temperature=temperature, seed=7)
+            one, other = (text_of(loaded.events("generate", asked)) for _ in range(2))
+            assert one == other, (
+                f"temperature={temperature:g} and seed=7 give two texts, {one[:40]!r} and {other[:40]!r}; "
+                "begin the dice of each call with request.seed, or set `steady = False`"
+            )
+
+    def test_a_stop_string_ends_the_text(self, loaded: Loaded) -> None:
+        """It is no part of the text, and the reason is `stop`. What the card does not name `stop` for, the host cuts."""
+        if not self.steady:
+            pytest.skip("it says that it is not steady")
+        for temperature in (0.0, 0.8):
+            asked = chat("Count from one to ten, please.", max_tokens=16, temperature=temperature, seed=7)
+            whole = text_of(loaded.events("generate", asked))
+            words = [word for word in whole.split() if len(word) > 1]
+            if len(words) > 2:
+                break
+        else:
+            pytest.skip("it says too little to be stopped at a word")
+        stop = words[len(words) // 2]
+        events = loaded.events("generate", msgspec.structs.replace(asked, stop=(stop,)))
+        text, reason = text_of(events), events[-1].reason
+        what = f"stop={stop!r} of {whole!r}"
+        assert stop not in text, (
+            f"{what} gives {text!r}; end before it with modelhost.StopStrings, or leave stop out of the features"
+        )
+        assert text == whole[: whole.index(stop)], f"{what} gives {text!r}; yield all that comes before it, and nothing more"
+        assert reason == "stop", f"{what} ends with reason={reason!r}; yield Done(reason='stop')"
+
+    def test_answers_at_once_do_not_mix(self, loaded: Loaded) -> None:
+        """What is said beside others is what is said alone."""
+        number = min(loaded.card.concurrency, 4)
+        if number == 1 or not self.steady or not self.same_together:
+            pytest.skip("there is one call at a time, or nothing to compare with")
+        topics = ("the sea", "old bridges", "a red fox", "winter bread")
+        asked = [
+            chat(f"Tell me about {topic}.", max_tokens=16, temperature=0.0, seed=at) for at, topic in enumerate(topics[:number])
+        ]
+        alone = [text_of(loaded.events("generate", one)) for one in asked]
+
+        async def all_at_once() -> list[list[Any]]:
+            return await asyncio.gather(*(loaded.collect("generate", one) for one in asked))
+
+        for before, events in zip(alone, loaded.run(all_at_once()), strict=True):
+            beside = text_of(events)
+            assert beside == before, (
+                f"beside others an answer is {beside[:60]!r}, alone {before[:60]!r}: "
+                "keep what belongs to a call in local variables, "
+                "not on self; say concurrency=1 if the runtime cannot; set `same_together = False` if a batch rounds differently"
+            )
+
+    def test_token_probabilities_come_when_asked_for(self, loaded: Loaded) -> None:
+        """With `logprobs` in the features."""
+        if "logprobs" not in loaded.card.features:
+            pytest.skip("the card's features do not name logprobs")
+        events = loaded.events("generate", chat("Say a word.", max_tokens=4, logprobs=True, top_logprobs=2))
+        told = [one for event in events if isinstance(event, Delta) for one in event.logprobs]
+        assert told, "logprobs=True gives none; fill Delta.logprobs, or leave logprobs out of the features"
+        assert all(one.logprob <= 1e-6 for one in told), "a logprob is above 0; give natural logarithms of probabilities"
+        assert all(len(one.top) <= 2 for one in told), "top_logprobs=2 gives more than two"
+
+    def test_json_is_json(self, loaded: Loaded) -> None:
+        """With `json_object` in the features."""
+        if "json_object" not in loaded.card.features:
+            pytest.skip("the card's features do not name json_object")
+        asked = chat("Give a JSON object.", max_tokens=200, temperature=0.0, response_format=ResponseFormat(kind="json_object"))
+        events = loaded.events("generate", asked)
+        if events[-1].reason != "length":
+            try:
+                msgspec.json.decode(text_of(events))
+            except msgspec.DecodeError:
+                pytest.fail(f"json_object gives {text_of(events)[:60]!r}; constrain it, or leave json_object out of the features")
+
+    def test_a_raw_prompt_is_continued(self, loaded: Loaded) -> None:
+        """With `completion` in the features `prompt` comes in place of messages, as text or as token ids."""
+        if "completion" not in loaded.card.features:
+            pytest.skip("the card's features do not name completion")
+        events = loaded.events("generate", GenerateRequest(prompt="One two three", max_tokens=8, temperature=0.0))
+        self.complete(events, "to a raw prompt")
+
+
+class SummarizesTexts(WritesText):
+    """Tests of `summarize`."""
+
+    ability: ClassVar[Ability] = "summarize"
+    request: ClassVar[Any] = SummarizeRequest(text=Blob(b"The cat sat on the mat. Then it slept. " * 20))
+    odd: ClassVar[tuple[Any, ...]] = (
+        SummarizeRequest(text=Blob(b"")),
+        SummarizeRequest(text=Blob(b" \n")),
+        SummarizeRequest(text=Blob(b"\xff\xfe\x00 no text")),
+        SummarizeRequest(text=Blob("🙂".encode())),
+        SummarizeRequest(text=Blob(b"A cat."), persona="no-such-persona"),
+        SummarizeRequest(text=Blob(b"A cat."), filename="../../cat.txt", language="xx"),
+    )
+
+    def of(self, text: str) -> Any:
+        """Ask for a summary."""
+        return SummarizeRequest(text=Blob(f"{text} is what they wrote. ".encode() * 10))
+
+    def test_the_summary_says_something(self, answered: list[Any]) -> None:
+        """There is text in it."""
+        assert text_of(answered).strip(), "the summary has no text; yield Delta(text=…)"
