@@ -17,6 +17,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import click
 import msgspec
 from litestar.handlers import HTTPRouteHandler
+from modelhost.capabilities import ASKS
+from modelhost.card import Feature, ModelCard
 from modelhost.cli import cli
 from modelhost.config.schema import (
     CacheConfig,
@@ -33,10 +35,47 @@ from modelhost.http import errors as http_errors
 from modelhost.http import guard
 from modelhost.http.about import about_of
 from modelhost.http.app import ROUTES
-from modelhost.types import ABILITIES, EVENTS, REQUESTS
+from modelhost.testing import (
+    AddsVoices,
+    BackendTests,
+    EmbedsTexts,
+    GeneratesText,
+    SummarizesTexts,
+    SynthesizesSpeech,
+    TokenizesText,
+    TranscribesSpeech,
+)
+from modelhost.testing.duties import DUTIES
+from modelhost.types import (
+    ABILITIES,
+    EVENTS,
+    REQUESTS,
+    Ability,
+    AudioPart,
+    ImagePart,
+    Message,
+    ResponseFormat,
+    TextPart,
+    TokenLogprob,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Usage,
+    VoiceSample,
+    Word,
+)
 from modelhost.worker.describe import field_docs
 
 DOCS = Path(__file__).parent
+KIT: tuple[Any, ...] = (
+    GeneratesText,
+    TranscribesSpeech,
+    SynthesizesSpeech,
+    EmbedsTexts,
+    SummarizesTexts,
+    TokenizesText,
+    AddsVoices,
+)
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -229,6 +268,112 @@ def hooks() -> str:
     return table("| hook | request | events |", rows)
 
 
+WORKERS = {
+    ("synthesize", "format"): "the host's: you yield PCM whatever stands here",
+    ("synthesize", "sample_rate"): "the host's: you yield your own rate",
+}
+"""What is done around a hook, in the worker."""
+
+
+def who(ability: Ability, field: str) -> str:
+    """Say who sees to a field of a request: the host, by a feature of the card or around the hook, and then the backend."""
+    asks = ASKS.get(REQUESTS[ability], ())
+    told = [f"refused unless the features name `{ask.feature}`" for ask in asks if ask.field == field]
+    if duty := DUTIES[ability].get(field):
+        told.append(f"yours: {duty.what}")
+    if around := WORKERS.get((ability, field)):
+        told.append(around)
+    return "; ".join(told)
+
+
+def request_fields() -> str:
+    """Give the fields of every request, and who sees to them."""
+    return "\n\n".join(
+        f"### {REQUESTS[ability].__name__}\n\n{_summary(REQUESTS[ability])}\n\n{_members(REQUESTS[ability], ability)}"
+        for ability in ABILITIES
+    )
+
+
+def event_fields() -> str:
+    """Give the fields of every event, and of what events are made of."""
+    kinds = dict.fromkeys(kind for ability in ABILITIES for kind in get_args(EVENTS[ability]))
+    return "\n\n".join(f"### {kind.__name__}\n\n{_summary(kind)}\n\n{_members(kind)}" for kind in kinds)
+
+
+def part_fields() -> str:
+    """Give the fields of what requests and events are made of."""
+    kinds = (Message, TextPart, ImagePart, AudioPart, Tool, ToolChoice, ToolCall, ResponseFormat, VoiceSample)
+    more = (Usage, TokenLogprob, Word)
+    return "\n\n".join(f"### {kind.__name__}\n\n{_summary(kind)}\n\n{_members(kind)}" for kind in (*kinds, *more))
+
+
+def _summary(kind: type) -> str:
+    return " ".join(inspect.cleandoc(kind.__doc__ or "").split())
+
+
+def _members(kind: Any, ability: Ability | None = None) -> str:
+    docs, kinds = field_docs(kind), get_type_hints(kind, include_extras=True)
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        default = "required" if field.required else f"`{field.default!r}`" if field.default is not msgspec.NODEFAULT else ""
+        row = [f"`{field.name}`", _python(kinds[field.name]), default, docs.get(field.name, "")]
+        rows.append([*row, who(ability, field.name)] if ability else row)
+    return table(
+        "| field | type | default | meaning | who sees to it |" if ability else "| field | type | default | meaning |", rows
+    )
+
+
+def _python(kind: Any) -> str:
+    """Write a type as its author would."""
+    arguments = get_args(kind)
+    match get_origin(kind):
+        case None:
+            return "None" if kind is types.NoneType else f"`{getattr(kind, '__name__', kind)}`"
+        case typing.Annotated:
+            return _python(arguments[0]) + _bounds(arguments[1])
+        case typing.Literal:
+            return ", ".join(f"`{value!r}`" for value in arguments)
+        case types.UnionType | typing.Union:
+            return " or ".join(_python(one) for one in arguments)
+    inside = ", ".join("…" if one is Ellipsis else _python(one).replace("`", "") for one in arguments)
+    return f"`{get_origin(kind).__name__}[{inside}]`"
+
+
+def features() -> str:
+    """Give the features of a card, and which field takes each."""
+    asked: dict[str, list[str]] = {}
+    for kind, asks in ASKS.items():
+        for ask in asks:
+            asked.setdefault(ask.feature, []).append(f"`{kind.__name__}.{ask.field}`")
+    for kind_of_format in ("json_object", "json_schema"):
+        asked[kind_of_format] = ["`GenerateRequest.response_format` of this kind"]
+    rows = [
+        (f"`{feature}`", " and ".join(asked[feature]) if feature in asked else UNASKED[feature]) for feature in get_args(Feature)
+    ]
+    return table("| feature | what asks for it |", rows)
+
+
+UNASKED = {
+    "streaming": "nothing: the answer comes piece by piece, which clients may rely on",
+    "stop": "nothing: `GenerateRequest.stop` is honoured by the backend; where it is not named, the host cuts",
+}
+
+
+def kit() -> str:
+    """Give every test of the conformance kit."""
+    parts = []
+    seen: set[str] = set()
+    for kind in (BackendTests, *KIT):
+        tests = [name for name in dir(kind) if name.startswith("test_") and name not in seen]
+        ordered = sorted(tests, key=lambda name: inspect.getsourcelines(getattr(kind, name))[1])
+        rows = [(name.removeprefix("test_").replace("_", " "), _summary(getattr(kind, name))) for name in ordered]
+        if kind is BackendTests:
+            seen |= set(tests)
+        title = "every class" if kind is BackendTests else f"{kind.__name__}, for `{kind.ability}`"
+        parts.append(f"### {title[0].upper()}{title[1:]}\n\n{table('| claim | why |', rows)}")
+    return "\n\n".join(parts)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "the whole file": lambda: keys_of(Config),
     "[server]": lambda: keys_of(ServerConfig),
@@ -246,6 +391,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": error_classes,
     "refusals": refusals,
     "hooks": hooks,
+    "requests": request_fields,
+    "events": event_fields,
+    "parts": part_fields,
+    "card": lambda: _members(ModelCard),
+    "features": features,
+    "kit": kit,
 }
 
 

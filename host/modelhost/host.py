@@ -15,6 +15,7 @@ from modelhost.config.paths import path_in
 from modelhost.config.sources import Weights
 from modelhost.context import Context
 from modelhost.extensions import Extensions
+from modelhost.failures import FailureReport
 from modelhost.key_ring import KeyRing
 from modelhost.log import Log
 from modelhost.metrics import Metrics
@@ -56,6 +57,8 @@ class ModelHost:
         self.plugins = plugins
         self.key_ring = KeyRing(loaded, log)
         self.draining = False
+        self.debug_plugins: frozenset[str] = frozenset()
+        """Plugins whose failures are printed whole: for whoever writes them, on a terminal."""
         self.metrics = Metrics()
         self._log = log
         self._threads = self.config.server.threads or max(1, (os.cpu_count() or 2) - 1)
@@ -137,8 +140,23 @@ class ModelHost:
         description = model.plugin.description
         assert description is not None
         log = self._log.bind(part="backends", model=model.name)
+
+        def failed(report: FailureReport) -> None:
+            model.last_failure = report
+            if model.plugin.name in self.debug_plugins:
+                where = f"{model.name} failed in {report.what} (request {report.request_id or '-'})"
+                sys.stderr.write(f"{where}:\n{report.traceback}")
+
         if (model.config.run or description.run) == "inline":
-            return InlineRunner(model.plugin.name, model.name, options, threads=1, log=log, host_call=self._call_from_backend)
+            return InlineRunner(
+                model.plugin.name,
+                model.name,
+                options,
+                threads=1,
+                log=log,
+                host_call=self._call_from_backend,
+                failed=failed,
+            )
         devices = ",".join(model.config.devices)
         visible = {"CUDA_VISIBLE_DEVICES": devices, "HIP_VISIBLE_DEVICES": devices} if devices else {}
         spec = WorkerSpec(
@@ -152,7 +170,7 @@ class ModelHost:
             cancel_grace=self.config.server.cancel_grace,
             memory=all_memory() if model.config.max_memory_mb is None else int(model.config.max_memory_mb * 2**20),
         )
-        return ProcessRunner(spec, log=log, watch=watch, host_call=self._call_from_backend)
+        return ProcessRunner(spec, log=log, watch=watch, host_call=self._call_from_backend, failed=failed)
 
     def _call_from_backend(self, context: Context, ability: Ability, model: str, request: Any) -> AsyncIterator[Any]:
         return self.router.call(ability, model, request, context)

@@ -32,6 +32,8 @@ class Plugin(Struct):
     python: str
     description: Description | None = None
     problem: str | None = None
+    traceback: str | None = None
+    """Of the exception that kept it from being imported: for an administrator's eyes only."""
 
 
 def installed() -> dict[str, list[EntryPoint]]:
@@ -92,7 +94,7 @@ def _lacks_package(description: Description) -> bool:
 
 
 def _ask(name: str, python: str, asked: str) -> Plugin:
-    problem = None
+    problem = traceback = None
     try:
         process = subprocess.Popen(
             [python, "-P", "-m", "modelhost.worker", "describe", name],
@@ -112,7 +114,7 @@ def _ask(name: str, python: str, asked: str) -> Plugin:
     try:
         answer = msgspec.json.decode(out)
         if "error" in answer:
-            problem = answer["error"]
+            problem, traceback = answer["error"], answer.get("traceback")
         else:
             return Plugin(name=name, python=python, description=msgspec.convert(answer, Description))
     except (msgspec.MsgspecError, TypeError):
@@ -123,7 +125,7 @@ def _ask(name: str, python: str, asked: str) -> Plugin:
         )
         missing = "" if python == sys.executable else f"; is modelhost installed for {python}?"
         problem = f"the process that imported it {how} without an answer{missing}"
-    return Plugin(name=name, python=python, problem=problem)
+    return Plugin(name=name, python=python, problem=problem, traceback=traceback)
 
 
 def _cache_file(entry: EntryPoint, asked: str) -> Path:

@@ -56,11 +56,18 @@ def models_command(config_path: str | None, url: str | None, as_json: bool) -> N
 @url_option
 @json_option
 @click.option("--output", "name", metavar="MODEL", help="Show what this model's worker last printed.")
-def ps_command(config_path: str | None, url: str | None, as_json: bool, name: str | None) -> None:
+@click.option("--failure", "failed", metavar="MODEL", help="Show the last exception of this model's plugin, with its traceback.")
+def ps_command(config_path: str | None, url: str | None, as_json: bool, name: str | None, failed: str | None) -> None:
     """List the models that run, with their memory."""
-    if as_json and name:
-        raise click.UsageError("--output is what was printed, as it was; leave --json out")
+    if as_json and (name or failed):
+        raise click.UsageError("--output and --failure show text as it was; leave --json out")
     with connected(url, config_path) as client:
+        if failed:
+            failure = ask(client, "GET", f"/v1/workers/{quote(failed, safe='')}")["last_failure"]
+            click.echo(
+                f"in {failure['what']}:\n{failure['traceback']}" if failure else f"{failed} has not failed since the host started"
+            )
+            return
         if name:
             click.echo(ask(client, "GET", f"/v1/workers/{quote(name, safe='')}")["output"])
             return

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from modelhost.config.checking import contradictions, option_problems, other_pro
 from modelhost.errors import ConfigError
 from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
 from modelhost.keys import read_keys
-from modelhost.plugins import describe_all, installed
+from modelhost.plugins import Plugin, describe_all, installed
 
 
 @click.command("serve")
@@ -25,9 +26,22 @@ from modelhost.plugins import describe_all, installed
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What is logged.")
 @click.option("--strict", is_flag=True, help="Do not start unless every model can be served.")
+@click.option(
+    "--debug-plugin",
+    "debug_plugins",
+    multiple=True,
+    metavar="NAME",
+    help="Print every exception of this plugin whole, as its author needs it. It may hold what people said.",
+)
 @click.option("--reload", is_flag=True, help="Start again whenever the configuration or a plugin's code changes.")
 def serve_command(
-    config_path: str | None, host: str | None, port: int | None, log_level: str | None, strict: bool, reload: bool
+    config_path: str | None,
+    host: str | None,
+    port: int | None,
+    log_level: str | None,
+    strict: bool,
+    debug_plugins: tuple[str, ...],
+    reload: bool,
 ) -> None:
     """Run the host until Ctrl-C or SIGTERM."""
     if reload:
@@ -47,11 +61,13 @@ def serve_command(
     tls_files(server, loaded.folder)
     sock = bind(server, keys=bool(read_keys(loaded.config.keys, loaded.folder, loaded.name)))
     plugins = describe_all(wanted_plugins(loaded))
+    _show_imports(plugins.values(), debug_plugins)
     if problems := option_problems(loaded, plugins):
         raise ConfigError("\n       ".join(problems))
 
     def make_host() -> ModelHost:
         made = ModelHost(loaded, plugins, log)
+        made.debug_plugins = frozenset(debug_plugins)
         if problems := contradictions(made):
             raise ConfigError("\n       ".join(problems))
         if strict and (wrong := other_problems(made)):
@@ -80,6 +96,16 @@ def serve_command(
     except ConfigError:
         sock.close()
         raise
+
+
+def _show_imports(plugins: Iterable[Plugin], debugged: tuple[str, ...]) -> None:
+    """Print why plugins that are debugged cannot be imported. Raises `ConfigError` for one that no model uses."""
+    found = {plugin.name: plugin for plugin in plugins}
+    for name in debugged:
+        if name not in found:
+            raise ConfigError(f"--debug-plugin {name}: no model has this plugin; there are: {', '.join(sorted(found)) or 'none'}")
+        if found[name].traceback:
+            click.echo(f"plugin {name} cannot be imported:\n{found[name].traceback}", err=True)
 
 
 def _with(loaded: Loaded, **changes: object) -> Loaded:

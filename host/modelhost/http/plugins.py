@@ -26,6 +26,8 @@ class PluginAnswer(Struct):
     hooks: tuple[Ability, ...]
     models: list[str]
     """Those that the configuration gives it."""
+    traceback: str | None = None
+    """Of the exception that kept it from being imported."""
 
 
 class ExtensionAnswer(Struct):
@@ -72,4 +74,5 @@ def describe_plugin(plugin: Plugin, models: list[str]) -> PluginAnswer:
         summary=about.summary if about else None,
         hooks=about.hooks if about else (),
         models=models,
+        traceback=plugin.traceback,
     )

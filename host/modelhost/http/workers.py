@@ -21,6 +21,17 @@ class Fetched(Struct):
     of: int
 
 
+class FailureAnswer(Struct):
+    """An exception that a backend did not mean to raise. Its message may hold what people said."""
+
+    what: str
+    """`load`, `unload` or the hook."""
+    at: float
+    """Seconds since 1970."""
+    request_id: str | None
+    traceback: str
+
+
 class WorkerAnswer(Struct):
     """A model that runs or is about to."""
 
@@ -36,6 +47,8 @@ class WorkerAnswer(Struct):
     progress: Fetched | None
     output: str | None = None
     """The end of what it printed, where one worker is asked for."""
+    last_failure: FailureAnswer | None = None
+    """What its backend last raised without meaning to, with its traceback, where one worker is asked for."""
 
 
 class WorkerList(Struct, tag_field="object", tag="list"):
@@ -53,10 +66,17 @@ async def list_workers(request: Request[Any, Any, Any]) -> JsonAnswer:
 
 @get("/v1/workers/{name:path}", summary="Show what a worker printed", opt=about("admin", tag="Models", answer=WorkerAnswer))
 async def show_worker(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
-    """One running model, with the last 64 KiB its worker printed."""
+    """One model, with the last 64 KiB its worker printed and the last exception of its backend."""
     model = named(request, name)
     (found,) = await described(describe_worker, model)
-    return JsonAnswer(msgspec.structs.replace(found, output=model.output()))
+    return JsonAnswer(msgspec.structs.replace(found, output=model.output(), last_failure=_last_failure(model)))
+
+
+def _last_failure(model: Model) -> FailureAnswer | None:
+    report = model.last_failure
+    if report is None:
+        return None
+    return FailureAnswer(what=report.what, at=report.at, request_id=report.request_id or None, traceback=report.traceback)
 
 
 def describe_worker(model: Model) -> WorkerAnswer:

@@ -23,6 +23,7 @@ from modelhost.errors import (
     NotReadyError,
     UnsupportedError,
 )
+from modelhost.failures import FailureReport
 from modelhost.log import Log
 from modelhost.metrics import CallMeter, Metrics
 from modelhost.plugins import Plugin
@@ -91,6 +92,8 @@ class Model:
         self._claimed = claimed
         self.card = card
         """Of the last time it was loaded, also by an earlier run of the host."""
+        self.last_failure: FailureReport | None = None
+        """What its backend last raised without meaning to, whole: for an administrator's eyes only."""
         self.progress: tuple[int, int] | None = None
         """Bytes fetched and bytes in all, while weights are fetched."""
         self.who_can: WhoCan = lambda ability, needed: []
@@ -100,6 +103,8 @@ class Model:
         self._metrics = metrics
         self._meters: dict[Ability, CallMeter] = {}
         self._runner: Runner | None = None
+        self._ended: Runner | None = None
+        """The last one that died or could not be loaded: what it printed tells why."""
         self._loading: asyncio.Task[Runner] | None = None
         self._starting_since: float | None = None
         self._restarting: asyncio.TimerHandle | None = None
@@ -146,7 +151,8 @@ class Model:
 
     def output(self) -> str:
         """What its worker last printed, for an administrator's eyes only."""
-        return self._runner.output() if self._runner else ""
+        runner = self._runner or self._ended
+        return runner.output() if runner else ""
 
     @property
     def ails(self) -> str | None:
@@ -221,6 +227,7 @@ class Model:
                 await asyncio.wait({self._dying})  # unlike awaiting it, does not cancel it with us
             options = await in_daemon(self._resolve)
             runner = self._new_runner(self, options, self)
+            self._ended = runner
             card = self._narrowed(await self._started(runner))
         except ModelhostError as error:
             hopeless = isinstance(error, NotReadyError) and error.retry is False
@@ -284,7 +291,7 @@ class Model:
 
     def lost(self) -> None:
         """Its worker answers no more: start another when it is gone, at once or after a back-off."""
-        self._runner = None
+        self._ended, self._runner = self._runner, None
         now = time.monotonic()
         if len(self._in_flight) == 1:
             (flight,) = self._in_flight.values()

@@ -14,6 +14,7 @@ import msgspec
 from modelhost.card import ModelCard
 from modelhost.context import Context
 from modelhost.errors import BackendCrashedError, BackendFailedError, ModelhostError
+from modelhost.failures import Failure, FailureReport
 from modelhost.log import Log
 from modelhost.mailbox import Mailbox
 from modelhost.relay import Relay
@@ -29,7 +30,19 @@ STOP_SECONDS = 10.0
 class InlineRunner:
     """Runs a model on an event loop in a thread of the host."""
 
-    def __init__(self, plugin: str, model: str, options: dict[str, Any], *, threads: int, log: Log, host_call: HostCall) -> None:
+    def __init__(
+        self,
+        plugin: str,
+        model: str,
+        options: dict[str, Any],
+        *,
+        threads: int,
+        log: Log,
+        host_call: HostCall,
+        failed: Callable[[FailureReport], None] = lambda report: None,
+    ) -> None:
+        """Prepare a model; `failed` is told what it raises without meaning to."""
+        self._failed = failed
         self._plugin = plugin
         self._model = model
         self._options = options
@@ -54,12 +67,20 @@ class InlineRunner:
         def run() -> None:
             try:
                 backend = import_backend(self._plugin)
-                instance = Instance(backend, self._options, model=self._model, threads=self._threads, log=self._log)
+                instance = Instance(
+                    backend,
+                    self._options,
+                    model=self._model,
+                    threads=self._threads,
+                    log=self._log,
+                    failed=self._tell_failure,
+                )
                 card = instance.load()
             except ModelhostError as error:
                 host_loop.call_soon_threadsafe(answer, None, error)
                 return
             except BaseException as error:
+                self._tell_failure(Failure(what="load", error=error))
                 failure = BackendFailedError(f"loading failed ({type(error).__name__})")
                 host_loop.call_soon_threadsafe(answer, None, failure)
                 return
@@ -76,6 +97,10 @@ class InlineRunner:
         self._over = asyncio.Event()
         threading.Thread(target=run, name=f"modelhost-{self._model}", daemon=True).start()
         return await started
+
+    def _tell_failure(self, failure: Failure) -> None:
+        with contextlib.suppress(RuntimeError):  # the host's loop has closed: nobody looks any more
+            self._host_loop.call_soon_threadsafe(self._failed, FailureReport.of(failure))
 
     async def _serve(self) -> None:
         await self._over.wait()

@@ -21,6 +21,7 @@ from modelhost.errors import (
     PluginError,
     UnsupportedError,
 )
+from modelhost.failures import FailureReport
 from modelhost.log import Log
 from modelhost.mailbox import Mailbox
 from modelhost.runner import DeathWatch, HostCall
@@ -50,7 +51,17 @@ MOST_INTERVAL = 5.0
 class ProcessRunner:
     """Runs a model in `python -m modelhost.worker`, over a socket pair that has neither a port nor a path."""
 
-    def __init__(self, spec: WorkerSpec, *, log: Log, watch: DeathWatch, host_call: HostCall) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        *,
+        log: Log,
+        watch: DeathWatch,
+        host_call: HostCall,
+        failed: Callable[[FailureReport], None] = lambda report: None,
+    ) -> None:
+        """Prepare a worker; `failed` is told what its backend raises without meaning to."""
+        self._failed = failed
         self._spec = spec
         self._log = log
         self._watch_over = watch
@@ -152,6 +163,8 @@ class ProcessRunner:
                 self._ready.set_exception(ModelhostError.from_facts(frame.facts))
             case frames.LogLine():
                 getattr(self._log, frame.level)(frame.event, **frame.facts)
+            case frames.Failed():
+                self._failed(frame.report)
             case frames.Stats():
                 self._unanswered = 0
                 self._rss = frame.rss

@@ -11,11 +11,12 @@ import msgspec
 from modelhost.card import ModelCard
 from modelhost.context import CallInfo
 from modelhost.errors import BackendFailedError
+from modelhost.failures import FailureReport
 from modelhost.log import Level
 from modelhost.structs import Struct
 from modelhost.types import Ability, Blob
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Grows when an old worker and a new host would misunderstand each other."""
 
 MAX_FRAME = 64 * 1024 * 1024
@@ -113,6 +114,12 @@ class LogLine(Frame):
     facts: dict[str, Any]
 
 
+class Failed(Frame):
+    """Worker → host: a backend raised what it did not mean to. Whole, so for an administrator alone."""
+
+    report: FailureReport
+
+
 class Ping(Frame):
     """Host → worker: are you there?"""
 
@@ -131,7 +138,7 @@ class Drain(Frame):
     """Host → worker: finish nothing more, unload and exit."""
 
 
-AnyFrame = Hello | Load | Ready | Call | Input | Cancel | Credit | Events | End | Error | LogLine | Ping | Stats | Drain
+AnyFrame = Hello | Load | Ready | Call | Input | Cancel | Credit | Events | End | Error | LogLine | Failed | Ping | Stats | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyFrame)

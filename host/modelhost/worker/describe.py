@@ -17,6 +17,7 @@ import msgspec
 
 from modelhost.backend import Backend, Options, Run, options_type, read_options
 from modelhost.errors import PluginError
+from modelhost.failures import written
 from modelhost.source import Source
 from modelhost.structs import Struct, literals
 from modelhost.types import Ability
@@ -72,9 +73,9 @@ def answer(name: str) -> int:
     try:
         reply: Any = describe(name, models)
     except PluginError as error:
-        reply = {"error": error.message}
+        reply = {"error": error.message, **({"traceback": written(error.__cause__)} if error.__cause__ else {})}
     except Exception as error:
-        reply = {"error": f"describing plugin {name!r} failed ({type(error).__name__})"}
+        reply = {"error": f"describing plugin {name!r} failed ({type(error).__name__})", "traceback": written(error)}
     with os.fdopen(out, "wb") as file:
         file.write(msgspec.json.encode(reply))
     return 0

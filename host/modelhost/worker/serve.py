@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import faulthandler
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import msgspec
 
 from modelhost.context import CallInfo, Context
 from modelhost.errors import BackendFailedError, ModelhostError
+from modelhost.failures import Failure, FailureReport
 from modelhost.log import Log
 from modelhost.mailbox import Mailbox
 from modelhost.relay import Relay
@@ -29,6 +31,7 @@ REQUEST_FIELDS = {ability: [field.name for field in msgspec.structs.fields(REQUE
 def serve(fd: int) -> int:
     """Talk to the host over the socket `fd`; returns the exit status."""
     _die_with_parent()
+    faulthandler.enable()  # where a runtime crashed is printed, and kept with what else the worker printed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the host, which then tells us
     asyncio.run(_Worker(socket.socket(fileno=fd)).run())
     sys.stdout.flush()
@@ -89,12 +92,22 @@ class _Worker:
         answer: frames.Frame
         try:
             backend = import_backend(frame.plugin)
-            instance = Instance(backend, frame.options, model=frame.model, threads=frame.threads, log=Log(self._log))
+            instance = Instance(
+                backend,
+                frame.options,
+                model=frame.model,
+                threads=frame.threads,
+                log=Log(self._log),
+                failed=self._tell_failure,
+            )
             answer = frames.Ready(card=instance.load())
             self._instance = instance
         except ModelhostError as error:
+            if error.__cause__:
+                self._tell_failure(Failure(what="load", error=error.__cause__))
             answer = frames.Error(facts=error.facts())
         except BaseException as error:
+            self._tell_failure(Failure(what="load", error=error))
             failure = BackendFailedError(f"loading failed ({type(error).__name__})")
             answer = frames.Error(facts=failure.facts())
         self._loop.call_soon_threadsafe(self._channel.send, answer)
@@ -124,7 +137,13 @@ class _Worker:
 
     def _log(self, level: Any, event: str, facts: dict[str, Any]) -> None:
         plain = {key: value if isinstance(value, (int, float, bool)) else str(value) for key, value in facts.items()}
-        frame = frames.LogLine(level=level, event=event, facts=plain)
+        self._send(frames.LogLine(level=level, event=event, facts=plain))
+
+    def _tell_failure(self, failure: Failure) -> None:
+        self._send(frames.Failed(report=FailureReport.of(failure)))
+
+    def _send(self, frame: frames.Frame) -> None:
+        """Send a frame, from whatever thread."""
         if asyncio._get_running_loop() is self._loop:
             self._channel.send(frame)
         else:
