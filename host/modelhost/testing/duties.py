@@ -64,6 +64,10 @@ DUTIES: dict[Ability, dict[str, Duty]] = {
             test="test_a_voice_nobody_has_is_refused",
         ),
         "speed": Duty(what="with `speed`: 2 is twice as fast", test="test_speed_is_honoured"),
+        **{
+            name: Duty(what="for models that sample; others ignore it, and None is your choice")
+            for name in ("temperature", "top_p", "repetition_penalty", "seed", "max_tokens", "chunk_length")
+        },
         "normalize": Duty(
             what="True to write numbers and abbreviations out, False to leave the text as it is, None is your choice"
         ),
