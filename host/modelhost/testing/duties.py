@@ -43,6 +43,8 @@ DUTIES: dict[Ability, dict[str, Duty]] = {
         "response_format": Duty(what="with `json_object` or `json_schema`: nothing but that", test="test_json_is_json"),
         "language": Duty(what="with audio among the inputs: the language that is spoken"),
         "echo": Duty(what="with `completion`: begin with the prompt"),
+        "continue_final_message": Duty(what="with `prefill`: go on where the last message ends"),
+        "add_generation_prompt": Duty(what="with `prefill`: False begins no turn of the assistant's"),
     },
     "transcribe": {
         "audio": Duty(
@@ -97,6 +99,8 @@ DUTIES: dict[Ability, dict[str, Duty]] = {
         "text": Duty(what="cut it", test="test_text_survives_the_way_to_tokens_and_back"),
         "messages": Duty(what="write them by your template and cut that: the very prompt `generate` would make"),
         "tokens": Duty(what="turn them back into text", test="test_a_token_that_does_not_exist_is_refused"),
+        "continue_final_message": Duty(what="with `prefill`: as `generate` does"),
+        "add_generation_prompt": Duty(what="with `prefill`: as `generate` does"),
         "add_special": Duty(what="begin as a prompt begins"),
         "parse_special": Duty(what="take names of control tokens for the tokens; False: they are characters"),
     },
