@@ -209,5 +209,5 @@ class AddsVoices(BackendTests):
         except BadInputError as error:
             code = error.code
         assert code == "unknown_voice", (
-            f"deleting a voice that is not there gives {code or 'no error'}; raise BadInputError(…, param='voice', code='unknown_voice')"
+            f"deleting a voice that is not there gives {code or 'no error'}; raise BadInputError(…, code='unknown_voice')"
         )
