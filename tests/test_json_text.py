@@ -94,7 +94,10 @@ def test_every_line_that_takes_json_says_where_it_is_wrong_and_stays_open(host: 
         for _ in range(2):
             line.send('{"type": "end",}')
             message = json.loads(line.recv(10))
-            assert "trailing comma in object at line 1, column 16 (byte 15)" in message["error"]["message"]
+            told = message["error"]["message"]
+            assert told.startswith("the message is not valid JSON: trailing comma in object at line 1, column 16 (byte 15)")
+        line.send('{"type": ' + "[" * 100_000)
+        assert json.loads(line.recv(10))["error"]["message"] == "the message is nested too deeply"
 
 
 def test_half_an_emoji_does_not_end_a_conversation(host: Served) -> None:

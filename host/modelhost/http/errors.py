@@ -106,8 +106,6 @@ def as_modelhost_error(error: Exception) -> ModelhostError:
             return error
         case msgspec.ValidationError():
             return invalid(error)
-        case msgspec.DecodeError():
-            return errors.BadInputError("the body is not valid JSON", code="invalid_json")
         case OSError() if told := errors.told_by_system(error):
             return told
         case RecursionError():

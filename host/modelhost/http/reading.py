@@ -1,5 +1,6 @@
 """Requests into structs, strictly: no number in quotes is taken for a number, no unknown field is dropped without a word."""
 
+from heapq import nsmallest
 from typing import Any, Generic, TypeVar
 
 from litestar import Request
@@ -69,7 +70,7 @@ def ignored(request: Request[Any, Any, Any], unknown: list[str]) -> dict[str, st
     first = min(unknown)[:100]
     if host_of(request).config.server.strict:
         raise BadInputError(f"unknown field {first!r}", param=first, code="unknown_parameter")
-    return {IGNORED: ", ".join(printable(key) for key in sorted(unknown)[:MOST_IGNORED])}
+    return {IGNORED: ", ".join(printable(key) for key in nsmallest(MOST_IGNORED, unknown))}
 
 
 def _is_json(content_type: str) -> bool:

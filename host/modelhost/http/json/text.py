@@ -21,12 +21,18 @@ _LOW = re.compile(rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _PLACE = re.compile(r"malformed: (.*) \(byte (\d+)\)")
 
 
-def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
+def decoded(decode: Callable[[bytes], T], body: bytes, what: str = "the body") -> T:
     """Decode JSON. Raises `BadInputError` where it is none, and what `decode` raises for JSON of another shape.
 
     A byte order mark is passed over; half of a surrogate pair, which is what is left of an emoji that was cut, is U+FFFD.
     """
-    body = body.removeprefix(BOM)
+    try:
+        return _decoded(decode, body.removeprefix(BOM), what)
+    except RecursionError:
+        raise BadInputError(f"{what} is nested too deeply", code="invalid_json") from None
+
+
+def _decoded(decode: Callable[[bytes], T], body: bytes, what: str) -> T:
     try:
         return decode(body)
     except msgspec.ValidationError:
@@ -40,7 +46,7 @@ def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
         raise
     except (msgspec.DecodeError, UnicodeDecodeError):
         body = mended or body
-    raise BadInputError(_problem(body), code="invalid_json") from None
+    raise BadInputError(f"{what} {_problem(body)}", code="invalid_json") from None
 
 
 def _with_whole_pairs(body: bytes) -> bytes | None:
@@ -64,27 +70,29 @@ def _with_whole_pairs(body: bytes) -> bytes | None:
 def _problem(body: bytes) -> str:
     """Say what is wrong with a text that is no JSON, where, and what to do; of the text itself no more than a sign."""
     if not body.strip():
-        return "the body is empty; send a JSON object"
+        return "is empty; send a JSON object"
     if body.startswith(b"\x1f\x8b"):
-        return "the body is compressed with gzip; send it as it is"
+        return "is compressed with gzip; send it as it is"
     if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in body[:4]:
-        return "the body is UTF-16 or UTF-32; send JSON in UTF-8"
+        return "is UTF-16 or UTF-32; send JSON in UTF-8"
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        return f"the body is not UTF-8 at {_place(body, error.start)}; JSON is sent in UTF-8"
+        return f"is not UTF-8 at {_place(body, error.start)}; JSON is sent in UTF-8"
     try:
         msgspec.json.decode(body)
+    except msgspec.ValidationError:  # it is too large a number that is found first
+        pass
     except msgspec.DecodeError as error:
         return _told(str(error), body)
-    return "the body is not valid JSON"
+    return "is not valid JSON"
 
 
 def _told(error: str, body: bytes) -> str:
     found = _PLACE.search(error)
     if found is None:
         return (
-            f"the body is not valid JSON: it ends at {_place(body, len(body))} before it is complete; "
+            f"is not valid JSON: it ends at {_place(body, len(body))} before it is complete; "
             "a quote or bracket is open, or its end was not sent"
         )
     what = found[1]
@@ -100,7 +108,7 @@ def _told(error: str, body: bytes) -> str:
         hint = "half of a pair is no character; cut texts between characters"
     elif "escape" in what:
         hint = r"a backslash within a text is written \\"
-    return f"the body is not valid JSON: {what} at {_place(body, at)}" + (f"; {hint}" if hint else "")
+    return f"is not valid JSON: {what} at {_place(body, at)}" + (f"; {hint}" if hint else "")
 
 
 _HINTS = tuple(

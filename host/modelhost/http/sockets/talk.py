@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from heapq import nsmallest
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -170,7 +171,7 @@ class Talk(Generic[T]):
         return [*found][:MOST_IGNORED] or UNSET
 
     def _read(self, raw: str) -> T:
-        value = decoded(msgspec.json.decode, raw.encode())
+        value = decoded(msgspec.json.decode, raw.encode(), "the message")
         if not isinstance(value, dict):
             raise BadInputError("a message is a JSON object")
         if "type" not in value:
@@ -186,7 +187,7 @@ class Talk(Generic[T]):
             first = min(unknown)[:100]
             raise BadInputError(f"unknown field {first!r}", param=first, code="unknown_parameter")
         if len(self._ignored) < MOST_IGNORED:
-            self._ignored |= dict.fromkeys(map(printable, sorted(unknown)[:MOST_IGNORED]))
+            self._ignored |= dict.fromkeys(map(printable, nsmallest(MOST_IGNORED, unknown)))
         return message
 
     def context(self, *, timed: bool = True) -> Context:
