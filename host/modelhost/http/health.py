@@ -58,6 +58,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     opt=about(
         "public",
         answer=(HealthAnswer, OneModelHealth, ServicesHealth),
+        errors=(404,),
         query={
             "as": "In whose words: `modelhost`, or as older services did `model` (one model) or `services`.",
             "model": "Which model, with `as=model`; without it the one that chats, else the one that hears.",
