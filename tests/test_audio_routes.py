@@ -280,11 +280,13 @@ class TestSpeech:
     )
     def test_a_wav_file_says_how_long_it_is_where_it_comes_whole(self, host: Served, text: str, stream: bool | None) -> None:
         body = {"model": "echo", "input": text, "response_format": "wav", "stream": stream}
-        sound = host.client.post("/v1/audio/speech", json=body).content
+        answer = host.client.post("/v1/audio/speech", json=body)
+        sound = answer.content
         with wave.open(io.BytesIO(sound)) as file:
             seconds = file.getnframes() / file.getframerate()
         whole = stream is False or (stream is None and len(text) < 200)
         assert seconds == pytest.approx(len(text.split()) / 10) if whole else seconds > 10_000
+        assert answer.headers.get("content-length") == (str(len(sound)) if whole else None)
         assert len(decode(Blob(sound))) / SAMPLE_RATE == pytest.approx(len(text.split()) / 10)
 
     def test_as_events(self, host: Served) -> None:

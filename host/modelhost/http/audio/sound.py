@@ -1,10 +1,11 @@
-"""A whole speech: collected on disk where it is long, and sent in JSON as base64."""
+"""A whole speech: collected on disk where it is long, and sent as it is, or in JSON as base64."""
 
 from binascii import b2a_base64
 from collections.abc import AsyncIterator
 from tempfile import SpooledTemporaryFile
 
 import msgspec
+from litestar.response import Stream
 
 from modelhost.http.answering import AT_ONCE, JsonPieces
 from modelhost.http.threads import in_thread
@@ -58,6 +59,18 @@ class Sound:
         head, tail = msgspec.json.encode(answer).split(_NO_SOUND, 1)
         size = len(head) + len(_NO_SOUND) + -(-self.size // 3) * 4 + len(tail)
         return JsonPieces(self._pieces(head + _NO_SOUND[:-1], _NO_SOUND[-1:] + tail), size=size, headers=headers)
+
+    def plain(self, media_type: str, headers: dict[str, str]) -> Stream:
+        """Answer with the sound itself."""
+        return Stream(self._plain_pieces(), media_type=media_type, headers={**headers, "content-length": str(self.size)})
+
+    async def _plain_pieces(self) -> AsyncIterator[bytes]:
+        try:
+            self._file.seek(0)
+            while piece := await in_thread(self._file.read, AT_ONCE):
+                yield piece
+        finally:
+            self._file.close()
 
     async def _pieces(self, head: bytes, tail: bytes) -> AsyncIterator[bytes]:
         try:

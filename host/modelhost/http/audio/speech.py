@@ -170,7 +170,7 @@ async def speech(request: Request[Any, Any, Any]) -> Response[Any]:
         return await byte_stream(request, _sound(events), headers, media_type)
     with CancelledWhenGone(request):
         sound, _, _ = await collected(events, wanted.format)
-    return Response(sound, media_type=media_type, headers=headers)
+    return sound.plain(media_type, headers)
 
 
 async def _sound(events: AsyncIterator[SynthesizeEvent]) -> AsyncIterator[bytes]:
