@@ -109,7 +109,14 @@ class Chat:
             if request.tool_choice and request.tool_choice.mode == "required":
                 raise UnsupportedError("this model cannot be made to call a tool; leave tool_choice to auto", param="tool_choice")
             thinking = request.reasoning_effort not in (None, "none")
-            return self._parts.prompts.of_chat(request.messages, clips, tools=_offered(request), thinking=thinking)
+            return self._parts.prompts.of_chat(
+                request.messages,
+                clips,
+                tools=_offered(request),
+                thinking=thinking,
+                begins=request.add_generation_prompt is not False,
+                continues=request.continues,
+            )
         vocabulary = self._parts.vocabulary
         if isinstance(request.prompt, str):
             tokens = vocabulary.prompt(request.prompt)

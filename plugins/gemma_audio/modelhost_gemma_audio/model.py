@@ -98,6 +98,7 @@ class GemmaModel:
             features=(
                 *("streaming", "stop", "completion", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty"),
                 *("logit_bias", "ignore_eos"),
+                *(("prefill",) if prompts.has_template else ()),
                 *(("tools",) if prompts.takes_tools and layout else ()),
                 *(("reasoning",) if prompts.can_think and layout else ()),
                 *(("live", "translate", "hotwords") if hears else ()),
@@ -133,7 +134,12 @@ class GemmaModel:
             tokens = vocabulary.ids(request.text, control=request.parse_special, param="text")
             tokens = [*vocabulary.begin(), *tokens] if request.add_special else tokens
         else:
-            tokens = self.parts.prompts.of_chat(request.messages, self.chat.sounds(request.messages)[0])
+            tokens = self.parts.prompts.of_chat(
+                request.messages,
+                self.chat.sounds(request.messages)[0],
+                begins=request.add_generation_prompt is not False,
+                continues=request.continues,
+            )
         yield Tokens(tokens=tuple(tokens), text=text)
         yield Done()
 

@@ -30,9 +30,19 @@ class Prompts:
         )
 
     def of_chat(
-        self, messages: Sequence[Message], clips: Sequence[Clip] = (), *, tools: Sequence[Tool] = (), thinking: bool = False
+        self,
+        messages: Sequence[Message],
+        clips: Sequence[Clip] = (),
+        *,
+        tools: Sequence[Tool] = (),
+        thinking: bool = False,
+        begins: bool = True,
+        continues: bool = False,
     ) -> list[int]:
-        """Give the tokens of a conversation, ready for the answer; `clips` are its recordings in order.
+        """Give the tokens of a conversation; `clips` are its recordings in order.
+
+        They are ready for the answer where it `begins`, end in the midst of the last message where the answer `continues` it,
+        and behind it where it does neither.
 
         Raises `BadInputError` for what the template cannot write, `UnsupportedError` where there is no template.
         """
@@ -43,7 +53,8 @@ class Prompts:
         try:
             turns, definitions = self._turns(messages), [_definition(tool) for tool in tools]
             self._check(turns, definitions)
-            tokens = self._render(turns, tools=definitions or None, thinking=thinking)
+            how = {"begins": begins, "continues": continues}
+            tokens = self._render(turns, tools=definitions or None, thinking=thinking, **how)
         except jinja2.TemplateError as error:
             raise BadInputError(f"this model's chat template refuses the conversation: {error}", param="messages") from None
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
@@ -61,14 +72,23 @@ class Prompts:
             if self._vocabulary.names_control(key):
                 raise BadInputError("a key of a tool or its arguments has the name of a control token in it", param="tools")
 
-    def _render(self, turns: list[dict[str, Any]], *, tools: Any = None, thinking: bool = False) -> list[int]:
+    def _render(
+        self,
+        turns: list[dict[str, Any]],
+        *,
+        tools: Any = None,
+        thinking: bool = False,
+        begins: bool = True,
+        continues: bool = False,
+    ) -> list[int]:
         render: Any = self._vocabulary.tokenizer.apply_chat_template
         with self._vocabulary.lock:
             return render(  # type: ignore[no-any-return]
                 turns,
                 tools=tools,
                 chat_template=self._template,
-                add_generation_prompt=True,
+                add_generation_prompt=begins and not continues,
+                continue_final_message=continues,
                 tokenize=True,
                 return_dict=False,
                 sanitize_control_tokens=True,

@@ -350,6 +350,26 @@ def test_a_system_turn_is_in_every_familys_prompt(load, folder, family):
     assert "Be kind." in gemma.model.parts.vocabulary.text(prompt)
 
 
+@pytest.mark.parametrize("family", ["gemma2", "gemma3", "gemma3n", "gemma4"])
+def test_an_answer_goes_on_with_the_assistants_words_unless_a_turn_is_to_begin(load, folder, family):
+    gemma = load(folder(family))
+    assert "prefill" in gemma.card.features
+    turns = (said("user", "Count."), said("assistant", "1, 2, 3,"))
+    vocabulary = gemma.model.parts.vocabulary
+
+    def prompt(**fields):
+        tokens = gemma.model.chat.prompt(GenerateRequest(messages=turns, **fields), [])
+        counted, _ = gemma.model.tokenize(TokenizeRequest(messages=turns, **fields))
+        assert list(counted.tokens) == tokens
+        return vocabulary.text(tokens)
+
+    assert prompt().endswith("1, 2, 3,")
+    assert prompt(continue_final_message=True) == prompt()
+    begun = prompt(add_generation_prompt=True)
+    assert begun.startswith(prompt())
+    assert len(begun) > len(prompt(add_generation_prompt=False)) > len(prompt())
+
+
 def test_a_conversation_the_template_refuses_is_the_callers_error(load, folder):
     with pytest.raises(BadInputError, match="must alternate"):
         load(folder("gemma2")).answer(GenerateRequest(messages=(said("user", "a"), said("user", "b"))))

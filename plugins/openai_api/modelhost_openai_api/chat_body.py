@@ -46,11 +46,20 @@ def chat_body(request: GenerateRequest, options: OpenaiApiOptions) -> dict[str, 
         "enable_safety": request.enable_safety or None,
         "language": request.language,
     }
+    if "prefill" in (options.features or ()):
+        body |= _prefill(request)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
         body["tool_choice"] = request.tool_choice and _choice(request.tool_choice)
         body["parallel_tool_calls"] = None if request.parallel_tool_calls else False
     return _given(body)
+
+
+def _prefill(request: GenerateRequest) -> dict[str, Any]:
+    """Say whether the answer goes on with the last message, in vLLM's words; it would begin a turn by itself."""
+    if request.continues:
+        return {"continue_final_message": True, "add_generation_prompt": False}
+    return {"add_generation_prompt": request.add_generation_prompt}
 
 
 def completion_body(request: GenerateRequest) -> dict[str, Any]:

@@ -31,6 +31,7 @@ Offer = Literal[
     "json_schema",
     "completion",
     "suffix",
+    "prefill",
     "n",
     "logit_bias",
     "top_k",

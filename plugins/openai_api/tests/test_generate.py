@@ -179,6 +179,21 @@ def test_past_reasoning_and_the_language_go_only_to_servers_that_know_them(sent,
     assert sent(chat("hi", language="it"), other)["language"] == "it"
 
 
+def test_only_servers_that_go_on_with_the_assistants_words_are_asked_to(sent, load):
+    said = Message(role="assistant", content=(TextPart(text="1, 2,"),))
+    fields = ("continue_final_message", "add_generation_prompt")
+
+    def asked(model, **wish):
+        body = sent(GenerateRequest(messages=(*chat("Count.").messages, said), **wish), model)
+        return [body.get(field) for field in fields]
+
+    plain, other = load("generate"), load("generate", features=["prefill"])
+    assert asked(plain) == asked(plain, add_generation_prompt=True) == [None, None]
+    assert asked(other) == asked(other, continue_final_message=True) == [True, False]
+    assert asked(other, add_generation_prompt=True) == [None, True]
+    assert asked(other, add_generation_prompt=False) == [None, False]
+
+
 def test_a_raw_prompt_is_a_completion(model, stand_in):
     request = GenerateRequest(
         prompt="two and two is", suffix="!", echo=False, max_tokens=4, logprobs=True, top_logprobs=2, temperature=0.0
