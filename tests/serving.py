@@ -49,7 +49,7 @@ class Served:
 
     def uploads(self) -> list[Path]:
         """Files of requests that are on disk now."""
-        return list((self.folder / "tmp").glob("modelhost-upload-*"))
+        return list((self.folder / "tmp").rglob("modelhost-upload-*"))
 
     def _read(self) -> None:
         assert self.process.stderr is not None

@@ -208,7 +208,7 @@ class TestSteps:
 def test_the_files_of_a_turn_are_gone_when_it_has_been_answered(host: Served) -> None:
     assert host.client.post("/v1/dialogue", files={"file": SOUND}).status_code == 200
     folder = Path(host.folder / "tmp")
-    eventually(lambda: not list(folder.glob("modelhost-upload-*")))
+    eventually(lambda: not list(folder.rglob("modelhost-upload-*")))
 
 
 def test_no_failure_of_all_these_was_left_unhandled(host: Served) -> None:

@@ -1,11 +1,14 @@
 """The plugins on this machine: found by their metadata, described in a process of their own, never imported here."""
 
+import contextlib
 import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -17,8 +20,10 @@ import msgspec
 from platformdirs import user_cache_path
 
 from modelhost.devices import device_files
+from modelhost.secrecy import given_to_workers
 from modelhost.structs import Struct
 from modelhost.worker.describe import Description
+from modelhost.worker.parent import VARIABLE
 from modelhost.worker.plugin import GROUP
 
 DESCRIBE_SECONDS = 10.0
@@ -52,12 +57,52 @@ def describe_all(wanted: Wanted) -> dict[tuple[str, str], Plugin]:
     """Describe plugins and check their models' options; all at once, and none can hurt the others."""
     if not wanted:
         return {}
+    running = _Running()
     with ThreadPoolExecutor(max_workers=min(8, len(wanted))) as executor:
-        described = executor.map(lambda item: _describe(item[0][0], item[0][1], item[1]), wanted.items())
-        return dict(zip(wanted, described, strict=True))
+        described = executor.map(lambda item: _describe(item[0][0], item[0][1], item[1], running), wanted.items())
+        try:
+            return dict(zip(wanted, described, strict=True))
+        except BaseException:  # Ctrl-C: the executor waits for its threads, and they for what they have started
+            running.end()
+            raise
 
 
-def _describe(name: str, python: str, models: dict[str, dict[str, Any]]) -> Plugin:
+class _Running:
+    """The processes that describe plugins now, to be ended together. They end with their host however that ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._over = False
+
+    @contextlib.contextmanager
+    def among(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+        """Count a process among them inside the block."""
+        with self._lock:
+            self._processes.add(process)
+            if self._over:
+                _kill(process)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+    def end(self) -> None:
+        """End them, and those that are still started."""
+        with self._lock:
+            self._over = True
+            for process in self._processes:
+                _kill(process)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _describe(name: str, python: str, models: dict[str, dict[str, Any]], running: _Running) -> Plugin:
     owners = installed().get(name, [])
     if python == sys.executable and len(owners) != 1:
         if not owners:
@@ -75,7 +120,7 @@ def _describe(name: str, python: str, models: dict[str, dict[str, Any]]) -> Plug
             return Plugin(name=name, python=python, description=msgspec.json.decode(kept.read_bytes(), type=Description))
         except (OSError, msgspec.MsgspecError):
             kept.unlink(missing_ok=True)
-    plugin = _ask(name, python, asked)
+    plugin = _ask(name, python, asked, running)
     if kept and plugin.description and not _lacks_package(plugin.description):
         kept.parent.mkdir(parents=True, exist_ok=True)
         unfinished = kept.with_suffix(f".{os.getpid()}")
@@ -93,7 +138,7 @@ def _lacks_package(description: Description) -> bool:
     )
 
 
-def _ask(name: str, python: str, asked: str) -> Plugin:
+def _ask(name: str, python: str, asked: str, running: _Running) -> Plugin:
     problem = traceback = None
     try:
         process = subprocess.Popen(
@@ -101,14 +146,19 @@ def _ask(name: str, python: str, asked: str) -> Plugin:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={
+                **{name: value for name, value in os.environ.items() if given_to_workers(name, value)},
+                VARIABLE: str(os.getpid()),  # this thread waits for it, so it does not end before
+            },
             start_new_session=True,
         )
     except OSError as error:
         return Plugin(name=name, python=python, problem=f"{python} cannot be started: {error.strerror}")
     try:
-        out, _ = process.communicate(asked.encode(), timeout=DESCRIBE_SECONDS)
+        with running.among(process):
+            out, _ = process.communicate(asked.encode(), timeout=DESCRIBE_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         process.communicate()
         return Plugin(name=name, python=python, problem=f"importing it took longer than {DESCRIBE_SECONDS:g} s")
     try:

@@ -52,6 +52,7 @@ def serve_command(
     from modelhost.http.listening import address_of, bind, tls_files
     from modelhost.http.server import run
     from modelhost.logs import host_log, set_up
+    from modelhost.scratch import scratch
 
     server = loaded.config.server
     set_up(server.log_level, server.log_format, server.log_levels)
@@ -92,7 +93,8 @@ def serve_command(
         return {name: why for name, why in found.items() if why}
 
     try:
-        run(make_host, sock, say_ready)
+        with scratch():
+            run(make_host, sock, say_ready)
     except ConfigError:
         sock.close()
         raise

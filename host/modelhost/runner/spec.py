@@ -8,6 +8,7 @@ from typing import Any
 
 from modelhost.secrecy import given_to_workers
 from modelhost.structs import Struct
+from modelhost.worker import parent
 
 
 class WorkerSpec(Struct):
@@ -34,5 +35,5 @@ def worker_environment(base: Mapping[str, str], spec: WorkerSpec) -> dict[str, s
     env |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     if threading.current_thread() is threading.main_thread():
         # The kernel ends a worker with the *thread* that started it, so only a thread that lives as long as we do may ask.
-        env["MODELHOST_PARENT"] = str(os.getpid())
+        env[parent.VARIABLE] = str(os.getpid())
     return env | spec.env

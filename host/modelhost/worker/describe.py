@@ -22,6 +22,7 @@ from modelhost.source import Source
 from modelhost.structs import Struct, literals
 from modelhost.types import Ability
 from modelhost.worker.instance import hooks_of
+from modelhost.worker.parent import end_with_parent
 from modelhost.worker.plugin import find_plugin, import_backend
 
 
@@ -66,6 +67,7 @@ class Description(Struct):
 
 def answer(name: str) -> int:
     """Describe plugin `name` as JSON on standard output; each model's options come as JSON on standard input."""
+    end_with_parent()
     models: dict[str, dict[str, Any]] = json.load(sys.stdin)
     # Whatever the plugin prints while it is imported must not mix with the answer.
     out = os.dup(1)

@@ -1,7 +1,6 @@
 """A worker process: one model, served over the socket it was started with, until the host says stop or is gone."""
 
 import asyncio
-import ctypes
 import faulthandler
 import os
 import signal
@@ -23,6 +22,7 @@ from modelhost.wire import frames
 from modelhost.wire.channel import Channel
 from modelhost.worker.daemons import Daemons
 from modelhost.worker.instance import Instance
+from modelhost.worker.parent import end_with_parent
 from modelhost.worker.plugin import import_backend
 
 REQUEST_FIELDS = {ability: [field.name for field in msgspec.structs.fields(REQUESTS[ability])] for ability in ABILITIES}
@@ -30,7 +30,7 @@ REQUEST_FIELDS = {ability: [field.name for field in msgspec.structs.fields(REQUE
 
 def serve(fd: int) -> int:
     """Talk to the host over the socket `fd`; returns the exit status."""
-    _die_with_parent()
+    end_with_parent()
     faulthandler.enable()  # where a runtime crashed is printed, and kept with what else the worker printed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the host, which then tells us
     asyncio.run(_Worker(socket.socket(fileno=fd)).run())
@@ -38,16 +38,6 @@ def serve(fd: int) -> int:
     sys.stderr.flush()
     # A backend's own threads may hang; they must not keep its memory.
     os._exit(0)
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end us with the thread that started us; elsewhere the end of the socket has to do."""
-    if sys.platform != "linux" or os.environ.get("MODELHOST_PARENT") is None:
-        return
-    parent = int(os.environ["MODELHOST_PARENT"])
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(0)
 
 
 class _Worker:
