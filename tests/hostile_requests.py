@@ -77,9 +77,9 @@ ATTACKS: dict[str, Attack] = {
     "an unbounded number of choices": Attack(chat(n=1_000_000), (400,)),
     "more log-probabilities than a model has tokens": Attack(chat(logprobs=True, top_logprobs=200_000), (400,)),
     "a bias on a token that does not exist": Attack(chat(logit_bias={"4294967296": 1}), (400,)),
-    "a negative count": Attack(chat(max_tokens=-1), (400,)),
+    "a negative count": Attack(chat(max_tokens=-2), (400,)),
     "a number beyond every range": Attack(chat(max_tokens=10**40), (400,)),
-    "ten thousand stop strings": Attack(chat(stop=["a"] * 10_000), (400,)),
+    "stop strings as long as a book": Attack(chat(stop=["a" * 20] * 10_000), (400,)),
     "a thousand tools": Attack(chat(tools=[{"type": "function", "function": {"name": "f"}}] * 1000), (400,)),
     "a number that is none": Attack(chat(temperature=float("nan")), (400,)),
     # What a request makes the server run or build.
