@@ -7,6 +7,7 @@ down, it was not reached without one.
 import re
 from collections.abc import Callable
 
+from litestar.handlers import ASGIRouteHandler
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -19,7 +20,7 @@ from modelhost.keys import ANYBODY, Caller, Keys
 SUBPROTOCOL = b"openai-insecure-api-key."
 """What a browser, which cannot set headers on a WebSocket, offers with its key as a subprotocol; the name is OpenAI's."""
 
-_BEARER = re.compile(rb"[Bb]earer +([!-~]+)")
+_BEARER = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 
 
 def caller_of(keys: Keys, given: bytes | None, public: bool) -> Caller | None:
@@ -68,9 +69,10 @@ def with_scopes(server: ServerConfig) -> Callable[[ASGIApp], ASGIApp]:
 
 
 def _check(scope: Scope, server: ServerConfig) -> None:
-    if scope.get("method") == "OPTIONS":  # the framework's own answer: which methods there are
-        return
-    access = access_to(scope["route_handler"], server)
+    handler = scope["route_handler"]
+    if scope.get("method") == "OPTIONS" and not isinstance(handler, ASGIRouteHandler):
+        return  # the framework's own answer: which methods there are
+    access = access_to(handler, server)
     if access == "public":
         return
     visit = visit_of(scope)

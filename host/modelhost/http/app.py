@@ -1,6 +1,6 @@
 """The application: routes, limits and error handling, around a host."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from litestar import Litestar, asgi
@@ -13,7 +13,7 @@ from modelhost.config import ServerConfig
 from modelhost.dialogue import Dialogue, InProcessMemory
 from modelhost.extensions import ASGIApp
 from modelhost.host import ModelHost
-from modelhost.http.about import about
+from modelhost.http.about import about, about_of
 from modelhost.http.access import access_to, with_scopes
 from modelhost.http.audio.speech import speech, text_to_speech
 from modelhost.http.audio.transcriptions import transcriptions, translations
@@ -22,7 +22,7 @@ from modelhost.http.bodies.memory import BodyMemory
 from modelhost.http.chat import chat_completions
 from modelhost.http.completions import completions
 from modelhost.http.dialogue import dialogue, forget_dialogue
-from modelhost.http.docs import docs, docs_asset, home
+from modelhost.http.docs import ASSETS, docs, docs_asset, home
 from modelhost.http.embeddings import embed_file, embeddings
 from modelhost.http.errors import answer_error
 from modelhost.http.generate import generate, generate_stream
@@ -125,8 +125,19 @@ def _dialogue(host: ModelHost) -> Dialogue:
 
 
 def public_paths(server: ServerConfig) -> frozenset[str]:
-    """Give the paths that need no key."""
-    return frozenset(path for route in ROUTES if access_to(route, server) == "public" for path in route.paths)
+    """Return the paths that need no key."""
+    return _paths_of(route for route in ROUTES if access_to(route, server) == "public")
+
+
+def shown_paths() -> frozenset[str]:
+    """Return the paths that other pages may lead to: they do nothing but say something."""
+    return _paths_of(route for route in ROUTES if about_of(route).access in ("public", "docs"))
+
+
+def _paths_of(routes: Iterable[HTTPRouteHandler | WebsocketRouteHandler]) -> frozenset[str]:
+    """Return paths as they are asked for, the reference's files by name."""
+    paths = {path for route in routes for path in route.paths}
+    return frozenset(path.replace("{name:str}", name) for path in paths for name in ASSETS)
 
 
 def _mounted(host: ModelHost) -> list[ControllerRouterHandler]:

@@ -55,6 +55,10 @@ _POLICY = (
 _FILES = {"swagger.css": ("swagger_style.css", "text/css"), "swagger.js": ("swagger_bundle.js", "text/javascript")}
 
 
+ASSETS = (*_FILES, "start.js")
+"""Names of what the page needs."""
+
+
 def _folder() -> Path:
     # Importing the package would read all of its pages into memory.
     spec = find_spec("offapi")
@@ -87,3 +91,29 @@ async def docs_asset(request: Request[Any, Any, Any], name: str) -> Response[byt
     file, media_type = _FILES[name]
     extra = _STYLE if name == "swagger.css" else ""
     return Response((_folder() / file).read_bytes() + extra.encode(), media_type=media_type, headers=headers)
+
+
+_LOCKED = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>modelhost</title>
+<link rel="icon" href="data:,">
+</head>
+<body>
+<h1>modelhost</h1>
+<p>This host is running, and asks for a key: clients send it as <code>Authorization: Bearer KEY</code>.</p>
+<p>Whoever runs the host gives out keys (<code>modelhost keys new NAME</code>), and can show its reference here
+without one: <code>public_docs = true</code> under <code>[server]</code>.</p>
+</body>
+</html>
+"""
+
+
+def locked(headers: dict[str, str]) -> Response[bytes]:
+    """Return what a person sees who opens the host's address without a key."""
+    policy = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+    return Response(_LOCKED.encode(), status_code=401, media_type="text/html", headers={**headers, **policy})

@@ -51,9 +51,19 @@ class RequestCancelledError(ModelhostError):
         super().__init__("this request was cancelled by DELETE /v1/requests")
 
 
+class UnspokenEncodingError(RequestError):
+    """The body is packed in a way that is not spoken here."""
+
+    code = "unsupported_media_type"
+
+    def __init__(self) -> None:
+        super().__init__("bodies are read as they are: send this one without Content-Encoding")
+
+
 _STATUSES: dict[type[ModelhostError], int] = {
     errors.UnknownModelError: 404,
     UnknownRequestError: 404,
+    UnspokenEncodingError: 415,
     errors.UnauthenticatedError: 401,
     errors.ForbiddenError: 403,
     errors.OverQuotaError: 429,
@@ -120,6 +130,8 @@ def answer_of(error: ModelhostError) -> JsonAnswer:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, errors.UnauthenticatedError):
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, UnspokenEncodingError):
+        headers["accept-encoding"] = "identity"
     return JsonAnswer(envelope(error), status=status_of(error), headers=headers)
 
 

@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from modelhost.config import ServerConfig
-from modelhost.errors import BadInputError, ModelhostError, NotReadyError, RequestError
+from modelhost.errors import BadInputError, ModelhostError, NotReadyError, RequestError, UnauthenticatedError
 from modelhost.http.access import SUBPROTOCOL, caller_of, key_in
-from modelhost.http.errors import RequestCancelledError, answer_of, as_modelhost_error
+from modelhost.http.docs import locked
+from modelhost.http.errors import RequestCancelledError, UnspokenEncodingError, answer_of, as_modelhost_error
+from modelhost.http.head import BodyNotWantedError, as_get, without_body
 from modelhost.http.observing import Observer, server_timing
 from modelhost.http.origins import Origins, cors_headers, preflight_headers
 from modelhost.http.visit import Visit, Visits, once
@@ -26,6 +28,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+_LISTS = frozenset({b"accept", b"content-encoding", b"access-control-request-headers"})
+"""Headers whose values are lists, and may come in several lines (RFC 9110 §5.3)."""
 
 _NO_HEADERS: list[tuple[bytes, bytes]] = []
 
@@ -41,6 +46,7 @@ class Gate:
         keys: Callable[[], Keys],
         draining: Callable[[], bool],
         public: frozenset[str],
+        shown: frozenset[str],
         visits: Visits,
         observer: Observer,
     ) -> None:
@@ -48,6 +54,7 @@ class Gate:
         self._keys = keys
         self._draining = draining
         self._public = frozenset(path.encode() for path in public)
+        self._shown = frozenset(path.encode() for path in shown)
         self._visits = visits
         self._observer = observer
         self._origins = Origins(server)
@@ -55,9 +62,10 @@ class Gate:
         self._id_header = server.request_id_header.lower().encode()
         self._key_header = server.api_key_header.lower().encode()
         self._read = frozenset(
-            {b"host", b"origin", b"authorization", b"traceparent", b"access-control-request-method"}
-            | {b"access-control-request-headers", self._id_header, self._key_header}
+            {b"host", b"origin", b"authorization", b"traceparent", b"access-control-request-method", b"sec-fetch-site"}
+            | {b"access-control-request-headers", b"content-encoding", b"accept", self._id_header, self._key_header}
         )
+        self._of_keys = frozenset({b"authorization", self._key_header})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -65,6 +73,9 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers, repeated = self._headers(scope["headers"])
+        is_head = scope.get("method") == "HEAD"
+        if is_head:
+            scope = as_get(scope)
         task = asyncio.current_task()
         assert task is not None
         visit = Visit(self._request_id(headers), scope, task.cancel)
@@ -78,7 +89,8 @@ class Gate:
             elif message["type"] in ("http.response.start", "websocket.http.response.start"):
                 visit.status = message["status"]
                 timing = server_timing(visit)
-                message["headers"] = [*message.get("headers", _NO_HEADERS), *extra, *timing]
+                given = [_tidied(header) for header in message.get("headers", _NO_HEADERS)]
+                message["headers"] = [*given, *extra, *timing]
             elif message["type"] == "websocket.accept":
                 visit.status = 101
                 visit.end_of_work()
@@ -89,24 +101,27 @@ class Gate:
                 return
             await send(message)
 
+        answer = without_body(send_with_headers) if is_head else send_with_headers
         self._visits.enter(visit)
         try:
             if self._root:
                 _strip(scope, self._root)
-            if await self._refused(visit, headers, repeated, extra, receive, send_with_headers):
+            if await self._refused(visit, headers, repeated, extra, receive, answer):
                 return
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive, answer)
+        except BodyNotWantedError:
+            pass
         except asyncio.CancelledError:
             # By DELETE /v1/requests, or because the server is going down and this request has been waited for long enough.
             if not visit.cancelled and not self._draining():
                 raise
             if plain and not visit.status:
                 error = RequestCancelledError() if visit.cancelled else _stopping()
-                await self._answer(error, scope, receive, send_with_headers)
+                await self._answer(error, scope, receive, answer)
         except Exception as error:
             self._observer.cut(visit, error)
             if plain and not visit.status:
-                await self._answer(as_modelhost_error(error), scope, receive, send_with_headers)
+                await self._answer(as_modelhost_error(error), scope, receive, answer)
             # Else the answer had begun and there is no telling any more: the connection ends in the middle of it.
         finally:
             visit.end_of_work()
@@ -130,10 +145,11 @@ class Gate:
                 raise BadInputError(f"the header {repeated} is there twice", code="repeated_header")
             origin = headers.get(b"origin")
             host = headers.get(b"host")
-            if host is None and scope["http_version"] == "1.1":
+            if host is None and (scope["http_version"] == "1.1" or origin is not None):
                 raise BadInputError("the Host header is missing", code="invalid_host")
-            # What sends no Host is no browser, so there is no page behind it.
-            if host is not None and self._origins.check(host, origin) and origin is not None:
+            # What sends neither is no browser, so there is no page behind it.
+            secure = scope["scheme"] in ("https", "wss")
+            if host is not None and self._origins.check(host, origin, secure) and origin is not None:
                 if scope["type"] == "http" and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                     asked = headers.get(b"access-control-request-headers", b"")
                     await send({"type": "http.response.start", "status": 204, "headers": preflight_headers(origin, asked)})
@@ -141,9 +157,13 @@ class Gate:
                     return True
                 extra += cors_headers(origin)
             protocols = _take_key_protocols(scope)
-            given = key_in(headers.get(b"authorization"), headers.get(self._key_header), protocols)
             public = scope["raw_path"] in self._public
             keys = self._keys()
+            given = key_in(headers.get(b"authorization"), headers.get(self._key_header), protocols) if keys else None
+            if origin is None and scope["raw_path"] not in self._shown:
+                self._origins.check_embedded(headers.get(b"sec-fetch-site"))
+            if headers.get(b"content-encoding", b"identity").lower() != b"identity" and not _is_mounted(scope):
+                raise UnspokenEncodingError
             visit.caller = caller_of(keys, given, public)
             if self._draining() and not public:
                 raise _stopping()
@@ -152,7 +172,10 @@ class Gate:
                 connection.identify(visit.caller.name if visit.caller and len(keys) > 1 else "")
                 visit.end_of_work = once(visit.begin_work())
         except ModelhostError as error:
-            await self._answer(error, scope, receive, send)
+            if isinstance(error, UnauthenticatedError) and _is_person(scope, headers):
+                await locked(answer_of(error).headers).to_asgi_response(app=None, request=None)(scope, receive, send)  # type: ignore[arg-type]
+            else:
+                await self._answer(error, scope, receive, send)
             return True
         traceparent = headers.get(b"traceparent", b"")
         if _TRACEPARENT.fullmatch(traceparent):
@@ -179,7 +202,10 @@ class Gate:
         repeated = ""
         for name, value in headers:
             if name in self._read and found.setdefault(name, value) != value:
-                repeated = name.decode()
+                if name in _LISTS:
+                    found[name] += b", " + value
+                elif name not in self._of_keys or self._keys():
+                    repeated = name.decode()
         return found, repeated
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
@@ -188,6 +214,26 @@ class Gate:
             return given.decode()
         # Unique is enough: an id opens nothing. The system's random source would cost a system call each.
         return f"req_{random.getrandbits(96):024x}"
+
+
+def _tidied(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Return a header of an answer as it should be: parameters once, and HEAD allowed wherever GET is."""
+    name, value = header
+    if name == b"content-type" and value.count(b";") > 1:
+        return name, b"; ".join(dict.fromkeys(part.strip() for part in value.split(b";")))
+    if name == b"allow" and b"GET" in value and b"HEAD" not in value:
+        return name, value + b", HEAD"
+    return header
+
+
+def _is_mounted(scope: Scope) -> bool:
+    """Whether an extension's application is asked, which may read what the host does not."""
+    return bytes(scope["raw_path"]).startswith(b"/x/")
+
+
+def _is_person(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """Whether somebody opens the host's page in a browser."""
+    return scope["raw_path"] in (b"/", b"/docs") and b"text/html" in headers.get(b"accept", b"")
 
 
 def _stopping() -> NotReadyError:

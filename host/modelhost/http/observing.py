@@ -50,7 +50,7 @@ class Observer:
             "request",
             request_id=visit.request_id,
             key=visit.caller.name if visit.caller else "",
-            method=visit.scope.get("method", "WEBSOCKET"),
+            method=visit.method,
             route=route,
             status=status,
             seconds=round(seconds, 4),

@@ -25,15 +25,19 @@ class Origins:
     def __init__(self, server: ServerConfig) -> None:
         allowed = [name.lower().rstrip(".") for name in server.allowed_hosts]
         self._any_host = "*" in allowed
-        self._names = {"localhost", server.host.lower(), socket.gethostname().lower()}
-        self._names |= {name for name in allowed if not name.startswith("*")}
-        self._suffixes = (".localhost", *(name.removeprefix("*") for name in allowed if name.startswith("*.")))
+        self._allowed = {name for name in allowed if not name.startswith("*")}
+        self._allowed_ends = tuple(name.removeprefix("*") for name in allowed if name.startswith("*."))
+        self._names = {"localhost", server.host.lower(), socket.gethostname().lower(), *self._allowed}
+        self._suffixes = (".localhost", *self._allowed_ends)
         self._pages = frozenset(origin.lower().rstrip("/") for origin in server.cors_origins)
         # Clients send the same few values again and again; what is refused is not kept.
         self.check = lru_cache(maxsize=256)(self._check)
 
-    def _check(self, host: bytes, origin: bytes | None) -> bool:
-        """Give whether a page of another origin asks, which then needs CORS headers. Raises `RequestError`."""
+    def _check(self, host: bytes, origin: bytes | None, secure: bool = False) -> bool:
+        """Give whether a page of another origin asks, which then needs CORS headers; `secure` says that it asks over TLS.
+
+        Raises `RequestError`.
+        """
         authority = host.decode("latin-1").lower()
         match = _AUTHORITY.fullmatch(authority)
         if match is None:
@@ -48,7 +52,9 @@ class Origins:
         page = origin.decode("latin-1").lower()
         scheme, _, place = page.partition("://")
         default = _DEFAULT_PORTS.get(scheme)
-        if default and place.removesuffix(default) == authority.removesuffix(default):
+        # A name that was allowed may be that of a proxy, which speaks TLS in our place and does not tell.
+        ours = scheme == ("https" if secure else "http") or (scheme == "https" and self._is_allowed(match[1].rstrip(".")))
+        if ours and default and place.removesuffix(default) == authority.removesuffix(default):
             return False
         if "*" in self._pages or page in self._pages:
             return True
@@ -56,6 +62,17 @@ class Origins:
             "this web page may not use this host; if it should, add its origin to server.cors_origins",
             code="origin_not_allowed",
         )
+
+    def check_embedded(self, site: bytes | None) -> None:
+        """Refuse what another page has embedded, such as a picture, whose request has no `Origin`. Raises `ForbiddenError`.
+
+        Browsers say in `Sec-Fetch-Site` what page is behind a request; other clients say nothing.
+        """
+        if site in (b"cross-site", b"same-site") and "*" not in self._pages:
+            raise ForbiddenError("another web page may not load this from the host", code="origin_not_allowed")
+
+    def _is_allowed(self, name: str) -> bool:
+        return self._any_host or name in self._allowed or name.endswith(self._allowed_ends)
 
     def _is_ours(self, name: str) -> bool:
         if self._any_host or name in self._names or name.endswith(self._suffixes):
@@ -80,7 +97,7 @@ def preflight_headers(origin: bytes, asked: bytes) -> list[tuple[bytes, bytes]]:
     """Give the answer to a page that asks whether it may send a request with the headers `asked`."""
     return [
         *cors_headers(origin),
-        (b"access-control-allow-methods", b"GET, POST, DELETE"),
+        (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
         (b"access-control-allow-headers", asked),
         (b"access-control-max-age", b"600"),
     ]

@@ -54,7 +54,7 @@ def _describe(visit: Visit) -> RunningRequest:
     return RunningRequest(
         id=visit.request_id,
         key=visit.caller.name if visit.caller else "",
-        method=visit.scope.get("method", "WEBSOCKET"),
+        method=visit.method,
         route=visit.route,
         state="reading" if work is None else "waiting" if work.began is None else "running",
         created=int(visit.since),

@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from modelhost.host import ModelHost
-from modelhost.http.app import make_app, public_paths
+from modelhost.http.app import make_app, public_paths, shown_paths
 from modelhost.http.gate import Gate
 from modelhost.http.guard import Connections, GuardedConnection, open_files
 from modelhost.http.listening import among, tls_files
@@ -49,6 +49,7 @@ class HostServer(uvicorn.Server):
             keys=lambda: host.key_ring.keys,
             draining=lambda: host.draining,
             public=public_paths(server),
+            shown=shown_paths(),
             visits=self._visits,
             observer=Observer(host.metrics, host_log(part="http"), self._tracing),
         )

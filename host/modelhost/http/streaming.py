@@ -111,7 +111,7 @@ class _Streamed:
     def _beat(self) -> None:
         quiet = self._loop.time() - self._last
         if quiet >= HEARTBEAT and self._told:
-            self._box.put(b": still at work\n\n")
+            self._box.put(b": still at work\n")  # clients that take a blank line for the end of an event get no empty one
             quiet = 0.0
         self._timer = self._loop.call_later(HEARTBEAT - quiet, self._beat)
 

@@ -75,7 +75,7 @@ class Tracing:
         own = _context_of(visit.traceparent)
         if own is None:
             return
-        method = visit.scope.get("method", "WEBSOCKET")
+        method = visit.method
         facts = {
             "http.request.method": method,
             "http.route": route,

@@ -9,6 +9,7 @@ from litestar import Request
 
 from modelhost.context import Context
 from modelhost.errors import ModelhostError
+from modelhost.http.head import HEAD
 from modelhost.keys import Caller
 from modelhost.types import Ability
 
@@ -76,6 +77,11 @@ class Visit:
         """Count work for its client, which then waits for us; gives what says once that it has ended. Raises `OverQuotaError`."""
         connection = self.scope.get("modelhost.connection")
         return connection.begin() if connection else nothing
+
+    @property
+    def method(self) -> str:
+        """What is asked for, as the client says it."""
+        return "HEAD" if HEAD in self.scope else str(self.scope.get("method", "WEBSOCKET"))
 
     @property
     def route(self) -> str:
