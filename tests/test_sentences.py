@@ -43,6 +43,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=200).map("".join)
         "hello there. |how was it? |fine",
         "Am 3. Oktober und im 2. Weltkrieg. |Es waren 3. |Dann 4.",
         "Den 3. oktober er det. |Ja.",
+        "Wir sehen uns am 24.12. um 18 Uhr. |Bis dann!",
         "It was 1999. |2000 was better. |Version 1.2.3. |Then 192.168.0.1:8080. |Good.",
         "¿Qué tal? |¡Bien! |¿Y tú?",
         "नमस्ते। |आप कैसे हैं? |अच्छा।|ठीक है।",

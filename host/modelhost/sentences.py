@@ -257,7 +257,9 @@ def _is_end_after_word(word: str, following: str) -> bool:
         return small in ("a.m", "p.m") and following.isupper()
     if (len(word) == 1 and word.isalpha()) or small in _BEFORE_NAMES or (following.isdecimal() and small in _BEFORE_NUMBERS):
         return False
-    return not following.islower() or (len(word) > 4 and small not in _BEFORE_SMALL)
+    if following.islower():  # "am 24.12. um", "est. in"
+        return len(word) > 4 and not word[-1].isdecimal() and small not in _BEFORE_SMALL
+    return True
 
 
 def _is_end_after_number(text: str, end: re.Match[str], number: str, decided: bool) -> bool | None:

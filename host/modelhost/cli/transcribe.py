@@ -36,7 +36,7 @@ class _Job:
 @url_option
 @no_start_option
 @click.option("-m", "--model", help="Which model; by default the only one that can, or the route's.")
-@click.option("--language", help="What is spoken, as in `en`; by default the model finds out.")
+@click.option("--language", help="What is spoken, as in `en` or `English`; by default the model finds out.")
 @click.option("--prompt", help="What the recording is about, or how words in it are spelt.")
 @click.option("--translate", is_flag=True, help="Write it down in English, whatever is spoken.")
 @click.option("--format", "form", type=click.Choice([*SUFFIXES]), help="By default text; with --words verbose_json.")

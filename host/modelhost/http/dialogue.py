@@ -264,8 +264,9 @@ async def dialogue(request: Request[Any, Any, Any]) -> Response[Any]:
     Recordings come as JSON with base64, or as a multipart form with the same fields and the file `file`.
 
     With `stream_audio` or `stream_text` the answer is a line of JSON an event: `metadata`, `transcript` (of what was spoken),
-    `assistant_delta`… (with `stream_text`), `assistant_text`, `audio_chunk`…, `done`. With `stream_text` the sound comes between
-    the deltas. `degraded` in place of (more) sound says why there is none; `error` in place of `done` says what failed.
+    `assistant_delta`… (with `stream_text`), `assistant_text`, `audio_chunk`…, `done`. With `stream_text` the sound comes
+    between the deltas. Of Markdown in a reply is spoken what it says, without its marks. `degraded` in place of (more) sound
+    says why there is none; `error` in place of `done` says what failed.
     """
     asked, files, headers = await _form.read(request)
     turn = asked.to_turn(files, host_of(request).config)
