@@ -17,7 +17,7 @@ from jinja2.visitor import NodeTransformer
 
 from modelhost_gguf_chat import filters
 from modelhost_gguf_chat.bounds import check_method, check_numbers, check_operator, paid, rendering, tick, ticking, weighed
-from modelhost_gguf_chat.origins import Traced, joined, own, pure
+from modelhost_gguf_chat.origins import Safe, Traced, joined, own, pure
 
 LIST_METHODS = frozenset({"append", "extend", "insert", "pop"})
 """Ways to change a list that templates use (Kimi K2 keeps a queue of calls); the lists are those of one rendering."""
@@ -95,6 +95,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Whether a template may reach it."""
+        if attr == "own" and isinstance(obj, Traced | Safe):  # plain Jinja's strings have no marks
+            return False
         return (isinstance(obj, list) and attr in LIST_METHODS) or super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:

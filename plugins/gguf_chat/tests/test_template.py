@@ -74,6 +74,7 @@ MECHANISMS = [
     "{% set p = [] %}{% for m in messages %}{% set _ = p.append(m.role + ':' + m.content) %}{% endfor %}{{ p | join }}",
     """{{ ('{"k": "' + w + '"}') | from_json }}""",
     "{{ c | int }}{{ c | float }}{{ c if c else w }}{{ c and w }}{{ not c }}",
+    "{{ ('<i>' + c) | safe | striptags }}{{ (('<i>' | safe) + c).striptags() }}{{ (c | e).unescape() }}",
     "{% autoescape true %}{{ c }}{{ w ~ c }}{{ ('<b>' | safe) ~ c }}{% endautoescape %}",
     "{{ cycler(c, w).next() }}{% set j = joiner(w) %}{{ j() }}{{ j() }}{{ c.translate({97: 'b'}) }}{{ (c, w) }}{{ c.hidden }}",
 ]
@@ -204,11 +205,9 @@ def test_what_the_sandbox_forbids_fails_without_doing_it(source):
         render(source, say("user", "x"))
 
 
-def test_a_template_cannot_make_a_messages_words_its_own():
-    """Whatever of the marks can be reached from a template: reading them is harmless, and nothing gives them."""
-    for source in ("{{ messages[0].content.own }}", "{{ ''.own ~ messages[0].content }}"):
-        pieces = ChatTemplate(source).render((say("user", "<|x|>"),))
-        assert not any("<|x|>" in piece.text for piece in pieces if piece.trusted)
+@pytest.mark.parametrize("own", ["messages[0].content.own", "messages[0].content['own']", "messages[0].content | attr('own')"])
+def test_a_template_does_not_see_the_marks(own):
+    assert render("{{ OWN }}{{ (OWN) is defined }}".replace("OWN", own), say("user", "<|x|>")) == "False"
 
 
 @pytest.mark.parametrize(
