@@ -132,6 +132,12 @@ class TestListening:
             line.line.send(bytes(900_000))
             line.line.send(bytes(900_000))
             assert "larger than 1 MiB" in line.error()["message"]
+            line.line.send(bytes(900_000))
+            line.say(type="end")
+            line.say(type="start", model="echo")
+            line.say(type="end")
+            assert line.until("done")[-1]["text"] == "heard 0 bytes", "half a recording is not taken for the whole"
+            assert not host.uploads()
 
     def test_a_second_start_before_the_end_and_broken_base64_are_told(self, host: Served) -> None:
         with open_line(host, "/ws/stt?model=echo") as line:

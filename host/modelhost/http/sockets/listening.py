@@ -125,22 +125,30 @@ class Listening:
         self._asked = asked
         self._incoming = Incoming(asked.format, asked.sample_rate, most_mb=talk.host.config.server.max_audio_mb)
         self._task: asyncio.Task[None] | None = None
+        self._refused = False
 
     @property
     def over(self) -> bool:
         """Whether everything has been said about it."""
-        return self._task is not None and self._task.done()
+        return self._refused or (self._task is not None and self._task.done())
 
     async def hear(self, data: bytes) -> None:
         """Take more sound. Raises `BadInputError` for more of it than a recording may have."""
         if self.over:
             return
-        await self._incoming.put(data)
+        try:
+            await self._incoming.put(data)
+        except BadInputError:  # what is left of it would be taken for the whole
+            self._refused = True
+            self._forget()
+            raise
         if self._incoming.live and self._task is None:
             self._begin()  # not before: a model's place is for who has something to say
 
     async def end(self) -> None:
         """Say that nothing follows, and wait until everything has been told."""
+        if self._refused:
+            return
         await self._incoming.finish()
         if self._task is None:
             self._begin()
