@@ -1,11 +1,12 @@
 """Puts a host together from its configuration: plugins described, models made, extensions loaded, router on top."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from modelhost.context import Context
 from modelhost.extensions import Extensions
 from modelhost.failures import FailureReport
 from modelhost.key_ring import KeyRing
-from modelhost.log import Log
+from modelhost.log import Level, Log
+from modelhost.log_limit import MOST, LogLimit
 from modelhost.metrics import Metrics
 from modelhost.plugins import Plugin, Wanted, describe_all
 from modelhost.pool import Model, Pool
@@ -139,7 +141,7 @@ class ModelHost:
     def _new_runner(self, model: Model, options: dict[str, Any], watch: DeathWatch) -> Runner:
         description = model.plugin.description
         assert description is not None
-        log = self._log.bind(part="backends", model=model.name)
+        log = _limited(self._log.bind(part="backends", model=model.name))
 
         def failed(report: FailureReport) -> None:
             model.last_failure = report
@@ -174,6 +176,20 @@ class ModelHost:
 
     def _call_from_backend(self, context: Context, ability: Ability, model: str, request: Any) -> AsyncIterator[Any]:
         return self.router.call(ability, model, request, context)
+
+
+def _limited(log: Log) -> Log:
+    """Bound what a backend logs also where it has none of our code around it, or runs in the host."""
+    loop = asyncio.get_running_loop()
+
+    def say(level: Level, event: str, facts: dict[str, Any]) -> None:
+        getattr(log, level)(event, **facts)
+
+    def later(seconds: float, act: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: the host has ended
+            loop.call_soon_threadsafe(loop.call_later, seconds, act)
+
+    return Log(LogLimit(say, later, most=2 * MOST))  # a worker of ours has dropped the rest before
 
 
 def missing_from_starter(plugin: Plugin, model: str) -> str | None:

@@ -1,11 +1,13 @@
 """A worker process: one model, served over the socket it was started with, until the host says stop or is gone."""
 
 import asyncio
+import contextlib
 import faulthandler
 import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +17,7 @@ from modelhost.context import CallInfo, Context
 from modelhost.errors import BackendFailedError, ModelhostError
 from modelhost.failures import Failure, FailureReport
 from modelhost.log import Log
+from modelhost.log_limit import LogLimit
 from modelhost.mailbox import Mailbox
 from modelhost.relay import Relay
 from modelhost.types import ABILITIES, REQUESTS, Ability
@@ -49,6 +52,7 @@ class _Worker:
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._limited = LogLimit(self._log, self._later)
         self._channel = Channel(
             first_id=1,
             handler=self._handle,
@@ -87,7 +91,7 @@ class _Worker:
                 frame.options,
                 model=frame.model,
                 threads=frame.threads,
-                log=Log(self._log),
+                log=Log(self._limited),
                 failed=self._tell_failure,
             )
             answer = frames.Ready(card=instance.load())
@@ -112,7 +116,7 @@ class _Worker:
         return self._instance.call(ability, request, context)
 
     def _context(self, info: CallInfo, *, input: Mailbox[bytes] | None) -> Context:  # noqa: A002
-        return Context(info, call=self._call_host, log=Log(self._log), input=input)
+        return Context(info, call=self._call_host, log=Log(self._limited), input=input)
 
     def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
         """Send a backend's call of another model to the host, from whatever thread it runs in."""
@@ -124,6 +128,10 @@ class _Worker:
         reply = Relay(self._loop, events).begin()
         context.on_cancel(reply.close)
         return reply
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._loop.call_later, seconds, act)
 
     def _log(self, level: Any, event: str, facts: dict[str, Any]) -> None:
         plain = {key: value if isinstance(value, (int, float, bool)) else str(value) for key, value in facts.items()}
