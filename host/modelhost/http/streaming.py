@@ -1,7 +1,7 @@
 """Streamed answers: the status waits for the first event, a failure is told, and the line is kept alive."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request
 from litestar.response import Stream
 
+from modelhost.errors import OverQuotaError
 from modelhost.http.errors import RequestCancelledError, error_event
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import host_of
@@ -20,6 +21,15 @@ HEARTBEAT = 15.0
 
 AHEAD = 256 * 1024
 """Bytes that may wait for a slow client before the model's call has to wait as well."""
+
+SLOW_SECONDS = 5.0
+"""Seconds in all that a client may hold up its model by taking less than is made, while others wait for the model's place.
+
+Chosen: a client that plays what it hears is ahead by what the system's buffers hold, which is most of a minute of speech.
+"""
+
+LOOK = 0.5
+"""Seconds between two looks at whether others wait."""
 
 DONE = b"data: [DONE]\n\n"
 
@@ -38,7 +48,10 @@ class _Streamed:
     `told` says whether the stream has words for failures and for being alive, as server-sent events have.
     """
 
-    def __init__(self, events: AsyncIterator[bytes], *, told: bool) -> None:
+    def __init__(self, events: AsyncIterator[bytes], *, told: bool, wanted: Callable[[], bool] = lambda: False) -> None:
+        """Begin; `wanted` says whether others wait for the place of the model that makes the events."""
+        self._wanted = wanted
+        self._held_up = 0.0
         self._told = told
         self._loop = asyncio.get_running_loop()
         self._events = events
@@ -96,12 +109,21 @@ class _Streamed:
                     self._last = self._loop.time()
                     self._box.put(chunk, len(chunk))
                     while self._waiting > AHEAD:
-                        self._room = self._loop.create_future()
-                        await self._room
+                        await self._wait_for_room()
         except Exception as error:
             self._fail(error)
         else:
             self._box.finish()
+
+    async def _wait_for_room(self) -> None:
+        """Wait until the client has taken more. Raises `OverQuotaError` where others have waited for it long enough."""
+        room = self._room = self._loop.create_future()
+        while not room.done():
+            began = self._loop.time()
+            await asyncio.wait({room}, timeout=LOOK)
+            self._held_up += self._loop.time() - began
+            if self._held_up > SLOW_SECONDS and self._wanted():
+                raise OverQuotaError("this answer was read more slowly than it was made, while others waited for the model")
 
     def _taken(self, size: int) -> None:
         self._waiting -= size
@@ -116,16 +138,26 @@ class _Streamed:
         self._timer = self._loop.call_later(HEARTBEAT - quiet, self._beat)
 
 
+def _others_wait(request: Request[Any, Any, Any]) -> Callable[[], bool]:
+    """Return what says whether somebody waits for the model that answers a request."""
+
+    def wanted() -> bool:
+        context = visit_of(request.scope).context
+        return context is not None and host_of(request).router.find(context.info.model).waiting > 0
+
+    return wanted
+
+
 async def event_stream(request: Request[Any, Any, Any], events: AsyncIterator[bytes], headers: dict[str, str]) -> Stream:
     """Answer with server-sent events, ready to go out. Until the first of them a failure is raised and has its true status."""
-    return await _stream(request, _Streamed(events, told=True), headers, "text/event-stream")
+    return await _stream(request, _Streamed(events, told=True, wanted=_others_wait(request)), headers, "text/event-stream")
 
 
 async def byte_stream(
     request: Request[Any, Any, Any], chunks: AsyncIterator[bytes], headers: dict[str, str], media_type: str = "text/plain"
 ) -> Stream:
     """Answer with bare bytes as they come. A failure after the first of them cuts the connection: there is no way to tell it."""
-    return await _stream(request, _Streamed(chunks, told=False), headers, media_type)
+    return await _stream(request, _Streamed(chunks, told=False, wanted=_others_wait(request)), headers, media_type)
 
 
 async def _stream(request: Request[Any, Any, Any], stream: _Streamed, headers: dict[str, str], media_type: str) -> Stream:

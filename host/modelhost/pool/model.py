@@ -113,6 +113,8 @@ class Model:
         self._beside = asyncio.Semaphore(BESIDE)
         self._in_flight: dict[int, _Flight] = {}
         self._calls = 0
+        self.waiting = 0
+        """Requests that wait for it to have room."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._suspects = Suspects()
@@ -377,8 +379,12 @@ class Model:
             held.append(slots)
             await slots.acquire()
         else:
-            async with in_time(context):
-                runner = await self._free_place(ability, held, work)
+            self.waiting += 1
+            try:
+                async with in_time(context):
+                    runner = await self._free_place(ability, held, work)
+            finally:
+                self.waiting -= 1
         try:
             if self._suspects:  # again: it may have killed one while this one waited for the next
                 await self._refuse_killers(request)
