@@ -405,5 +405,5 @@ class TestFullDisks:
         assert (answer.status_code, error["code"], answer.headers["x-should-retry"]) == (503, "disk_full", "true")
         assert answer.headers["retry-after"]
         assert "TMPDIR" in error["message"]
-        small = {"files": {"file": ("a.wav", b"123")}, "data": {"model": "echo"}}
+        small: dict[str, Any] = {"files": {"file": ("a.wav", b"123")}, "data": {"model": "echo"}}
         eventually(lambda: full.client.post(TRANSCRIBE, **small).status_code == 200)

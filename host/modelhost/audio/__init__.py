@@ -46,6 +46,7 @@ _HOMES = {
     "modelhost.audio.encoding": ("Encoder",),
     "modelhost.audio.endpoint": ("Endpointer", "SpeechStarted", "Utterance"),
     "modelhost.audio.pcm": ("Resampler", "from_pcm", "to_pcm"),
+    "modelhost.audio.memory": ("SoundMemory",),
     "modelhost.audio.samples": ("SAMPLE_RATE", "Samples"),
     "modelhost.audio.spans": ("PADDING", "Span", "speech_spans"),
     "modelhost.audio.voice": ("FRAME", "Detector", "VoiceDetector"),

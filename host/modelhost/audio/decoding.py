@@ -20,6 +20,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from modelhost.audio.kinds import kind_of
+from modelhost.audio.memory import Held
 from modelhost.audio.mp4 import is_modest
 from modelhost.audio.pcm import RATES, PcmFrames
 from modelhost.audio.samples import SAMPLE_RATE, Samples
@@ -79,16 +80,21 @@ def decode(
     sample_rate: int = SAMPLE_RATE,
     limits: Limits = Limits(),  # noqa: B008  # frozen
     context: Context | None = None,
+    held: Held | None = None,
 ) -> Samples:
-    """Read a whole recording; `decoded` says what the arguments mean and what is raised.
+    """Read a whole recording; `decoded` says what the other arguments mean and what is raised.
 
-    When the call is cancelled, what was read until then is given.
+    With `held` it waits for memory while others have too much. When the call is cancelled, what was read until then is given.
     """
     samples = np.empty(0, np.float32)
     for block in decoded(audio, format=format, sample_rate=sample_rate, limits=limits, context=context):
+        if held:
+            held.grow(block.nbytes)
         filled = len(samples)
         samples.resize(filled + len(block), refcheck=False)  # grows in place: two copies of four hours would not fit
         samples[filled:] = block
+    if held:
+        held.decoded()
     return samples
 
 

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from modelhost.http.threads import in_thread
+from modelhost.http.threads import computed
 
 AT_ONCE = 256 * 1024
 """Bytes of an answer that are given to the connection at once; the next wait until the client takes them."""
@@ -28,7 +28,7 @@ class JsonAnswer(Response[bytes]):
     @classmethod
     async def of_many(cls, count: int, make: Callable[[], Any], headers: dict[str, str]) -> "JsonAnswer":
         """Make a value of `count` parts and encode it, in a thread where there are many."""
-        return await in_thread(lambda: cls(make(), headers=headers)) if count > PORTION else cls(make(), headers=headers)
+        return await computed(lambda: cls(make(), headers=headers)) if count > PORTION else cls(make(), headers=headers)
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIApp:  # type: ignore[override]  # any ASGI application will do
         """Give the messages of the answer."""

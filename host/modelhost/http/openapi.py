@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from modelhost.http.about import About, Example, about, about_of
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.reading import host_of
-from modelhost.http.threads import in_thread
+from modelhost.http.threads import computed
 from modelhost.structs import Struct
 from modelhost.worker.describe import field_docs
 
@@ -253,4 +253,4 @@ def _written(root_path: str) -> msgspec.Raw:
 @get("/openapi.json", summary="Read this document", opt=about("docs", answer=dict))
 async def openapi(request: Request[Any, Any, Any]) -> JsonAnswer:
     """Every route with its schemas and examples, as OpenAPI 3.1."""
-    return JsonAnswer(await in_thread(_written, host_of(request).config.server.root_path))
+    return JsonAnswer(await computed(_written, host_of(request).config.server.root_path))

@@ -7,16 +7,24 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-threads = ThreadPoolExecutor(4, thread_name_prefix="modelhost-large")
-"""Few, because they share the interpreter with the event loop; of their own, so that a slow disk stops nothing else."""
+threads = ThreadPoolExecutor(4, thread_name_prefix="modelhost-files")
+"""For files; of their own, so that a slow disk stops nothing else."""
+
+_computing = ThreadPoolExecutor(1, thread_name_prefix="modelhost-computing")
+"""For what computes. One, because each step of it holds the interpreter: with several the loop would wait for all of them."""
 
 
 async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
-    """Do work in a thread. Returns when it has ended, also when cancelled: nothing may write into a folder that was removed.
+    """Read or write files in a thread. Returns when that has ended, also when cancelled: it may still write."""
+    return await _ended(asyncio.get_running_loop().run_in_executor(threads, work, *arguments))
 
-    No single call in it may take long, which holds the interpreter: what is large is cut to pieces there, too.
-    """
-    running = asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
+
+async def computed(work: Callable[..., T], *arguments: Any) -> T:
+    """Compute in a thread, in turn with others. No single call in it may take long: what is large is cut to pieces there, too."""
+    return await _ended(asyncio.get_running_loop().run_in_executor(_computing, work, *arguments))
+
+
+async def _ended(running: "asyncio.Future[T]") -> T:
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -84,6 +84,8 @@ class GemmaAudioOptions(Options):
     """Of transcripts: tried one after the other while a window's text is a loop."""
     max_audio_seconds: Annotated[float, Meta(gt=0)] = 4 * 3600
     """A longer recording is refused, never cut."""
+    audio_memory_mb: Annotated[float, Meta(gt=0)] = 1024
+    """MiB of decoded sound that all requests hold together, 3.7 a minute; others wait. At least what `max_audio_seconds` take."""
 
     def __post_init__(self) -> None:
         """Turn `variant` into its source. Raises ValueError where both or none are named."""

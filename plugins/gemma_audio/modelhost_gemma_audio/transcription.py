@@ -24,6 +24,7 @@ from modelhost.audio import (
     Limits,
     Resampler,
     Samples,
+    SoundMemory,
     Utterance,
     Window,
     decode,
@@ -48,6 +49,7 @@ class Transcription:
         """Take the parts of a model that hears; raises `BadInputError` for a language of the options that nobody knows."""
         self._parts = parts
         self._limits = Limits(seconds=parts.options.max_audio_seconds)
+        self._memory = SoundMemory(int(parts.options.audio_memory_mb * 2**20), longest=parts.options.max_audio_seconds)
         self._usual_language = code(parts.options.language)
 
     def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
@@ -65,10 +67,17 @@ class Transcription:
         if request.audio is None:
             yield from self._listen(recording, request, context)
         else:
-            samples = decode(
-                request.audio, format=request.format, sample_rate=request.sample_rate, limits=self._limits, context=context
-            )
-            yield from self._write_down(recording, samples)
+            with self._memory.recording(context) as held:
+                samples = decode(
+                    request.audio,
+                    format=request.format,
+                    sample_rate=request.sample_rate,
+                    limits=self._limits,
+                    context=context,
+                    held=held,
+                )
+                yield from self._write_down(recording, samples)
+                del samples  # before others may have its memory
         if not context.cancelled:
             yield Done(usage=recording.tally.usage())
 
@@ -77,7 +86,11 @@ class Transcription:
 
         Of what a chat may set, language, temperature, `max_tokens` (to a whole window) and stop strings count.
         """
-        samples = decode(asked.audio.audio, format=asked.audio.format, limits=self._limits, context=context)
+        with self._memory.recording(context) as held:
+            samples = decode(asked.audio.audio, format=asked.audio.format, limits=self._limits, context=context, held=held)
+            yield from self._answer(asked, request, context, samples)
+
+    def _answer(self, asked: Asked, request: GenerateRequest, context: Context, samples: Samples) -> Iterator[GenerateEvent]:
         recording = self.recording(
             Wanted(
                 language=code(request.language) or asked.language or self._usual_language,

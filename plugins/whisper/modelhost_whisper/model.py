@@ -14,7 +14,7 @@ from modelhost import (
     TranscribeRequest,
     Usage,
 )
-from modelhost.audio import SAMPLE_RATE, Limits, Samples, Window, decode, speech_spans, windows
+from modelhost.audio import SAMPLE_RATE, Limits, Samples, SoundMemory, Window, decode, speech_spans, windows
 from modelhost.languages import code_of, spoken
 
 from modelhost_whisper.decoder import Decoder, Outcome, Piece, Settings, Spectrum
@@ -33,6 +33,7 @@ class SpeechModel:
 
     def __init__(self, options: WhisperOptions, *, threads: int) -> None:
         self._options = options
+        self._memory = SoundMemory(int(options.audio_memory_mb * 2**20), longest=options.max_audio_seconds)
         folder = options.source.path
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
@@ -96,9 +97,18 @@ class SpeechModel:
             yield from listen(recording, request, context)
             return
         limits = Limits(seconds=self._options.max_audio_seconds)
-        samples = decode(request.audio, format=request.format, sample_rate=request.sample_rate, limits=limits, context=context)
-        seconds = len(samples) / SAMPLE_RATE
-        yield from recording.write_down(self._windows(samples), seconds, ahead=self._ahead)
+        with self._memory.recording(context) as held:
+            samples = decode(
+                request.audio,
+                format=request.format,
+                sample_rate=request.sample_rate,
+                limits=limits,
+                context=context,
+                held=held,
+            )
+            seconds = len(samples) / SAMPLE_RATE
+            yield from recording.write_down(self._windows(samples), seconds, ahead=self._ahead)
+            del samples  # before others may have its memory
         if not context.cancelled:
             yield Done(usage=Usage(audio_seconds=seconds))
 

@@ -45,3 +45,5 @@ class WhisperOptions(Options):
     """Words to expect, beside those a request names."""
     max_audio_seconds: Annotated[float, Meta(gt=0)] = 4 * 3600
     """A longer recording is refused."""
+    audio_memory_mb: Annotated[float, Meta(gt=0)] = 1024
+    """MiB of decoded sound that all requests hold together, 3.7 a minute; others wait. At least what `max_audio_seconds` take."""

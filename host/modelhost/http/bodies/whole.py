@@ -13,11 +13,11 @@ from modelhost.http.bodies.media import Media
 from modelhost.http.bodies.memory import Held, hold
 from modelhost.http.bodies.spool import Spool
 from modelhost.http.errors import TooLargeError
-from modelhost.http.threads import in_thread
+from modelhost.http.threads import computed, in_thread
 
 MOST_VALUES = 262_144
-"""Objects, lists and named values in one body: decoded they take up to 300 bytes each, whatever few bytes they came in, and the
-event loop waits while they are made (`benchmarks/loop_pauses.py`). Numbers and texts in lists are not counted."""
+"""Objects, lists, names and texts in one body: decoded they take up to 300 bytes each, whatever few bytes they came in, and the
+event loop waits while they are made (`benchmarks/loop_pauses.py`). Numbers in lists are not counted."""
 
 JSON = "application/json"
 
@@ -128,13 +128,13 @@ class Arrived:
 
 def check_values(body: bytes) -> None:
     """Raise `BadInputError` for JSON of more than `MOST_VALUES` values that take much memory."""
-    if _count(body) <= MOST_VALUES:
+    if _count(body) <= MOST_VALUES and body.count(b'"') <= 2 * MOST_VALUES:
         return
     # Braces and colons in texts do not count; without escapes, every other piece between quotes is text.
-    outside = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-    if _count(outside) > MOST_VALUES:
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if plain.count(b'"') > 2 * MOST_VALUES or _count(b"".join(plain.split(b'"')[::2])) > MOST_VALUES:
         raise BadInputError(
-            f"the body has more than {MOST_VALUES} objects, lists and named values; send it in several requests",
+            f"the body has more than {MOST_VALUES} objects, lists, names and texts; send it in several requests",
             code="too_many_values",
         )
 
@@ -146,4 +146,4 @@ def _count(body: bytes) -> int:
 async def made(request: Request[Any, Any, Any], make: Callable[..., Any], *arguments: Any) -> Any:
     """Make something of a body: in a thread where that is large, since others would wait for it."""
     media: Media | None = cast(Any, request.scope).get("modelhost.media")
-    return await in_thread(make, *arguments) if media and media.large else make(*arguments)
+    return await computed(make, *arguments) if media and media.large else make(*arguments)

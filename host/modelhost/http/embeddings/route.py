@@ -16,7 +16,7 @@ from modelhost.http.embeddings.asking import MAX_INPUTS, Asking, Dimensions
 from modelhost.http.json.elsewhere import EMBEDDING, Elsewhere
 from modelhost.http.openai_tokens import as_texts
 from modelhost.http.reading import JsonBody, host_of
-from modelhost.http.threads import in_thread
+from modelhost.http.threads import computed
 from modelhost.structs import Struct
 from modelhost.types import EmbedRequest, Usage
 from modelhost.vectors import Rows, numbers
@@ -182,7 +182,7 @@ async def _pieces(answer: Embeddings, rows: Rows, *, as_base64: bool) -> AsyncIt
     yield head + _NO_DATA[:-1]
     some = max(1, MANY // rows.dimensions)
     for first in range(0, len(rows.vectors), some):
-        yield await in_thread(_portion, rows, first, first + some, as_base64)
+        yield await computed(_portion, rows, first, first + some, as_base64)
     yield _NO_DATA[-1:] + tail
 
 
