@@ -1,7 +1,7 @@
 """Writes conversations as a model's chat template has them, with sound in its place."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jinja2
@@ -9,6 +9,7 @@ from modelhost import AudioPart, BadInputError, Message, TextPart, Tool, Unsuppo
 
 from modelhost_gemma_audio.checkpoint import Checkpoint
 from modelhost_gemma_audio.ears import Clip
+from modelhost_gemma_audio.turns import alternating, side_by_side, with_system_in_place
 from modelhost_gemma_audio.vocabulary import MAX_TEXT, Vocabulary
 
 AROUND = {"gemma3n": "\n\n", "gemma4": "", "gemma4_unified": ""}
@@ -25,9 +26,9 @@ class Prompts:
         self.has_template = bool(self._template)
         self.takes_tools = "tools" in (self._template or "")
         self.can_think = "enable_thinking" in (self._template or "")
-        self._takes_system = bool(self._template) and self._renders(
-            [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
-        )
+        self._takes_system = self._takes("system", "user")
+        self._takes_late_system = self._takes("system", "system", "user", "assistant", "system", "user")
+        self._takes_rows = self._takes("user", "user", "assistant", "assistant")
 
     def of_chat(
         self,
@@ -95,12 +96,15 @@ class Prompts:
                 **({"enable_thinking": thinking} if self.can_think else {}),
             )
 
-    def _renders(self, turns: list[dict[str, Any]]) -> bool:
+    def _takes(self, *roles: str) -> bool:
+        """Whether the template writes turns of these roles, and all they say."""
+        said = [f"{n}{n}{n}" for n in range(len(roles))]
         try:
-            self._render(turns)
-        except jinja2.TemplateError:
+            tokens = self._render([{"role": role, "content": text} for role, text in zip(roles, said, strict=True)])
+        except (jinja2.TemplateError, ValueError, TypeError, AttributeError, LookupError):
             return False
-        return True
+        written = self._vocabulary.text(tokens)
+        return all(text in written for text in said)
 
     def _expanded(self, tokens: list[int], clips: Sequence[Clip]) -> list[int]:
         """Put as many tokens in a recording's place as its encoder makes of it."""
@@ -128,16 +132,9 @@ class Prompts:
 
     def _turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         turns = [_turn(message) for message in messages]
-        if self._takes_system or turns[0]["role"] != "system":
-            return turns
-        said, *rest = turns
-        if not rest or rest[0]["role"] != "user":
-            return [{**said, "role": "user"}, *rest]
-        first = rest[0]["content"]
-        if isinstance(first, str):
-            return [{"role": "user", "content": f"{said['content']}\n\n{first}"}, *rest[1:]]
-        content = _joined([{"type": "text", "text": f"{said['content']}\n\n"}, *first])
-        return [{"role": "user", "content": content}, *rest[1:]]
+        if not self._takes_late_system:
+            turns = with_system_in_place(turns, first=self._takes_system)
+        return turns if self._takes_rows else alternating(turns)
 
 
 def _replaced(template: str, old: str, new: str) -> str:
@@ -170,22 +167,11 @@ def _content(message: Message) -> str | list[dict[str, str]]:
     """Give text as a string, which every template takes, and parts only where there is sound."""
     if not any(isinstance(part, AudioPart) for part in message.content):
         return message.text
-    return _joined(
+    return side_by_side(
         {"type": "audio"} if isinstance(part, AudioPart) else {"type": "text", "text": part.text}
         for part in message.content
         if isinstance(part, AudioPart | TextPart)
     )
-
-
-def _joined(parts: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    """Make one of texts side by side: what is harmless in each might together be the name of a control token."""
-    joined: list[dict[str, str]] = []
-    for part in parts:
-        if joined and part["type"] == joined[-1]["type"] == "text":
-            joined[-1] = {"type": "text", "text": joined[-1]["text"] + part["text"]}
-        else:
-            joined.append(part)
-    return joined
 
 
 def _arguments(written: str) -> Any:

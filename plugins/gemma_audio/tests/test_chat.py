@@ -370,9 +370,27 @@ def test_an_answer_goes_on_with_the_assistants_words_unless_a_turn_is_to_begin(l
     assert len(begun) > len(prompt(add_generation_prompt=False)) > len(prompt())
 
 
+@pytest.mark.parametrize("family", ["gemma2", "gemma3", "gemma3n", "gemma4"])
+def test_turns_that_a_template_refuses_reach_the_model_all_the_same(load, folder, family):
+    gemma = load(folder(family))
+    turns = [said("system", "One"), said("system", "Two"), said("user", "Three"), said("user", "Four"), said("assistant", "Five")]
+    turns += [said("assistant", "Six"), said("system", "Seven"), said("user", "Eight"), said("system", "Nine")]
+    text = gemma.model.parts.vocabulary.text(gemma.model.parts.prompts.of_chat(turns))
+    words = ["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"]
+    assert sorted(words, key=text.index) == words
+
+
+def test_sound_stays_where_it_was_among_turns_that_become_one(load, folder):
+    gemma = load(folder("gemma3n"))
+    turns = gemma.model.parts.prompts._turns([said("system", "A"), said("user", voiced(0.5), "B"), said("user", "C")])
+    (turn,) = (turn for turn in turns if turn["role"] == "user")
+    assert [part["type"] for part in turn["content"]] == ["audio", "text"] or turn["content"][0]["text"].startswith("A")
+    assert turn["content"][-1]["text"].endswith("B\n\nC")
+
+
 def test_a_conversation_the_template_refuses_is_the_callers_error(load, folder):
     with pytest.raises(BadInputError, match="must alternate"):
-        load(folder("gemma2")).answer(GenerateRequest(messages=(said("user", "a"), said("user", "b"))))
+        load(folder("gemma2")).answer(GenerateRequest(messages=(said("assistant", "a"), said("user", "b"))))
 
 
 def test_what_the_context_does_not_hold_is_refused(load, folder):
