@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import os
@@ -29,6 +30,8 @@ from modelhost.http.errors import TooLargeError
 from modelhost.http.forms import FormReader
 from raw_client import Client
 from serving import Serve, Served, eventually
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 CONFIG = """
 [server]
@@ -407,3 +410,16 @@ class TestFullDisks:
         assert "TMPDIR" in error["message"]
         small: dict[str, Any] = {"files": {"file": ("a.wav", b"123")}, "data": {"model": "echo"}}
         eventually(lambda: full.client.post(TRANSCRIBE, **small).status_code == 200)
+
+    def test_a_live_line_is_told_too(self, full: Served) -> None:
+        with connect(f"{full.url.replace('http', 'ws')}/v1/speech-to-text/ws?model=echo&format=webm") as line:
+            with contextlib.suppress(ConnectionClosed):
+                line.send(b"\x1aE\xdf\xa3" + bytes(1000))
+                for _ in range(12):
+                    line.send(os.urandom(512 * 1024))
+            said: list[dict[str, Any]] = []
+            with pytest.raises(ConnectionClosed) as closed:
+                said.extend(map(json.loads, line))
+        assert said[-1]["error"]["code"] == "disk_full"
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1011

@@ -1,6 +1,7 @@
 """A WebSocket as a conversation in typed messages; a bad one gets an error in return, and the line stays open."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from heapq import nsmallest
@@ -40,6 +41,8 @@ LIVE_IDLE = 30.0
 """Seconds a client may send nothing while a model listens to it."""
 
 POLICY_VIOLATION = 1008
+INTERNAL_ERROR = 1011
+"""RFC 6455 §7.4.1."""
 
 
 class Failure(Struct, tag_field="type", tag="error"):
@@ -91,7 +94,15 @@ class Talk(Generic[T]):
             return isinstance(error, asyncio.CancelledError) or error is None
         if error is None:
             await self.socket.close()
-        return False
+        return isinstance(error, Exception) and await self._ended_by(error)
+
+    async def _ended_by(self, error: Exception) -> bool:
+        """Tell what ends the line; gives whether that is all there is to it, as with a full disk. Else somebody has to log it."""
+        told = as_modelhost_error(error)
+        with contextlib.suppress(Exception):  # the client may have left as well
+            await self.tell(told)
+            await self.socket.close(INTERNAL_ERROR, told.code)
+        return told.code != "internal_error"
 
     async def _receive(self) -> None:
         receive: Callable[[], Awaitable[Any]] = self.socket.receive
