@@ -181,11 +181,11 @@ def test_strict_refuses_what_is_unknown_within(strict: Served, path: str) -> Non
 
 
 def test_an_sdks_own_dump_of_an_answer_is_a_past_message_that_nobody_minds(strict: Served) -> None:
-    client = openai.OpenAI(base_url=f"{strict.url}/v1", api_key="none", max_retries=0)
     messages: list[Any] = [{"role": "user", "content": "hello"}]
-    for _ in range(2):
-        answer = client.chat.completions.create(model="echo", messages=messages)
-        messages += [answer.choices[0].message.model_dump(), {"role": "user", "content": "and again"}]
+    with openai.OpenAI(base_url=f"{strict.url}/v1", api_key="none", max_retries=0) as client:
+        for _ in range(2):
+            answer = client.chat.completions.create(model="echo", messages=messages)
+            messages += [answer.choices[0].message.model_dump(), {"role": "user", "content": "and again"}]
     assert {"annotations", "audio", "refusal", "function_call"} <= messages[1].keys()
     assert answer.choices[0].message.content == "and again "
 
