@@ -31,6 +31,8 @@ def recorded(container: str, codec: str, sound: np.ndarray[Any, Any], rate: int,
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
         stream = out.add_stream(codec, rate=rate, layout=layout, options={"strict": "experimental"})  # for Vorbis
+        if codec == "wmav2":  # it has no rate of its own
+            stream.bit_rate = 96_000
         resampler = av.AudioResampler(stream.codec_context.format, layout, rate, stream.codec_context.frame_size or None)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
         frame.sample_rate, frame.pts = rate, 0
@@ -72,6 +74,13 @@ KINDS = {
     "ogg vorbis": ("ogg", "vorbis", 44_100, "stereo"),
     "webm": ("webm", "libopus", 48_000, "mono"),
     "matroska": ("matroska", "flac", 16_000, "mono"),
+    "aiff": ("aiff", "pcm_s16be", 44_100, "stereo"),
+    "caf": ("caf", "pcm_s16le", 48_000, "mono"),
+    "caf with alac": ("caf", "alac", 44_100, "stereo"),
+    "amr": ("amr", "amr_nb", 8_000, "mono"),
+    "au": ("au", "pcm_mulaw", 8_000, "mono"),
+    "w64": ("w64", "pcm_s24le", 48_000, "stereo"),
+    "wma": ("asf", "wmav2", 44_100, "stereo"),
 }
 
 
@@ -138,6 +147,29 @@ def test_every_voice_of_a_surround_recording_is_in_the_mix() -> None:
         sound = np.zeros((6, 48_000), np.float32)
         sound[channel] = tone(1, 48_000)[0]
         assert np.abs(decode(Blob(recorded("wav", "pcm_f32le", sound, 48_000, "5.1")))).max() > 0.05
+
+
+@pytest.mark.parametrize(("layout", "channels"), [("stereo", 2), ("quad", 4)])
+def test_channels_that_are_opposed_do_not_cancel_each_other(layout: str, channels: int) -> None:
+    sound = tone(2, 48_000, channels=channels)
+    sound[1::2] *= -1
+    mixed = decode(Blob(recorded("wav", "pcm_s16le", sound, 48_000, layout)))
+    assert pitch(mixed[SAMPLE_RATE // 2 : -SAMPLE_RATE // 2]) == pytest.approx(TONE, abs=3)
+    assert np.abs(mixed[SAMPLE_RATE // 2 : -SAMPLE_RATE // 2]).max() == pytest.approx(0.5, abs=0.06)
+
+
+def test_what_becomes_opposed_on_the_way_is_heard_from_then_on_too() -> None:
+    sound = tone(6, SAMPLE_RATE, channels=2)
+    sound[1, 2 * SAMPLE_RATE :] *= -1
+    mixed = decode(Blob(recorded("flac", "flac", sound, SAMPLE_RATE, "stereo")))
+    seconds = np.abs(mixed[: 6 * SAMPLE_RATE].reshape(6, -1)).max(axis=1)
+    assert all(seconds[at] == pytest.approx(0.5, abs=0.06) for at in (0, 1, 4, 5))
+
+
+def test_channels_with_different_sounds_are_mixed_as_ever() -> None:
+    sound = np.random.default_rng(0).normal(0, 0.1, (2, 48_000)).astype(np.float32)
+    mixed = decode(Blob(recorded("wav", "pcm_f32le", sound, SAMPLE_RATE, "stereo")))
+    assert mixed == pytest.approx(sound.mean(axis=0), abs=1e-4)
 
 
 def test_rate_and_channels_may_change_on_the_way() -> None:

@@ -13,12 +13,13 @@ from typing import IO
 import av
 import av._core
 import numpy as np
-from av import AudioFrame, AudioResampler
+from av import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
+from modelhost.audio.downmix import Downmix
 from modelhost.audio.kinds import kind_of
 from modelhost.audio.memory import Held
 from modelhost.audio.mp4 import is_modest
@@ -29,13 +30,14 @@ from modelhost.errors import BadInputError
 from modelhost.structs import Struct
 from modelhost.types import Blob
 
-CONTAINERS = ("wav", "mp3", "mov", "aac", "flac", "ogg", "matroska")
-"""FFmpeg's names; `mov` has MP4 and M4A in it, `aac` is ADTS, `matroska` has WebM in it."""
+CONTAINERS = ("wav", "mp3", "mov", "aac", "flac", "ogg", "matroska", "aiff", "caf", "amr", "au", "w64", "asf")
+"""FFmpeg's names; `mov` has MP4 and M4A in it, `aac` is ADTS, `matroska` has WebM in it, `asf` has WMA in it."""
 
 CODECS = (
     *("aac", "alac", "flac", "mp3", "mp3float", "mp2", "mp2float", "opus", "libopus", "vorbis"),
     *("pcm_s16le", "pcm_s16be", "pcm_u8", "pcm_s8", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_f32be"),
     *("pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "amrnb", "amrwb", "gsm_ms"),
+    *("wmav1", "wmav2", "wmapro"),
 )
 """FFmpeg's names of the decoders that may run; all others are kept away from what strangers send."""
 
@@ -49,7 +51,7 @@ of a hundred bytes can claim a comment of 2 GB, which would be allocated and zer
 ctypes.CDLL(av._core.__file__).av_max_alloc(ctypes.c_size_t(LARGEST_ALLOCATION))  # PyAV itself has no way to say it
 
 ACCEPTED = (
-    "Send WAV, MP3, M4A or MP4, AAC, FLAC, OGG (Opus or Vorbis), WebM or Matroska, "
+    "Send WAV, MP3, M4A or MP4, AAC, FLAC, OGG (Opus or Vorbis), WebM or Matroska, AIFF, CAF, AMR, AU, W64, WMA, "
     "or raw 16-bit little-endian mono PCM with the format `pcm`."
 )
 
@@ -221,23 +223,18 @@ def _checked(frames: Iterable[AudioFrame], limits: Limits) -> Iterator[AudioFram
 def _resampled(frames: Iterable[AudioFrame]) -> Iterator[Samples]:
     """Bring frames to 16 kHz mono; their rate and channels may change on the way."""
     kind = None
-    resampler = _resampler()
+    downmix = Downmix()
     for frame in frames:
         if kind not in (None, _kind(frame)):
-            yield from _samples(resampler.resample(None))
-            resampler = _resampler()
+            yield from _samples(downmix.mix(None))
+            downmix = Downmix()
         kind = _kind(frame)
-        yield from _samples(resampler.resample(frame))
-    yield from _samples(resampler.resample(None))
+        yield from _samples(downmix.mix(frame))
+    yield from _samples(downmix.mix(None))
 
 
 def _kind(frame: AudioFrame) -> tuple[int, str, str]:
     return frame.sample_rate, frame.layout.name, frame.format.name
-
-
-def _resampler() -> AudioResampler:
-    # Without a largest value FFmpeg mixes floats down louder than they were, so that two loud channels exceed full scale.
-    return AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE, options={"rematrix_maxval": "1"})
 
 
 def _samples(frames: list[AudioFrame]) -> Iterator[Samples]:
