@@ -11,11 +11,11 @@ LOUDNESS = -20.0
 PEAK = -1.0
 """dB of full scale that no sample exceeds because of the gain."""
 
-LARGEST_GAIN = 30.0
-"""dB; more would make the hiss of a quiet microphone as loud as speech."""
+LARGEST_GAIN = 54.0
+"""dB; more than the quietest speech that is found needs."""
 
-SILENCE = -60.0
-"""dB of full scale; a recording that is nowhere louder has no speech to bring out."""
+SILENCE = -80.0
+"""dB of full scale; a recording that is nowhere louder has no speech to bring out: 16 bits leave nothing of it but noise."""
 
 _FRAME = SAMPLE_RATE // 10
 

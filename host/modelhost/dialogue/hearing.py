@@ -13,7 +13,7 @@ async def heard(events: AsyncIterator[TranscribeEvent], language: str | None) ->
     segments: list[Segment] = []
     async for event in events:
         match event:
-            case Segment():
+            case Segment() if not event.degenerate:
                 segments.append(event)
             case Detected():
                 language, probability = event.language, event.probability

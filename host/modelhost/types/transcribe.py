@@ -53,7 +53,7 @@ class Segment(Event):
     no_speech_prob: float | None = None
     speaker: str | None = None
     degenerate: bool = False
-    """The model got caught in a loop here, and another temperature did not help."""
+    """The model got caught in a loop here, and another temperature did not help: the host leaves it out everywhere."""
 
 
 class Partial(Event):

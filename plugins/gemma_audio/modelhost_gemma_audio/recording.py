@@ -94,6 +94,8 @@ class Recording:
     room: int
     """Tokens that a prompt and its answer may have."""
     tally: Tally = field(default_factory=Tally)
+    told: str | None = None
+    """The language that was told last."""
 
     def write_down(self, windows: Iterable[Window], seconds: float, *, ahead: int) -> Iterator[TranscribeEvent]:
         """Yield what is heard in windows, which together belong to sound of `seconds`; at most `ahead` are computed at once.
@@ -115,17 +117,22 @@ class Recording:
                 attempt, degenerate = self._best(window, clip, row)
                 if self.context.cancelled:
                     return
-                alone = False
-                if attempt.language and not self.wanted.language:
-                    self.wanted = replace(self.wanted, language=attempt.language)
-                    yield Detected(language=attempt.language)
-                if attempt.text:
-                    yield self._segment(window, attempt, degenerate)
+                alone = self.wanted.language is None and not (attempt.text and not degenerate)
+                if attempt.text and not degenerate:
+                    yield from self._detected(attempt.language)
+                    yield self._segment(window, attempt)
                 if window.end < seconds:
                     yield Progress(fraction=window.end / seconds, step="transcribing")
         finally:
             for _, _, row in begun:
                 row.cancelled = True
+
+    def _detected(self, language: str | None) -> Iterator[Detected]:
+        if language and not self.wanted.language:
+            self.wanted = replace(self.wanted, language=language)
+            if language != self.told:
+                self.told = language
+                yield Detected(language=language)
 
     def _begin(self, window: Window, clip: Clip, temperature: float) -> Row:
         prompt = self.prompt(clip, self.wanted.instruction())
@@ -181,12 +188,11 @@ class Recording:
         text = spoken(text)
         return Attempt(text, language, temperature, packing(text), looped or not row.ended)
 
-    def _segment(self, window: Window, attempt: Attempt, degenerate: bool) -> Segment:
+    def _segment(self, window: Window, attempt: Attempt) -> Segment:
         return Segment(
-            start=window.start,
-            end=window.end,
+            start=round(window.start, 3),
+            end=round(window.end, 3),
             text=f" {attempt.text}",
             temperature=attempt.temperature,
             compression_ratio=attempt.packing,
-            degenerate=degenerate,
         )

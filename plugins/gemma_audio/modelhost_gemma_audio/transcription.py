@@ -155,16 +155,22 @@ class Transcription:
         assert context.input is not None
         endpointer = Endpointer(longest=WINDOW)
         resampler = Resampler(request.sample_rate, SAMPLE_RATE)
+        wanted = recording.wanted
+
+        def written(said: Utterance) -> Iterator[TranscribeEvent]:
+            recording.wanted = wanted  # the next who speaks may speak another language
+            return _written(recording, said)
+
         for pcm in context.input:
             samples = from_pcm(resampler.resample(pcm))
             recording.tally.seconds += len(samples) / SAMPLE_RATE
             for event in endpointer.feed(samples):
                 if isinstance(event, Utterance):
-                    yield from _written(recording, event)
+                    yield from written(event)
             if context.cancelled:
                 return
         for event in endpointer.finish():
-            yield from _written(recording, event)
+            yield from written(event)
 
 
 def code(language: str | None) -> str | None:

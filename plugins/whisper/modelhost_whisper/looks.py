@@ -62,9 +62,10 @@ class Look:
 
     def following(self) -> Iterator["Look"]:
         """Give the looks that follow in the window side by side, whatever is heard in them."""
-        look = self
-        while look := look._on(WINDOW):
+        look = self._on(WINDOW)
+        while look:
             yield look
+            look = look._on(WINDOW)
 
     def after(self, covered: float, heard_to: float) -> "Look | None":
         """Look on after `covered` seconds; where those are all, after speech was heard up to a time, at the speech that follows.

@@ -57,7 +57,8 @@ class Voice:
         decided = np.concatenate([self._decided, np.repeat(voiced, CHUNK)])
         frames = len(decided) // FRAME * FRAME
         self._decided = decided[frames:].copy()
-        return decided[:frames].reshape(-1, FRAME).any(axis=1)
+        told: NDArray[np.bool_] = np.logical_or.reduce(decided[:frames].reshape(-1, FRAME), axis=1)
+        return told
 
     def _evened(self, chunks: Samples) -> Samples:
         """Bring every chunk to one loudness, by what was loudest of late."""

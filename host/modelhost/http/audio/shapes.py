@@ -29,8 +29,6 @@ class TranscriptSegment(Struct):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
-    degenerate: bool = False
-    """The model got caught in a loop here."""
 
 
 class TranscriptWord(Struct):

@@ -47,7 +47,7 @@ class Transcript:
     def take(self, one: TranscribeEvent) -> None:
         """Take one."""
         match one:
-            case Segment():
+            case Segment() if not one.degenerate:
                 self.segments.append(one)
             case Detected():
                 self.language, self.probability = one.language, one.probability
@@ -93,7 +93,7 @@ class Transcript:
         begun = False
         async for one in events:
             self.take(one)
-            if isinstance(one, Segment) and one.text:
+            if isinstance(one, Segment) and one.text and not one.degenerate:
                 yield event(TranscriptDelta(delta=one.text if begun else one.text.lstrip()))
                 begun = True
         if form == "verbose_json":
@@ -114,7 +114,6 @@ def _segment(number: int, one: Segment) -> TranscriptSegment:
         avg_logprob=one.avg_logprob or 0.0,
         compression_ratio=one.compression_ratio or 0.0,
         no_speech_prob=one.no_speech_prob or 0.0,
-        degenerate=one.degenerate,
     )
 
 

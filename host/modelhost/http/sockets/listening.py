@@ -202,7 +202,7 @@ class Listening:
         match event:
             case Partial() if self._asked.partial:
                 await self._talk.send(PartialText(text=event.text))
-            case Segment():
+            case Segment() if not event.degenerate:
                 await self._talk.send(_final(event))
             case Detected():
                 await self._talk.send(Language(language=event.language, probability=event.probability))
