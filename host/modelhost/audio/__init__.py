@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
     from modelhost.audio.endpoint import Endpointer as Endpointer
     from modelhost.audio.endpoint import SpeechStarted as SpeechStarted
     from modelhost.audio.endpoint import Utterance as Utterance
+    from modelhost.audio.memory import SoundMemory as SoundMemory
     from modelhost.audio.pcm import Resampler as Resampler
     from modelhost.audio.pcm import from_pcm as from_pcm
     from modelhost.audio.pcm import to_pcm as to_pcm
