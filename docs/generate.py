@@ -109,7 +109,7 @@ def type_of(kind: Any) -> str:
             return type_of(arguments[0]) + _bounds(arguments[1])
         case typing.Literal:
             return ", ".join(f"`{value}`" for value in arguments)
-        case types.UnionType:
+        case types.UnionType | typing.Union:
             return " or ".join(type_of(one) for one in arguments if one is not types.NoneType)
     what = "table" if get_origin(kind) is dict else "list"
     return f"{what} of {_many(arguments[1 if what == 'table' else 0])}"

@@ -538,6 +538,11 @@ def test_serve_reload_starts_again_when_the_file_changes_and_leaves_nothing_behi
         assert any("is serving" in line for line in until)
         models = httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).json()["data"]
         assert [model["id"] for model in models] == ["other"]
+        file.write_text("[models.other\n")
+        assert any("the host goes on as it was" in line for line in until)
+        assert httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).json()["data"] == models
+        file.write_text(ECHO)
+        assert any("is serving" in line for line in until)
         reloading.terminate()
         assert reloading.wait(30) == 0
     with pytest.raises(ConnectionRefusedError):

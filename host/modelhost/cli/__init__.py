@@ -1,6 +1,7 @@
 """The command line. Each command lives in a module that is imported when it is used: `--help` stays quick."""
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +15,7 @@ COMMANDS = {
     "summarize": ("summarize", "Summarise code, logs and documents."),
     "embed": ("embed", "Turn texts into vectors."),
     "models": ("models", "List the models."),
+    "show": ("models", "Show what a model is and can do."),
     "ps": ("models", "List what runs, and what it costs."),
     "load": ("models", "Load a model now."),
     "stop": ("models", "Unload a model."),
@@ -24,6 +26,9 @@ COMMANDS = {
     "doctor": ("doctor", "Find out what is installed, broken or missing."),
 }
 """Command → (module, what it does)."""
+
+MEANT = {"run": "chat", "generate": "chat", "list": "models", "ls": "models", "pull": "load", "unload": "stop", "rm": "stop"}
+"""Commands of comparable programs, and which of ours comes nearest."""
 
 
 class LazyGroup(click.Group):
@@ -40,6 +45,16 @@ class LazyGroup(click.Group):
         module = import_module(f"modelhost.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was typed; of one that is none, say which may have been meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = MEANT.get(args[0]) or next(iter(get_close_matches(args[0], COMMANDS, n=1)), None)
+            if near:
+                error.message = f"No such command {args[0]!r}. Did you mean `modelhost {near}`?"
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

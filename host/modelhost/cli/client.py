@@ -11,21 +11,26 @@ from typing import Any
 import click
 import httpx
 
+from modelhost.cli.options import AUTHORITY, authority
 from modelhost.cli.own_host import own_host
-from modelhost.config import Loaded, load_config
+from modelhost.config import Config, Loaded, load_config
 from modelhost.config.paths import path_in
+from modelhost.errors import ConfigError
 
 
 class HostClient(httpx.Client):
     """A client that sends the key of MODELHOST_API_KEY; a key on a command line would show in every process list."""
 
-    def __init__(self, url: str, certificate: Path | None = None) -> None:
-        """Ask the host at `url`; a configured certificate is the only one trusted then."""
+    def __init__(self, url: str, certificate: Path | None = None, trusted: str | None = None) -> None:
+        """Ask the host at `url`.
+
+        A configured certificate is the only one that is trusted then; else the system's are, and those in the file `trusted`.
+        """
         key = os.environ.get("MODELHOST_API_KEY")
         self._settings: dict[str, Any] = {
             "base_url": url,
             "headers": {"authorization": f"Bearer {key}"} if key else {},
-            "verify": _only(certificate) if certificate else True,
+            "verify": _only(certificate) if certificate else _also(trusted) if trusted else True,
             "trust_env": False,
         }
         # Loading a large model may take minutes; a dead host is noticed at once all the same.
@@ -39,12 +44,12 @@ class HostClient(httpx.Client):
 def running(url: str | None, config_path: str | None) -> HostClient | None:
     """Give a client of the host that runs; None where none does."""
     if url is not None:
-        url = url if "://" in url else f"http://{url}"
-        client = HostClient(url)
-        if not _alive(client):
-            raise click.ClickException(f"no host answers at {url}")
+        url = _base(url)
+        client = HostClient(url, trusted=authority())
+        if (why := _unanswered(client)) is not None:
+            raise click.ClickException(f"no host answers at {url}{why}")
         return client
-    loaded = load_config(config_path)
+    loaded = _readable(config_path)
     client = HostClient(_address(loaded), _certificate(loaded))
     if _alive(client):
         return client
@@ -65,10 +70,43 @@ def _certificate(loaded: Loaded) -> Path | None:
 
 
 def _alive(client: httpx.Client) -> bool:
+    return _unanswered(client) is None
+
+
+def _base(url: str) -> str:
+    """Return a host's own address for what was typed: a scheme may be left out, and clients of OpenAI end theirs with /v1."""
+    url = url if "://" in url else f"http://{url}"
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def _unanswered(client: httpx.Client) -> str | None:
+    """Say why no host answers, to be appended to a sentence; None where one does."""
     try:
-        return client.get("/livez", timeout=2).is_success
+        return None if client.get("/livez", timeout=2).is_success else "; what answers there is no modelhost"
+    except httpx.ConnectError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            remedy = f"name the file of its authority with --cacert, or in {AUTHORITY} or SSL_CERT_FILE"
+            return f": its certificate is not trusted here; {remedy}"
+        if "SSL" in str(error):
+            return ": it does not speak HTTPS; write http://"
+        return ""
+    except httpx.RemoteProtocolError:
+        return ": it does not speak HTTP; it may want https://"
     except (httpx.HTTPError, httpx.InvalidURL):
-        return False
+        return ""
+
+
+def _readable(config_path: str | None) -> Loaded:
+    """Read the configuration for its address; where it is broken, the defaults, since a host may be running all the same."""
+    try:
+        return load_config(config_path)
+    except ConfigError as error:
+        default = Loaded(config=Config(), path=None)
+        with HostClient(_address(default)) as client:
+            if not _alive(client):
+                raise
+        click.echo(f"Warning: {error.message}", err=True)
+        return default
 
 
 @contextlib.contextmanager
@@ -76,7 +114,7 @@ def connected(url: str | None, config_path: str | None) -> Iterator[HostClient]:
     """Give a client of the running host. Raises when none runs."""
     found = running(url, config_path)
     if found is None:
-        at = _address(load_config(config_path))
+        at = _address(_readable(config_path))
         raise click.ClickException(f"no host answers at {at}; start one with `modelhost serve`, or say with --url where it is")
     with contextlib.closing(found):
         if sys.stderr.isatty():
@@ -107,6 +145,16 @@ def _only(certificate: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=certificate)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.check_hostname = False
+    return context
+
+
+def _also(file: str) -> ssl.SSLContext:
+    """Trust what the system trusts, and the certificates in a file."""
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(cafile=file)
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be read as certificates: {error.strerror or error}") from None
     return context
 
 

@@ -1,4 +1,4 @@
-"""`modelhost models`, `ps`, `load`, `stop` and `plugins`: what a running host has, and what is installed."""
+"""`modelhost models`, `show`, `ps`, `load`, `stop` and `plugins`: what a running host has, and what is installed."""
 
 import json
 import sys
@@ -11,7 +11,11 @@ from rich.table import Table
 
 from modelhost.cli.client import ask, connected
 from modelhost.cli.options import config_option, url_option
-from modelhost.plugins import describe_all, installed
+from modelhost.cli.progress import loading
+from modelhost.config import load_config
+from modelhost.errors import ConfigError
+from modelhost.host import wanted_plugins
+from modelhost.plugins import Wanted, describe_all, installed
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print all that the host tells of them, as JSON.")
 
@@ -49,6 +53,24 @@ def models_command(config_path: str | None, url: str | None, as_json: bool) -> N
         ["MODEL", "ALIASES", "PLUGIN", "ABILITIES", "STATE", "GB"],
         [[m["id"], ", ".join(m["aliases"]), m["plugin"], ", ".join(m["abilities"]), m["state"], m["size_gb"]] for m in models],
     )
+
+
+@click.command("show")
+@click.argument("model")
+@config_option
+@url_option
+@json_option
+def show_command(model: str, config_path: str | None, url: str | None, as_json: bool) -> None:
+    """Show what MODEL is and can do: abilities, inputs, features, context, voices, state."""
+    with connected(url, config_path) as client:
+        told = ask(client, "GET", f"/v1/models/{quote(model, safe='')}")
+    if as_json:
+        show_json(told)
+        return
+    facts = {
+        key: value for key, value in told.items() if key not in ("object", "capabilities") and value not in (None, "", [], {})
+    }
+    show(["", ""], [[key, ", ".join(map(str, value)) if isinstance(value, list) else value] for key, value in facts.items()])
 
 
 @click.command("ps")
@@ -105,7 +127,7 @@ def _progress(worker: dict[str, Any]) -> str | None:
 @url_option
 def load_command(model: str, config_path: str | None, url: str | None) -> None:
     """Load MODEL now, rather than on first use."""
-    with connected(url, config_path) as client:
+    with connected(url, config_path) as client, loading(client, model):
         loaded = ask(client, "POST", "/v1/models/load", json={"model": model})
     click.echo(f"{loaded['id']} is {loaded['state']}")
 
@@ -122,14 +144,22 @@ def stop_command(model: str, config_path: str | None, url: str | None) -> None:
 
 
 @click.command("plugins")
-def plugins_command() -> None:
-    """List the plugins that are installed, with the reason for those that cannot be used."""
-    described = describe_all({(name, sys.executable): {} for name in installed()})
+@config_option
+def plugins_command(config_path: str | None) -> None:
+    """List the plugins that are installed, here and for models with a `python` of their own; with what is wrong with any."""
+    wanted: Wanted = {(name, sys.executable): {} for name in installed()}
+    try:
+        elsewhere = wanted_plugins(load_config(config_path))
+    except ConfigError as error:  # what is installed can be listed all the same
+        click.echo(f"Warning: {error.message}", err=True)
+        elsewhere = {}
+    wanted |= {key: {} for key in elsewhere if key[1] != sys.executable}
     rows = []
-    for plugin in described.values():
+    for plugin in describe_all(wanted).values():
         about = plugin.description
+        where = "" if plugin.python == sys.executable else plugin.python
         if about is None:
-            rows.append([plugin.name, None, None, f"quarantined: {plugin.problem}"])
+            rows.append([plugin.name, None, None, f"quarantined: {plugin.problem}", where])
         else:
-            rows.append([about.name, about.version, ", ".join(about.hooks), about.summary])
-    show(["PLUGIN", "VERSION", "ABILITIES", ""], rows)
+            rows.append([about.name, about.version, ", ".join(about.hooks), about.summary, where])
+    show(["PLUGIN", "VERSION", "ABILITIES", "", "PYTHON"], rows)

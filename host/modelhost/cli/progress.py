@@ -2,10 +2,22 @@
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
+from urllib.parse import quote
 
+import httpx
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 
@@ -15,6 +27,33 @@ def _console() -> Console:
 
 def _is_watched(console: Console) -> bool:
     return sys.stderr.isatty() and console.is_interactive
+
+
+@contextlib.contextmanager
+def loading(client: httpx.Client, model: str) -> Iterator[None]:
+    """Show how far a model's weights have been fetched while the context lasts; the host is asked every half second."""
+    console = _console()
+    if not _is_watched(console):
+        yield
+        return
+    over = threading.Event()
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=30), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console, transient=True) as bars:
+        bar = bars.add_task(f"loading {model}", total=None)
+
+        def watch() -> None:
+            while not over.wait(0.5):
+                with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):  # the load itself tells what is wrong
+                    told = client.get(f"/v1/workers/{quote(model, safe='')}").json()["progress"] or {}
+                    bars.update(bar, completed=told.get("bytes", 0), total=told.get("of"))
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
 
 
 class ProgressLines:

@@ -19,6 +19,9 @@ from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
 from modelhost.keys import read_keys
 from modelhost.plugins import Plugin, describe_all, installed
 
+MISTAKE = 2
+"""Exit status of a command whose configuration is wrong."""
+
 
 @click.command("serve")
 @config_option
@@ -131,7 +134,10 @@ def _serve_again_and_again(loaded: Loaded) -> None:
     while True:
         with subprocess.Popen(command, env=os.environ.copy()) as server:
             try:
-                if next(changes, None) is None:
+                while next(changes, None) is not None:
+                    if server.poll() is not None or _is_sound(loaded.path):
+                        break
+                else:
                     break
             except KeyboardInterrupt:
                 break
@@ -139,3 +145,13 @@ def _serve_again_and_again(loaded: Loaded) -> None:
                 server.terminate()
                 server.wait()
         click.echo("something changed: starting again", err=True)
+
+
+def _is_sound(path: Path | None) -> bool:
+    """Whether a host could start with what the files say now; what is wrong is printed, and the running host goes on."""
+    command = [sys.executable, "-m", "modelhost", "config", "check", *(("--config", str(path)) if path else ())]
+    checked = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if checked.returncode != MISTAKE:
+        return True
+    click.echo(f"{checked.stderr.strip()}\nsomething changed, but not for the better: the host goes on as it was", err=True)
+    return False

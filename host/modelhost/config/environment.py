@@ -18,7 +18,7 @@ from modelhost.errors import ConfigError
 from modelhost.structs import Struct, literals
 
 PREFIX = "MODELHOST_"
-NOT_KEYS = ("MODELHOST_API_KEY", "MODELHOST_CONFIG", "MODELHOST_PARENT", "MODELHOST_URL")
+NOT_KEYS = ("MODELHOST_API_KEY", "MODELHOST_CACERT", "MODELHOST_CONFIG", "MODELHOST_PARENT", "MODELHOST_URL")
 """Variables with our prefix that are no keys of the file."""
 
 TABLES = tuple(field.name for field in msgspec.structs.fields(Config) if field.name != "include")

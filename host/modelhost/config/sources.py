@@ -63,7 +63,7 @@ class Weights(Struct):
         if self.uri.startswith("package:"):
             return Path(self.packaged) if self.packaged and Path(self.packaged).exists() else None
         if self.uri.startswith("hf:"):
-            return _from_hub(parse_hub(self.uri), fetch=False, report=None)
+            return _kept(parse_hub(self.uri))
         try:
             path = (self.folder / Path(self.uri).expanduser()).absolute()
             return path if path.exists() else None
@@ -76,7 +76,7 @@ class Weights(Struct):
         if self.uri.startswith("hf:") and download == "auto":
             hub = parse_hub(self.uri)
             if path is None or not (hub.file or _is_whole(path)):
-                path = _from_hub(hub, fetch=True, report=report)
+                path = _fetched(hub, report)
         if path is None:
             raise NotReadyError.missing(self.uri, self._remedy(download))
         if self.sha256:
@@ -113,7 +113,24 @@ def hub_token(endpoint: str) -> str | bool | None:
     return None if urlsplit(endpoint).hostname == urlsplit(HUB).hostname and endpoint.startswith("https:") else False
 
 
-def _from_hub(source: HubSource, *, fetch: bool, report: Report | None) -> Path | None:
+def _kept(source: HubSource) -> Path | None:
+    """Look for what the hub's client has fetched before, by the layout of its cache.
+
+    Asked itself, the client would call the hub for its own purposes even where it is told to stay offline.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if source.file:
+        found = try_to_load_from_cache(source.repo, source.file, revision=source.revision)
+        return Path(found) if isinstance(found, str) else None
+    folder = Path(constants.HF_HUB_CACHE, f"models--{source.repo.replace('/', '--')}")
+    revision = source.revision or constants.DEFAULT_REVISION
+    reference = folder / "refs" / revision
+    snapshot = folder / "snapshots" / (reference.read_text().strip() if reference.is_file() else revision)
+    return snapshot if snapshot.is_dir() else None
+
+
+def _fetched(source: HubSource, report: Report | None) -> Path:
     # Imported here: it takes a tenth of a second, and only hub models need it.
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -122,7 +139,6 @@ def _from_hub(source: HubSource, *, fetch: bool, report: Report | None) -> Path 
     shared: dict[str, Any] = {
         "repo_id": source.repo,
         "revision": source.revision,
-        "local_files_only": not fetch,
         "token": hub_token(endpoint),
         "endpoint": endpoint,
     }
@@ -137,8 +153,6 @@ def _from_hub(source: HubSource, *, fetch: bool, report: Report | None) -> Path 
     except HfHubHTTPError as error:
         raise _refused(error, endpoint, source) from None
     except LocalEntryNotFoundError as error:
-        if not fetch:
-            return None
         # Its client says "not here" too when the hub did answer, with what it takes for a passing refusal.
         if isinstance(error.__cause__, HfHubHTTPError):
             raise _refused(error.__cause__, endpoint, source) from None
@@ -158,13 +172,19 @@ def _is_whole(snapshot: Path) -> bool:
 
 
 def _refused(error: "HfHubHTTPError", endpoint: str, source: HubSource) -> NotReadyError:
-    status = error.response.status_code
+    from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
+
+    status, asked = error.response.status_code, source.repo
     hint = {
         401: "set HF_TOKEN",
         403: "accept the model's terms on its page, and set HF_TOKEN",
         404: "check its name",
     }.get(status)
-    return NotReadyError(f"{endpoint} answered {status} for {source.repo}{': ' + hint if hint else ''}", retry=status >= 429)
+    if isinstance(error, EntryNotFoundError) and source.file:
+        asked, hint = f"{source.repo}/{source.file}", "the repository is there, and has no such file; check the file's name"
+    elif isinstance(error, RevisionNotFoundError) and source.revision:
+        asked, hint = f"{source.repo}@{source.revision}", "the repository is there, and has no such revision"
+    return NotReadyError(f"{endpoint} answered {status} for {asked}{': ' + hint if hint else ''}", retry=status >= 429)
 
 
 def _progress(report: Report) -> type:
