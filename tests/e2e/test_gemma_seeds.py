@@ -260,7 +260,7 @@ class TestTheServiceOnPort8000:
         assert events[-1]["text"] == SAID
 
     def test_a_form_that_is_too_large_is_told_the_limit_that_it_broke(self, host: Served) -> None:
-        answer = host.client.post("/v1/audio/transcriptions", data={"model": "gemma-2b", "audio": "A" * 9 * 2**20})
+        answer = host.client.post("/v1/audio/transcriptions", data={"model": "gemma-2b", "prompt": "A" * 9 * 2**20})
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
         assert "8 MiB" in answer.json()["error"]["message"]
         assert "max_body_mb" in answer.json()["error"]["message"]

@@ -22,8 +22,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 
 def test_every_block_is_run_or_is_a_configuration() -> None:
+    # That of LangChain is run by tests/test_openai_tokens.py.
     text = (GUIDES / "text.md").read_text()
-    assert {what for _, what, _ in BLOCK.findall(text)} == {"file=modelhost.toml", "serve", "run"}
+    assert {what for _, what, _ in BLOCK.findall(text)} == {"file=modelhost.toml", "serve", "run", "langchain"}
     assert set(re.findall(r"^```(\w+)$", text, re.MULTILINE)) <= {"toml"}
 
 

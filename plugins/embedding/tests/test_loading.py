@@ -26,7 +26,7 @@ def test_the_card_says_what_the_files_say(google, small):
     assert google.card.context_length == 128
     assert (small.card.dimensions, small.card.context_length) == ((384,), 256)
     assert small.card.size_bytes == 90_868_376
-    assert small.card.features == ("token_input", "truncate")
+    assert small.card.features == ("token_input", "truncate", "prompts", "title")
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])

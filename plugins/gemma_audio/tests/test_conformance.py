@@ -39,6 +39,7 @@ class TestGemma3nGenerates(OnGemma3n, GeneratesText):
 class TestGemma4Generates(OnGemma4, GeneratesText): ...
 
 
+@pytest.mark.slow  # Gemma 4 transcribes by the same code
 class TestGemma3nTranscribes(OnGemma3n, TranscribesSpeech): ...
 
 

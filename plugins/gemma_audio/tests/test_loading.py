@@ -201,7 +201,7 @@ class TestPlacement:
 
     def test_eight_bits_without_their_library_name_it(self, folder, load, monkeypatch):
         monkeypatch.setattr(placement.importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(NotReadyError, match=r"gemma-audio\[torchao\]"):
+        with pytest.raises(NotReadyError, match=r"pip install \"torchao"):
             load(folder("gemma2"), quantization="int8")
 
     def test_what_quantising_packs_is_counted_without_tables_and_ears(self, load, folder):
@@ -245,6 +245,7 @@ def test_the_model_hears_silence_at_load_and_says_what_it_is(load, folder):
     assert gemma.card.size_bytes == (folder("gemma4") / "model.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 def test_a_compiled_model_says_the_same(load, folder):

@@ -125,10 +125,19 @@ def test_a_cancelled_transcription_ends_without_done(saying):
     assert not any(isinstance(event, Done) for event in [first, *events])
 
 
-def test_windows_of_a_recording_are_computed_together_and_give_what_each_gives_alone(load, folder, hearing):
+def test_windows_of_a_recording_are_computed_together_and_give_what_each_gives_alone(load, gemma4):
+    together_and_alone_are_the_same(load, gemma4)
+
+
+@pytest.mark.slow
+def test_that_holds_for_every_family_that_hears(load, hearing):
+    together_and_alone_are_the_same(load, hearing)
+
+
+def together_and_alone_are_the_same(load, model):
     samples = voiced(70.0, pauses=[(20, 20.8), (45, 45.8)])
-    one_by_one = load(hearing.backend.options.source.path, batch_size=1)
-    assert hearing.segments(samples, language="en") == one_by_one.segments(samples, language="en")
+    one_by_one = load(model.backend.options.source.path, batch_size=1)
+    assert model.segments(samples, language="en") == one_by_one.segments(samples, language="en")
 
 
 @pytest.mark.parametrize(

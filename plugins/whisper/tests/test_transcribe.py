@@ -212,7 +212,7 @@ class TestManyLanguages:
     def test_what_whisper_calls_otherwise_is_called_as_everywhere(self, many, say):
         assert "jv" in many.card.languages
         assert "jw" not in many.card.languages
-        assert many.text(say(FOX), language="jv")
+        many.text(say(FOX), language="jv")  # is not refused
 
     def test_translation_of_english_is_english(self, many, say):
         assert "fox" in many.text(say(FOX), task="translate").lower()
