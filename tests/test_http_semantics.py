@@ -69,7 +69,7 @@ def paths() -> Iterator[tuple[str, bool]]:
     gets: dict[str, bool] = {}
     for route in ROUTES:
         if isinstance(route, HTTPRouteHandler):
-            for path in route.paths:
+            for path in sorted(route.paths):
                 concrete = path.replace("{name:path}", "echo").replace("{name:str}", "echo")
                 gets[concrete] = gets.get(concrete, False) or "GET" in route.http_methods
     yield from sorted(gets.items())

@@ -38,7 +38,7 @@ def valid(value: Any, schema: dict[str, Any]) -> None:
 def test_every_route_is_in_the_document_and_says_what_it_is() -> None:
     shown = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
     for route in ROUTES:
-        for path in route.paths if isinstance(route, HTTPRouteHandler) and route.include_in_schema else ():
+        for path in sorted(route.paths) if isinstance(route, HTTPRouteHandler) and route.include_in_schema else ():
             plain = path.replace(":path}", "}").replace(":str}", "}")
             assert any(found == plain for found, _ in shown), path
     for path, method in OPERATIONS:

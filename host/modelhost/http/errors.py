@@ -11,7 +11,7 @@ from modelhost import errors
 from modelhost.errors import ModelhostError, RequestError
 from modelhost.http.answering import JsonAnswer
 from modelhost.http.json.fields import invalid
-from modelhost.http.visit import request_id_of
+from modelhost.http.visit import request_id_of, visit_of
 from modelhost.log import place_of
 from modelhost.logs import host_log
 
@@ -123,6 +123,13 @@ def as_modelhost_error(error: Exception) -> ModelhostError:
     return errors.BackendFailedError("something went wrong in the host; its log says where", code="internal_error")
 
 
+def in_its_words(error: ModelhostError, spelt: dict[str, str]) -> ModelhostError:
+    """Name the field that an error is about as the client has sent it."""
+    if error.param in spelt:
+        error.param = spelt[error.param]
+    return error
+
+
 def answer_of(error: ModelhostError) -> JsonAnswer:
     """Answer an error that may be told."""
     headers = {"x-should-retry": "true" if error.retry else "false"}
@@ -139,7 +146,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonAnswe
     """Answer any exception that a route raised."""
     if isinstance(error, HTTPException):
         return _answer_http(request, error)
-    told = as_modelhost_error(error)
+    told = in_its_words(as_modelhost_error(error), visit_of(request.scope).spelt)
     status = status_of(told)
     if status >= 500:
         facts = {"error": type(error).__name__, "code": told.code, "status": status}

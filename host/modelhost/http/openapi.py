@@ -91,7 +91,7 @@ def document(routes: Iterable[HTTPRouteHandler], root_path: str = "") -> dict[st
     _describe_fields(ordered, components)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        for path in route.paths:
+        for path in sorted(route.paths):  # a set, and the document is to be the same in every process
             for method in sorted(route.http_methods):
                 paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = _operation(route, path, refs)
     return {

@@ -31,6 +31,7 @@ class Visit:
         "request_id",
         "scope",
         "since",
+        "spelt",
         "stages",
         "status",
         "traceparent",
@@ -53,6 +54,8 @@ class Visit:
         """Why its key is not good for the route."""
         self.status = 0
         """What was answered; 0 before that."""
+        self.spelt: dict[str, str] = {}
+        """How its client calls fields that have another name in the contract: errors name what was sent."""
         self.complete = False
         """Whether the last byte of the answer has gone out."""
         self.end_of_work: Callable[[], None] = nothing

@@ -22,6 +22,7 @@ from modelhost.http.forms import FormReader, one_file
 from modelhost.http.leaving import CancelledWhenGone
 from modelhost.http.reading import context_of, host_of
 from modelhost.http.streaming import event_stream
+from modelhost.http.visit import visit_of
 from modelhost.languages import spoken
 from modelhost.structs import Struct
 from modelhost.types import TranscribeRequest
@@ -100,7 +101,7 @@ async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
     if words and asked.response_format != "verbose_json":
         raise BadInputError("timestamps of words come with response_format verbose_json", param="timestamp_granularities")
     language = spoken(asked.language or (asked.languages[0] if asked.languages else None))
-    wanted = _request_of(asked, files, task="transcribe", language=language, words=words)
+    wanted = _request_of(request, asked, files, task="transcribe", language=language, words=words)
     return await _answer(request, asked, wanted, headers, list(asked.timestamp_granularities or ()))
 
 
@@ -113,7 +114,7 @@ async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
 async def translations(request: Request[Any, Any, Any]) -> Response[Any]:
     """OpenAI's translation: English, whatever was spoken; takes a model that has `translate` among its features."""
     asked, files, headers = await _translation.read(request)
-    wanted = _request_of(asked, files, task="translate", language=None, words=False)
+    wanted = _request_of(request, asked, files, task="translate", language=None, words=False)
     return await _answer(request, asked, wanted, headers, [])
 
 
@@ -142,6 +143,7 @@ async def _answer(
 
 
 def _request_of(
+    request: Request[Any, Any, Any],
     asked: TranslationForm,
     files: dict[str, list[Upload]],
     *,
@@ -150,7 +152,15 @@ def _request_of(
     words: bool,
 ) -> TranscribeRequest:
     recording = one_file(files, "a recording", "file", "audio")
-    keywords = asked.keywords if isinstance(asked, TranscriptionForm) else None
+    keywords = None
+    # The path says what to do, and another model may be able to.
+    spelt = visit_of(request.scope).spelt = {"task": "model", "audio": "file" if files.get("file") else "audio"}
+    if isinstance(asked, TranscriptionForm):
+        keywords = asked.keywords
+        if asked.languages and asked.language is None:
+            spelt["language"] = "languages"
+        if keywords and not asked.hotwords:
+            spelt["hotwords"] = "keywords"
     return TranscribeRequest(
         audio=recording.audio,
         format=asked.format or recording.format,
