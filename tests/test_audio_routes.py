@@ -213,7 +213,7 @@ class TestTranscriptions:
 
     def test_translation_takes_a_model_that_can(self, host: Served, fox: bytes) -> None:
         answer = host.client.post("/v1/audio/translations", files={"file": fox}, data={"model": "whisper"})
-        assert answer.json()["error"]["param"] == "task"
+        assert answer.json()["error"]["param"] == "model"
         answer = host.client.post("/v1/audio/translations", files={"file": fox}, data={"model": "echo"})
         assert answer.json()["text"].startswith("heard")
 
