@@ -100,7 +100,9 @@ MEASURES: dict[str, Callable[[], float]] = {
 
 def apart(measure: str) -> float:
     """Run a measure in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, measure], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, measure], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
+    )
     return float(done.stdout.split()[-1])
 
 
