@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -133,3 +134,12 @@ def saying(tiny, load, tmp_path_factory):
 
 
 needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs torchao")
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out what takes long and has a shorter form beside it, unless `SLOW_TESTS` asks for it."""
+    if os.environ.get("SLOW_TESTS"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="SLOW_TESTS=1 runs it"))

@@ -7,13 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from conftest import chat, needs_torchao
 from modelhost import BadInputError, NotReadyError, Source
 from modelhost.backend import read_options
 from modelhost_gemma_audio import GemmaAudioOptions, checkpoint, placement
 from safetensors.torch import load_file, save_file
 from sounds import voiced
-
-from conftest import chat, needs_torchao
 
 
 @pytest.fixture
