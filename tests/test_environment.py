@@ -10,7 +10,6 @@ from modelhost.config.environment import TABLES
 from modelhost.errors import ConfigError
 
 ECHO = '[models.echo]\nplugin = "echo"\n'
-STARTERS = '[models."whisper-tiny.en"]\nplugin = "echo"\n'
 
 
 @pytest.fixture(autouse=True)
