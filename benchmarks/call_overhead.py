@@ -7,8 +7,8 @@ from typing import Any
 
 import uvloop
 from measuring import tell
-from modelhost.context import Context
-from modelhost.log import Log, silent
+from modelhost.contract.context import Context
+from modelhost.contract.log import Log, silent
 from modelhost.runner.death import Death
 from modelhost.runner.inline import InlineRunner
 from modelhost.runner.process import ProcessRunner

@@ -15,7 +15,7 @@ from typing import Any
 from call_overhead import Watch
 from measuring import interleaved, ratio, tell
 from modelhost import Context, Delta, EmbedRequest, GenerateRequest
-from modelhost.log import Log, silent
+from modelhost.contract.log import Log, silent
 from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec
 from modelhost.worker.describe import locate

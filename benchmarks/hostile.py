@@ -7,7 +7,7 @@ from pathlib import Path
 
 from measuring import Host, cpu_seconds, serving, tell
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from hostile_requests import ATTACKS, CONFIG  # the catalogue lives with the tests
 
 EACH = 40

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from modelhost.config import load_config
 from modelhost.host import ModelHost
-from modelhost.http.listening import address_of, bind
-from modelhost.http.server import HostServer
-from modelhost.logs import host_log, set_up
+from modelhost.http.server.bind import address_of, bind
+from modelhost.http.server.run import HostServer
+from modelhost.observability.logs import host_log, set_up
 
 EVERY = 0.005
 """Seconds between two looks."""

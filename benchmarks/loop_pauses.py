@@ -21,8 +21,8 @@ import httpx
 import msgspec
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from measuring import Host, serving, tell
-from modelhost.http.about import About, about_of
 from modelhost.http.app import ROUTES
+from modelhost.http.routing.spec import About, about_of
 from msgspec import inspect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed

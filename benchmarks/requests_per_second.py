@@ -29,9 +29,9 @@ def serve_bare() -> None:
     import msgspec
     import uvicorn
     from litestar import Litestar, Response, post
-    from modelhost.http.chat.body import ChatBody
-    from modelhost.http.chat.shapes import UsageAnswer
-    from modelhost.types import Usage
+    from modelhost.contract.types import Usage
+    from modelhost.http.openai.chat.body import ChatBody
+    from modelhost.http.openai.chat.shapes import UsageAnswer
 
     decoder = msgspec.json.Decoder(ChatBody)
 

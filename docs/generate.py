@@ -17,8 +17,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 import click
 import msgspec
 from litestar.handlers import HTTPRouteHandler
-from modelhost.capabilities import ASKS
-from modelhost.card import Feature, ModelCard
 from modelhost.cli import cli
 from modelhost.config.schema import (
     CacheConfig,
@@ -30,23 +28,9 @@ from modelhost.config.schema import (
     ServerConfig,
     SpeechConfig,
 )
-from modelhost.errors import ModelhostError, RequestError, ServiceError
-from modelhost.http import errors as http_errors
-from modelhost.http import guard
-from modelhost.http.about import about_of
-from modelhost.http.app import ROUTES
-from modelhost.testing import (
-    AddsVoices,
-    BackendTests,
-    EmbedsTexts,
-    GeneratesText,
-    SummarizesTexts,
-    SynthesizesSpeech,
-    TokenizesText,
-    TranscribesSpeech,
-)
-from modelhost.testing.duties import DUTIES
-from modelhost.types import (
+from modelhost.contract.card import Feature, ModelCard
+from modelhost.contract.errors import ModelhostError, RequestError, ServiceError
+from modelhost.contract.types import (
     ABILITIES,
     EVENTS,
     REQUESTS,
@@ -64,6 +48,22 @@ from modelhost.types import (
     VoiceSample,
     Word,
 )
+from modelhost.http.app import ROUTES
+from modelhost.http.routing import errors as http_errors
+from modelhost.http.routing.spec import about_of
+from modelhost.http.server.run import limits as guard
+from modelhost.pool.requirements import ASKS
+from modelhost.testing import (
+    AddsVoices,
+    BackendTests,
+    EmbedsTexts,
+    GeneratesText,
+    SummarizesTexts,
+    SynthesizesSpeech,
+    TokenizesText,
+    TranscribesSpeech,
+)
+from modelhost.testing.duties import DUTIES
 from modelhost.worker.describe import field_docs
 
 DOCS = Path(__file__).parent

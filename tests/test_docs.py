@@ -9,18 +9,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from modelhost.access.keys import SHORTEST
 from modelhost.config import CacheConfig, Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig, load_config
-from modelhost.config.checking import option_problems
+from modelhost.config.checks import option_problems
 from modelhost.config.environment import NOT_KEYS
 from modelhost.config.schema import DefaultsConfig
+from modelhost.contract.types import UNCOUNTED, media
 from modelhost.dialogue.memory import MOST_CHARACTERS
 from modelhost.host import wanted_plugins
-from modelhost.http import guard, streaming
-from modelhost.keys import SHORTEST
-from modelhost.plugins import DESCRIBE_SECONDS, describe_all, installed
-from modelhost.pool import model, status, suspects
+from modelhost.http.routing import streaming
+from modelhost.http.server.run import limits as guard
+from modelhost.plugins.discovery import DESCRIBE_SECONDS, describe_all, installed
+from modelhost.pool import model, poison_requests as suspects, status
 from modelhost.runner import output, process
-from modelhost.types import UNCOUNTED, media
 from modelhost.wire import frames
 from openai import APIError, APIStatusError, InternalServerError, OpenAI
 from serving import Serve

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fake_plugins import fake_plugin
-from modelhost.scratch import PREFIX, remove_leftovers, scratch
+from modelhost.http.server.temporary_folder import PREFIX, remove_leftovers, scratch
 from serving import Served, clean_environment, eventually
 
 ECHO = '[models.echo]\nplugin = "echo"\n'

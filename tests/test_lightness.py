@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from modelhost.testing.importing import RUNTIMES
+from modelhost.testing.imports import RUNTIMES
 
 SERVER_ONLY = ("litestar", "uvicorn", "structlog", "httpx", "click", "rich", "platformdirs", "dotenv", "huggingface_hub")
 
@@ -18,10 +18,10 @@ def modules_after(code: str) -> set[str]:
 
 def test_the_host_imports_no_runtime_and_no_plugin() -> None:
     code = (
-        "from modelhost.http.server import HostServer\n"
+        "from modelhost.http.server.run import HostServer\n"
         "from modelhost.config import load_config\n"
         "from modelhost.host import ModelHost\n"
-        "from modelhost.log import Log, silent\n"
+        "from modelhost.contract.log import Log, silent\n"
         "import os; os.chdir('/'); ModelHost.of(load_config(environ={}), Log(silent))\n"
     )
     loaded = modules_after(code)
@@ -30,7 +30,7 @@ def test_the_host_imports_no_runtime_and_no_plugin() -> None:
 
 def test_help_imports_neither_the_contract_nor_the_server() -> None:
     loaded = modules_after("from modelhost.cli import cli\ncli.main(['--help'], standalone_mode=False)")
-    assert not loaded & {"msgspec", "pluggy", "litestar", "httpx", "modelhost.types"}
+    assert not loaded & {"msgspec", "pluggy", "litestar", "httpx", "modelhost.contract.types"}
 
 
 def test_a_worker_imports_nothing_of_the_servers() -> None:

@@ -69,7 +69,7 @@ def test_looking_at_a_configuration_connects_to_nobody(tmp_path: Path, proxy: Pr
 def test_a_model_that_is_to_be_fetched_is_asked_for_through_it(tmp_path: Path, proxy: Proxy) -> None:
     """So that the proxy of the other test is known to see what there is to see."""
     from modelhost.config.sources import Weights
-    from modelhost.errors import NotReadyError
+    from modelhost.contract.errors import NotReadyError
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ENDPOINT", proxy.url)

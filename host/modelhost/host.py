@@ -10,29 +10,29 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from modelhost.access.key_ring import KeyRing
 from modelhost.caching import Cache
 from modelhost.config import Loaded, ModelConfig
 from modelhost.config.paths import path_in
 from modelhost.config.sources import Weights
-from modelhost.context import Context
-from modelhost.extensions import Extensions
-from modelhost.failures import FailureReport
-from modelhost.key_ring import KeyRing
-from modelhost.log import Level, Log
-from modelhost.log_limit import MOST, LogLimit
-from modelhost.metrics import Metrics
-from modelhost.plugins import Plugin, Wanted, describe_all
+from modelhost.contract.context import Context
+from modelhost.contract.failures import FailureReport
+from modelhost.contract.log import Level, Log
+from modelhost.contract.types import Ability
+from modelhost.observability.metrics import Metrics
+from modelhost.observability.model_gauges import ModelGauges
+from modelhost.plugins.discovery import Plugin, Wanted, describe_all
+from modelhost.plugins.extensions import Extensions
 from modelhost.pool import Model, Pool
 from modelhost.pool.cards import kept_card
-from modelhost.pool.gauges import ModelGauges
 from modelhost.router import Router
 from modelhost.runner import DeathWatch, Runner
 from modelhost.runner.inline import InlineRunner
 from modelhost.runner.machine import all_memory
 from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec
-from modelhost.types import Ability
 from modelhost.worker.describe import OptionsReport
+from modelhost.worker.log_limit import MOST, LogLimit
 
 
 def interpreter(name: str, model: ModelConfig, folder: Path) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from modelhost.caching import Cache, Caching
-from modelhost.completeness import complete
 from modelhost.config import Config
-from modelhost.context import CallInfo, Context
-from modelhost.errors import (
+from modelhost.contract.completeness import complete
+from modelhost.contract.context import CallInfo, Context
+from modelhost.contract.errors import (
     BackendFailedError,
     BadInputError,
     CallCycleError,
@@ -18,11 +18,11 @@ from modelhost.errors import (
     UnknownModelError,
     UnsupportedError,
 )
-from modelhost.extensions import Extensions
-from modelhost.log import Log
-from modelhost.metrics import Metrics
+from modelhost.contract.log import Log
+from modelhost.contract.types import Ability
+from modelhost.observability.metrics import Metrics
+from modelhost.plugins.extensions import Extensions
 from modelhost.pool import Model, Pool
-from modelhost.types import Ability
 
 
 class Router:

@@ -14,32 +14,19 @@ Names are looked up on first use, because PyAV takes a tenth of a second to impo
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from modelhost.extras import how_to_install
+from modelhost.authors.extras import how_to_install
 
 if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
-    from modelhost.audio.clean import normalize as normalize
-    from modelhost.audio.clean import remove_offset as remove_offset
-    from modelhost.audio.decoding import Limits as Limits
-    from modelhost.audio.decoding import decode as decode
-    from modelhost.audio.decoding import decoded as decoded
+    from modelhost.audio.clean import normalize as normalize, remove_offset as remove_offset
+    from modelhost.audio.decoding import Limits as Limits, decode as decode, decoded as decoded
     from modelhost.audio.encoding import Encoder as Encoder
-    from modelhost.audio.endpoint import Endpointer as Endpointer
-    from modelhost.audio.endpoint import SpeechStarted as SpeechStarted
-    from modelhost.audio.endpoint import Utterance as Utterance
+    from modelhost.audio.endpoint import Endpointer as Endpointer, SpeechStarted as SpeechStarted, Utterance as Utterance
     from modelhost.audio.memory import SoundMemory as SoundMemory
-    from modelhost.audio.pcm import Resampler as Resampler
-    from modelhost.audio.pcm import from_pcm as from_pcm
-    from modelhost.audio.pcm import to_pcm as to_pcm
-    from modelhost.audio.samples import SAMPLE_RATE as SAMPLE_RATE
-    from modelhost.audio.samples import Samples as Samples
-    from modelhost.audio.spans import PADDING as PADDING
-    from modelhost.audio.spans import Span as Span
-    from modelhost.audio.spans import speech_spans as speech_spans
-    from modelhost.audio.voice import FRAME as FRAME
-    from modelhost.audio.voice import Detector as Detector
-    from modelhost.audio.voice import VoiceDetector as VoiceDetector
-    from modelhost.audio.windowing import Window as Window
-    from modelhost.audio.windowing import windows as windows
+    from modelhost.audio.pcm import Resampler as Resampler, from_pcm as from_pcm, to_pcm as to_pcm
+    from modelhost.audio.samples import SAMPLE_RATE as SAMPLE_RATE, Samples as Samples
+    from modelhost.audio.spans import PADDING as PADDING, Span as Span, speech_spans as speech_spans
+    from modelhost.audio.voice import FRAME as FRAME, Detector as Detector, VoiceDetector as VoiceDetector
+    from modelhost.audio.windowing import Window as Window, windows as windows
 
 _HOMES = {
     "modelhost.audio.clean": ("normalize", "remove_offset"),

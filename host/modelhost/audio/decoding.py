@@ -25,10 +25,10 @@ from modelhost.audio.memory import Held
 from modelhost.audio.mp4 import is_modest
 from modelhost.audio.pcm import RATES, PcmFrames
 from modelhost.audio.samples import SAMPLE_RATE, Samples
-from modelhost.context import Context
-from modelhost.errors import BadInputError
-from modelhost.structs import Struct
-from modelhost.types import Blob
+from modelhost.contract.context import Context
+from modelhost.contract.errors import BadInputError
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Blob
 
 CONTAINERS = ("wav", "mp3", "mov", "aac", "flac", "ogg", "matroska", "aiff", "caf", "amr", "au", "w64", "asf")
 """FFmpeg's names; `mov` has MP4 and M4A in it, `aac` is ADTS, `matroska` has WebM in it, `asf` has WMA in it."""

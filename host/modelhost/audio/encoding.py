@@ -7,9 +7,9 @@ from av import AudioFrame, AudioResampler
 from av.audio.stream import AudioStream
 
 from modelhost.audio.pcm import PcmFrames
-from modelhost.errors import BadInputError
-from modelhost.structs import Struct
-from modelhost.types.synthesize import MEDIA_TYPES, AudioFormat
+from modelhost.contract.errors import BadInputError
+from modelhost.contract.structs import Struct
+from modelhost.contract.types.synthesize import MEDIA_TYPES, AudioFormat
 
 _OPTIONS = {"fflags": "+bitexact+flush_packets"}
 """Every packet leaves at once, and nothing has a random number or a version in it: the same sound is the same file."""

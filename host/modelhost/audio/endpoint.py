@@ -8,7 +8,7 @@ from modelhost.audio.samples import SAMPLE_RATE, Samples
 from modelhost.audio.spans import PADDING, SHORTEST_SPEECH
 from modelhost.audio.voice import FRAME, Detector, VoiceDetector
 from modelhost.audio.windowing import quietest
-from modelhost.structs import Struct
+from modelhost.contract.structs import Struct
 
 
 class SpeechStarted(Struct):

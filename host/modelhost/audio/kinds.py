@@ -1,6 +1,6 @@
 """What kind of recording bytes are, by how they begin. No decoder is needed, so the host can ask before a worker reads them."""
 
-from modelhost.structs import Struct
+from modelhost.contract.structs import Struct
 
 LONGEST_BEGINNING = 64 * 1024
 """Bytes after which nothing more is waited for; what stands in a WAV file before its sound is seldom longer."""

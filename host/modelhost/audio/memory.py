@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from modelhost.audio.samples import SAMPLE_RATE
-from modelhost.context import Context
+from modelhost.contract.context import Context
 
 SAMPLE_BYTES = 4
 """Of `Samples`."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from modelhost.audio.samples import SAMPLE_RATE, Samples
 from modelhost.audio.voice import FRAME, Detector, VoiceDetector
-from modelhost.structs import Struct
+from modelhost.contract.structs import Struct
 
 PADDING = 0.2
 """Seconds kept on both sides of speech: weak sounds at the edges of words (f, s, h) are below what a detector sees."""

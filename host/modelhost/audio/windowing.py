@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from modelhost.audio.samples import SAMPLE_RATE, Samples
 from modelhost.audio.spans import PADDING, SHORTEST_SPEECH, Span, padded, speech_spans
 from modelhost.audio.voice import Detector
-from modelhost.types import Segment, Word
+from modelhost.contract.types import Segment, Word
 
 LONGEST_PAUSE = 5.0
 """Seconds; a longer silence is left out, because models invent words for it."""

@@ -5,10 +5,10 @@ from modelhost.caching.embed import CachedEmbed
 from modelhost.caching.results import Results
 from modelhost.caching.store import Cache
 from modelhost.caching.summarize import CachedSummarize
-from modelhost.extensions import Call
-from modelhost.metrics import Metrics
+from modelhost.contract.types import Ability
+from modelhost.observability.metrics import Metrics
+from modelhost.plugins.extensions import Call
 from modelhost.pool import Model
-from modelhost.types import Ability
 
 
 class Caching:

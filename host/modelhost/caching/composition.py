@@ -7,10 +7,10 @@ asks, and need not be told; what it sees is noted while the answer is made.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from modelhost.context import Context
-from modelhost.errors import RequestError
+from modelhost.contract.context import Context
+from modelhost.contract.errors import RequestError
+from modelhost.contract.types import Ability
 from modelhost.pool import Model
-from modelhost.types import Ability
 
 Candidates = Callable[[Ability, str | None], list[Model]]
 """Gives the models to try for an ability under a name, in order. Raises `RequestError`."""

@@ -13,12 +13,12 @@ import msgspec
 
 from modelhost.caching.in_flight import made_by_another
 from modelhost.caching.results import Results, key_of, told
-from modelhost.context import Context
-from modelhost.errors import BadInputError
-from modelhost.extensions import Call
+from modelhost.contract.context import Context
+from modelhost.contract.errors import BadInputError
+from modelhost.contract.types import Done, EmbedEvent, EmbedRequest, Usage, Vectors
+from modelhost.contract.vectors import FLOAT_BYTES, Rows, collect
+from modelhost.plugins.extensions import Call
 from modelhost.pool import Model
-from modelhost.types import Done, EmbedEvent, EmbedRequest, Usage, Vectors
-from modelhost.vectors import FLOAT_BYTES, Rows, collect
 
 ROWS = 64
 """Vectors in one event."""

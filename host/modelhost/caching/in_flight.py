@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
-from modelhost.context import Context
+from modelhost.contract.context import Context
 from modelhost.pool.model import in_time
 
 

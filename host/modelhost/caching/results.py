@@ -7,11 +7,11 @@ import msgspec
 
 from modelhost.caching.in_flight import InFlight
 from modelhost.caching.store import Cache
-from modelhost.context import Context
-from modelhost.metrics import Metrics
+from modelhost.contract.context import Context
+from modelhost.contract.types import Ability
+from modelhost.observability.call_record import Work
+from modelhost.observability.metrics import Metrics
 from modelhost.pool import Model
-from modelhost.types import Ability
-from modelhost.work import Work
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -16,12 +16,12 @@ from modelhost.caching.composition import Asked, Composition, Compositions
 from modelhost.caching.in_flight import made_by_another
 from modelhost.caching.reads import state_of
 from modelhost.caching.results import Results, key_of, told
-from modelhost.context import Context
-from modelhost.extensions import Call
+from modelhost.contract.context import Context
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Ability, Delta, Detected, Done, Progress, SummarizeEvent, SummarizeRequest
+from modelhost.plugins.extensions import Call
 from modelhost.pool import Model
 from modelhost.pool.model import in_time
-from modelhost.structs import Struct
-from modelhost.types import Ability, Delta, Detected, Done, Progress, SummarizeEvent, SummarizeRequest
 
 WHOLE = ("stop", "length")
 """Ends of a summary worth keeping. One that a filter broke off may pass it the next time."""

@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(141)
     except Exception as error:
         # Imported here: most commands end well, and `--help` must not pay for it.
-        from modelhost.errors import ConfigError, ModelhostError
+        from modelhost.contract.errors import ConfigError, ModelhostError
 
         if not isinstance(error, ModelhostError):
             raise

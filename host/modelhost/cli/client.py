@@ -17,7 +17,7 @@ from modelhost.cli.own_host import own_host
 from modelhost.config import Config, Loaded, ServerConfig, load_config
 from modelhost.config.environment import override
 from modelhost.config.paths import path_in
-from modelhost.errors import ConfigError
+from modelhost.contract.errors import ConfigError
 
 
 class HostClient(httpx.Client):

@@ -8,14 +8,14 @@ import msgspec
 
 from modelhost.cli.options import NO_MODELS, config_option
 from modelhost.config import load_config
-from modelhost.config.checking import contradictions, option_problems, other_problems
+from modelhost.config.checks import contradictions, option_problems, other_problems
 from modelhost.config.json_schema import schema_of
-from modelhost.errors import ConfigError
+from modelhost.config.secrecy import shown
+from modelhost.contract.errors import ConfigError
+from modelhost.contract.log import Log, silent
 from modelhost.host import ModelHost, wanted_plugins
-from modelhost.http.listening import among, check_openness, tls_files
-from modelhost.log import Log, silent
-from modelhost.plugins import describe_all, installed
-from modelhost.secrecy import shown
+from modelhost.http.server.bind import among, check_openness, tls_files
+from modelhost.plugins.discovery import describe_all, installed
 
 
 @click.group("config")

@@ -7,17 +7,17 @@ from importlib.metadata import version
 
 import click
 
+from modelhost.authors.devices import nvidia_gpus
 from modelhost.cli.client import ask, connected_or_started
 from modelhost.cli.options import config_option, url_option
 from modelhost.cli.trials import TRIALS
 from modelhost.config import Loaded, load_config
-from modelhost.config.checking import contradictions, option_problems, other_problems
-from modelhost.devices import nvidia_gpus
-from modelhost.errors import ConfigError
-from modelhost.extensions import Extensions
+from modelhost.config.checks import contradictions, option_problems, other_problems
+from modelhost.contract.errors import ConfigError
+from modelhost.contract.log import Log, silent
 from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
-from modelhost.log import Log, silent
-from modelhost.plugins import Plugin, describe_all, installed
+from modelhost.plugins.discovery import Plugin, describe_all, installed
+from modelhost.plugins.extensions import Extensions
 from modelhost.pool import Model
 
 

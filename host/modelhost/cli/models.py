@@ -13,9 +13,9 @@ from modelhost.cli.client import ask, connected
 from modelhost.cli.options import config_option, url_option
 from modelhost.cli.progress import loading
 from modelhost.config import load_config
-from modelhost.errors import ConfigError
+from modelhost.contract.errors import ConfigError
 from modelhost.host import wanted_plugins
-from modelhost.plugins import Wanted, describe_all, installed
+from modelhost.plugins.discovery import Wanted, describe_all, installed
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print all that the host tells of them, as JSON.")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 import msgspec
 
+from modelhost.access.keys import read_keys
 from modelhost.cli.options import NO_MODELS, config_option
 from modelhost.config import Loaded, load_config
-from modelhost.config.checking import contradictions, option_problems, other_problems
-from modelhost.errors import ConfigError
+from modelhost.config.checks import contradictions, option_problems, other_problems
+from modelhost.contract.errors import ConfigError
 from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
-from modelhost.keys import read_keys
-from modelhost.plugins import Plugin, describe_all, installed
+from modelhost.plugins.discovery import Plugin, describe_all, installed
 
 MISTAKE = 2
 """Exit status of a command whose configuration is wrong."""
@@ -52,10 +52,10 @@ def serve_command(
         return
     loaded = _with(load_config(config_path), host=host, port=port, log_level=log_level)
     # Imported here: half of the time a start takes, and other commands do without.
-    from modelhost.http.listening import address_of, bind, tls_files
-    from modelhost.http.server import run
-    from modelhost.logs import host_log, set_up
-    from modelhost.scratch import scratch
+    from modelhost.http.server.bind import address_of, bind, tls_files
+    from modelhost.http.server.run import run
+    from modelhost.http.server.temporary_folder import scratch
+    from modelhost.observability.logs import host_log, set_up
 
     server = loaded.config.server
     set_up(server.log_level, server.log_format, server.log_levels)

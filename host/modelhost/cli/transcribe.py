@@ -9,12 +9,12 @@ import httpx
 from rich.console import Console
 
 from modelhost.cli.client import HostClient, connected_or_started
-from modelhost.cli.comparing import compare, side_by_side
 from modelhost.cli.options import config_option, url_option
 from modelhost.cli.own_host import no_start_option
 from modelhost.cli.progress import ProgressLines
 from modelhost.cli.recordings import Recording, recordings_of
 from modelhost.cli.targets import targets_of
+from modelhost.cli.text_diff import compare, side_by_side
 from modelhost.cli.transcripts import SUFFIXES, Wanted, transcript
 
 

@@ -1,6 +1,6 @@
 """What the operator writes: TOML into frozen structs, with errors that name the file, the key and what is allowed."""
 
-from modelhost.config.reading import Loaded, load_config
+from modelhost.config.loader import Loaded, load_config
 from modelhost.config.schema import CacheConfig, Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig
 
 __all__ = [

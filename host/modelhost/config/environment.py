@@ -14,8 +14,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 
 from modelhost.config.schema import Config, ModelConfig
-from modelhost.errors import ConfigError
-from modelhost.structs import Struct, literals
+from modelhost.contract.errors import ConfigError
+from modelhost.contract.structs import Struct, literals
 
 PREFIX = "MODELHOST_"
 NOT_KEYS = ("MODELHOST_API_KEY", "MODELHOST_CACERT", "MODELHOST_CONFIG", "MODELHOST_PARENT", "MODELHOST_URL")

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from modelhost.config.schema import Config, DefaultsConfig, KeyConfig, ModelConfig, ServerConfig
-from modelhost.plugins import Plugin
+from modelhost.plugins.discovery import Plugin
 from modelhost.worker.describe import field_docs
 
 

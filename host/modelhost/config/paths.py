@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modelhost.errors import ConfigError
+from modelhost.contract.errors import ConfigError
 
 
 def path_in(folder: Path, written: str, at: str) -> Path:

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from modelhost.backend import Run
-from modelhost.structs import Struct
-from modelhost.types import Ability, AudioFormat
+from modelhost.contract.backend import Run
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Ability, AudioFormat
 
 Seconds = Annotated[float, Meta(ge=0)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]

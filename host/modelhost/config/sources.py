@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path
 
-from modelhost.errors import ConfigError, NotReadyError
-from modelhost.structs import Struct
+from modelhost.contract.errors import ConfigError, NotReadyError
+from modelhost.contract.structs import Struct
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError

@@ -2,7 +2,7 @@
 
 import threading
 
-from modelhost.mailbox import Mailbox
+from modelhost.contract.event_stream import Mailbox
 
 
 class LiveText(Mailbox[bytes]):

@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
-from modelhost.types import Message
+from modelhost.contract.types import Message
 
 MOST_CHARACTERS = 32_000
 """Of one session; far more than small models can be told at once, and little to keep."""

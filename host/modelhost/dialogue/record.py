@@ -2,10 +2,10 @@
 
 import time
 
-from modelhost.context import Context
+from modelhost.contract.context import Context
+from modelhost.contract.types import Ability, Usage
 from modelhost.dialogue.steps import Models, Timings, TurnDone, TurnUsage
-from modelhost.metrics import Metrics
-from modelhost.types import Ability, Usage
+from modelhost.observability.metrics import Metrics
 
 
 class Record:

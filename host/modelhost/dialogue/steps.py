@@ -4,9 +4,9 @@ from typing import Literal
 
 from msgspec import field
 
-from modelhost.errors import ModelhostError
-from modelhost.structs import Struct
-from modelhost.types import AudioFormat, FinishReason
+from modelhost.contract.errors import ModelhostError
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import AudioFormat, FinishReason
 
 
 class Models(Struct):

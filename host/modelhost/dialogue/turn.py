@@ -8,19 +8,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from modelhost.context import Context
-from modelhost.dialogue.hearing import heard
-from modelhost.dialogue.live_text import LiveText
-from modelhost.dialogue.memory import Exchange, Memory
-from modelhost.dialogue.read_aloud import ReadAloud
-from modelhost.dialogue.record import Record
-from modelhost.dialogue.steps import AssistantDelta, AssistantText, Degraded, Metadata, Models, SpeechChunk, Step
-from modelhost.errors import BadInputError, ModelhostError, RequestError
-from modelhost.log import Log
-from modelhost.metrics import Metrics
-from modelhost.router import Router
-from modelhost.structs import Struct
-from modelhost.types import (
+from modelhost.contract.context import Context
+from modelhost.contract.errors import BadInputError, ModelhostError, RequestError
+from modelhost.contract.log import Log
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import (
     Ability,
     AudioChunk,
     Delta,
@@ -33,7 +25,15 @@ from modelhost.types import (
     TextPart,
     TranscribeRequest,
 )
-from modelhost.types.synthesize import MEDIA_TYPES
+from modelhost.contract.types.synthesize import MEDIA_TYPES
+from modelhost.dialogue.heard import heard
+from modelhost.dialogue.live_text import LiveText
+from modelhost.dialogue.memory import Exchange, Memory
+from modelhost.dialogue.record import Record
+from modelhost.dialogue.spoken_text import ReadAloud
+from modelhost.dialogue.steps import AssistantDelta, AssistantText, Degraded, Metadata, Models, SpeechChunk, Step
+from modelhost.observability.metrics import Metrics
+from modelhost.router import Router
 
 AHEAD = 16
 """Steps that may wait to be read; then the models have to wait as well."""

@@ -11,38 +11,39 @@ from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from modelhost.config import ServerConfig
 from modelhost.dialogue import Dialogue, InProcessMemory
-from modelhost.extensions import ASGIApp
 from modelhost.host import ModelHost
-from modelhost.http.about import about, about_of
-from modelhost.http.access import access_to, with_scopes
-from modelhost.http.audio.speech import speech, text_to_speech
-from modelhost.http.audio.transcriptions import transcriptions, translations
-from modelhost.http.audio.voices import add_voice, delete_voice, list_voices
-from modelhost.http.bodies.memory import BodyMemory
-from modelhost.http.chat import chat_completions
-from modelhost.http.completions import completions
-from modelhost.http.dialogue import dialogue, forget_dialogue
-from modelhost.http.docs import ASSETS, docs, docs_asset, home
-from modelhost.http.embeddings import embed_file, embeddings
-from modelhost.http.errors import answer_error
-from modelhost.http.generate import generate, generate_stream
-from modelhost.http.health import health, livez, readyz
-from modelhost.http.metrics import metrics
-from modelhost.http.models import list_models, load_model, show_model, unload_model
-from modelhost.http.openapi import openapi
-from modelhost.http.parse_ast import parse_ast
-from modelhost.http.personas import list_personas
-from modelhost.http.plugins import list_plugins
-from modelhost.http.requests import cancel_request, list_requests
-from modelhost.http.rerank import rerank
-from modelhost.http.sockets.generating import generate_ws
-from modelhost.http.sockets.listening import listen
-from modelhost.http.sockets.speaking import speak
-from modelhost.http.summaries import summaries, summarize
-from modelhost.http.tokens import detokenize, tokenize
-from modelhost.http.visit import Visits
-from modelhost.http.workers import list_workers, show_worker
-from modelhost.logs import host_log
+from modelhost.http.admin.docs import ASSETS, docs, docs_asset, home
+from modelhost.http.admin.health import health, livez, readyz
+from modelhost.http.admin.metrics import metrics
+from modelhost.http.admin.models import list_models, load_model, show_model, unload_model
+from modelhost.http.admin.openapi import openapi
+from modelhost.http.admin.plugins import list_plugins
+from modelhost.http.admin.requests import cancel_request, list_requests
+from modelhost.http.admin.workers import list_workers, show_worker
+from modelhost.http.middleware.access import access_to, with_scopes
+from modelhost.http.native.dialogue import dialogue, forget_dialogue
+from modelhost.http.native.embed_file import embed_file
+from modelhost.http.native.generate import generate, generate_stream
+from modelhost.http.native.parse_ast import parse_ast
+from modelhost.http.native.personas import list_personas
+from modelhost.http.native.rerank import rerank
+from modelhost.http.native.sockets.generate import generate_ws
+from modelhost.http.native.sockets.synthesize import speak
+from modelhost.http.native.sockets.transcribe import listen
+from modelhost.http.native.summaries import summaries, summarize
+from modelhost.http.native.tokens import detokenize, tokenize
+from modelhost.http.native.voices import add_voice, delete_voice, list_voices
+from modelhost.http.openai.audio.speech import speech, text_to_speech
+from modelhost.http.openai.audio.transcriptions import transcriptions, translations
+from modelhost.http.openai.chat import chat_completions
+from modelhost.http.openai.completions import completions
+from modelhost.http.openai.embeddings import embeddings
+from modelhost.http.routing.bodies.memory import BodyMemory
+from modelhost.http.routing.errors import answer_error
+from modelhost.http.routing.in_flight import Visits
+from modelhost.http.routing.spec import about, about_of
+from modelhost.observability.logs import host_log
+from modelhost.plugins.extensions import ASGIApp
 
 ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
     chat_completions,

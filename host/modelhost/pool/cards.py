@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from platformdirs import user_cache_path
 
-from modelhost.card import ModelCard
+from modelhost.contract.card import ModelCard
 
 
 def _card_file(revision: str) -> Path:

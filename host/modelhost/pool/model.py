@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from modelhost.alarms import alarms
-from modelhost.capabilities import Need, needs, ruled_out
-from modelhost.card import ModelCard
+from modelhost.concurrency.coarse_timers import alarms
+from modelhost.concurrency.daemon_threads import in_daemon
 from modelhost.config import ModelConfig
 from modelhost.config.sources import Weights, size_of
-from modelhost.context import Context
-from modelhost.errors import (
+from modelhost.contract.card import ModelCard
+from modelhost.contract.context import Context
+from modelhost.contract.errors import (
     BackendCrashedError,
     BackendFailedError,
     DeadlineError,
@@ -23,19 +23,19 @@ from modelhost.errors import (
     NotReadyError,
     UnsupportedError,
 )
-from modelhost.failures import FailureReport
-from modelhost.log import Log
-from modelhost.metrics import CallMeter, Metrics
-from modelhost.plugins import Plugin
+from modelhost.contract.failures import FailureReport
+from modelhost.contract.log import Log
+from modelhost.contract.types import UNCOUNTED, Ability, Done
+from modelhost.observability.call_record import Work
+from modelhost.observability.metrics import CallMeter, Metrics
+from modelhost.plugins.discovery import Plugin
 from modelhost.pool import status as states
 from modelhost.pool.cards import keep_card
+from modelhost.pool.poison_requests import Evidence, Suspects
+from modelhost.pool.requirements import Need, needs, ruled_out
 from modelhost.pool.status import Status
-from modelhost.pool.suspects import Evidence, Suspects
 from modelhost.runner import DeathWatch, Runner
 from modelhost.runner.death import Death
-from modelhost.types import UNCOUNTED, Ability, Done
-from modelhost.work import Work
-from modelhost.worker.daemons import in_daemon
 
 NewRunner = Callable[["Model", dict[str, Any], DeathWatch], Runner]
 """Makes a runner for a model with these (resolved) options."""

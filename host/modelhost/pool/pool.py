@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 
-from modelhost.capabilities import Need
+from modelhost.contract.types import Ability
 from modelhost.pool.model import Model
-from modelhost.types import Ability
+from modelhost.pool.requirements import Need
 
 
 class Pool:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from modelhost.structs import Struct
+from modelhost.contract.structs import Struct
 
 State = Literal["disabled", "cold", "loading", "ready", "draining", "failed", "backoff"]
 

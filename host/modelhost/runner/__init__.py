@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
-from modelhost.card import ModelCard
-from modelhost.context import Context
-from modelhost.mailbox import Mailbox
+from modelhost.contract.card import ModelCard
+from modelhost.contract.context import Context
+from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.types import Ability
 from modelhost.runner.death import Death
-from modelhost.types import Ability
 
 
 class Runner(Protocol):

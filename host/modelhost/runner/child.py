@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from modelhost.errors import NotReadyError
+from modelhost.concurrency.daemon_threads import Daemons
+from modelhost.contract.errors import NotReadyError
 from modelhost.runner.output import Output
 from modelhost.runner.spec import WorkerSpec, worker_environment
-from modelhost.worker.daemons import Daemons
 
 OOM_SCORE = 300
 """Whom the kernel ends first when memory runs out: a worker rather than the host (proc(5): -1000 to 1000, inherited 0)."""

@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from modelhost.structs import Struct
+from modelhost.contract.structs import Struct
 
 OF_ITS_OWN = frozenset(
     {

@@ -11,15 +11,15 @@ from typing import Any
 
 import msgspec
 
-from modelhost.card import ModelCard
-from modelhost.context import Context
-from modelhost.errors import BackendCrashedError, BackendFailedError, ModelhostError
-from modelhost.failures import Failure, FailureReport
-from modelhost.log import Log
-from modelhost.mailbox import Mailbox
-from modelhost.relay import Relay
+from modelhost.concurrency.thread_bridge import Relay
+from modelhost.contract.card import ModelCard
+from modelhost.contract.context import Context
+from modelhost.contract.errors import BackendCrashedError, BackendFailedError, ModelhostError
+from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.failures import Failure, FailureReport
+from modelhost.contract.log import Log
+from modelhost.contract.types import Ability
 from modelhost.runner import HostCall
-from modelhost.types import Ability
 from modelhost.worker.instance import Instance
 from modelhost.worker.plugin import import_backend
 

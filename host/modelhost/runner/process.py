@@ -12,23 +12,23 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from modelhost.card import ModelCard
-from modelhost.context import CallInfo, Context
-from modelhost.errors import (
+from modelhost.contract.card import ModelCard
+from modelhost.contract.context import CallInfo, Context
+from modelhost.contract.errors import (
     BackendFailedError,
     ModelhostError,
     NotReadyError,
     PluginError,
     UnsupportedError,
 )
-from modelhost.failures import FailureReport
-from modelhost.log import Log
-from modelhost.mailbox import Mailbox
+from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.failures import FailureReport
+from modelhost.contract.log import Log
+from modelhost.contract.types import Ability
 from modelhost.runner import DeathWatch, HostCall
 from modelhost.runner.child import Child
 from modelhost.runner.death import Death, death_of, oom_kills
 from modelhost.runner.spec import WorkerSpec
-from modelhost.types import Ability
 from modelhost.wire import frames
 from modelhost.wire.channel import Channel
 from modelhost.worker.serve import REQUEST_FIELDS

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.secrecy import given_to_workers
-from modelhost.structs import Struct
+from modelhost.config.secrecy import given_to_workers
+from modelhost.contract.structs import Struct
 from modelhost.worker import parent
 
 

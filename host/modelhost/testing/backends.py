@@ -8,15 +8,15 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 import pytest
 
-from modelhost.backend import Backend, options_type, read_options
-from modelhost.card import ModelCard
-from modelhost.errors import BackendFailedError, RequestError, ServiceError
-from modelhost.log import place_of
+from modelhost.contract.backend import Backend, options_type, read_options
+from modelhost.contract.card import ModelCard
+from modelhost.contract.errors import BackendFailedError, RequestError, ServiceError
+from modelhost.contract.log import place_of
+from modelhost.contract.types import ABILITIES, EVENTS, REQUESTS, Ability, Done
 from modelhost.testing.bad_weights import outcome_of_loading
-from modelhost.testing.bounded import EndsWithPytest, within
-from modelhost.testing.importing import Import, imported
+from modelhost.testing.imports import Import, imported
 from modelhost.testing.loaded import BUDGET, LOAD_PATIENCE, PATIENCE, Loaded, sources_of
-from modelhost.types import ABILITIES, EVENTS, REQUESTS, Ability, Done
+from modelhost.testing.time_limits import EndsWithPytest, within
 from modelhost.wire.frames import from_wire, to_wire
 from modelhost.worker.instance import hooks_of
 

@@ -12,10 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from modelhost.backend import Backend
-from modelhost.errors import BackendFailedError, ModelhostError
-from modelhost.failures import Failure, written
-from modelhost.log import Log, silent
+from modelhost.contract.backend import Backend
+from modelhost.contract.errors import BackendFailedError, ModelhostError
+from modelhost.contract.failures import Failure, written
+from modelhost.contract.log import Log, silent
 from modelhost.worker.instance import Instance
 
 WHAT_TO_DO = "raise BadInputError, or NotReadyError.missing(what, command), with what is wrong with the weights"
@@ -35,7 +35,7 @@ def outcome_of_loading(
 
 
 def _is_folder(option: Any) -> bool:
-    from modelhost.source import Source
+    from modelhost.contract.source import Source
     from modelhost.testing.loaded import place_of_source
 
     first = option[0] if isinstance(option, (list, tuple)) else option

@@ -1,10 +1,10 @@
 """Which fields of a request a backend sees to itself, how, and which test of the kit tries it.
 
-The other fields are the host's: it refuses what a card does not name (`modelhost.capabilities`), and does the rest around hooks.
+The other fields are the host's: it refuses what a card does not name (`pool.requirements`), and does the rest around hooks.
 """
 
-from modelhost.structs import Struct
-from modelhost.types import Ability
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Ability
 
 
 class Duty(Struct):

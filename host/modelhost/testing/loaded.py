@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from modelhost.backend import Backend, options_type, read_options
-from modelhost.card import ModelCard
-from modelhost.context import CallInfo, Context
-from modelhost.errors import BackendFailedError, ModelhostError
-from modelhost.failures import Failure
-from modelhost.log import Log, place_of, silent
-from modelhost.source import Source
-from modelhost.testing.bounded import within
-from modelhost.types import Ability
+from modelhost.contract.backend import Backend, options_type, read_options
+from modelhost.contract.card import ModelCard
+from modelhost.contract.context import CallInfo, Context
+from modelhost.contract.errors import BackendFailedError, ModelhostError
+from modelhost.contract.failures import Failure
+from modelhost.contract.log import Log, place_of, silent
+from modelhost.contract.source import Source
+from modelhost.contract.types import Ability
+from modelhost.testing.time_limits import within
 from modelhost.worker.describe import locate
 from modelhost.worker.instance import Instance
 

@@ -6,7 +6,7 @@ import struct
 import wave
 from typing import Any
 
-from modelhost.types import GenerateRequest, Message, TextPart
+from modelhost.contract.types import GenerateRequest, Message, TextPart
 
 
 def chat(*turns: str, **settings: Any) -> GenerateRequest:

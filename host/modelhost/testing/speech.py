@@ -6,12 +6,8 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from modelhost.errors import BadInputError
-from modelhost.testing.backends import BackendTests
-from modelhost.testing.loaded import Loaded
-from modelhost.testing.pcm import what_is_wrong
-from modelhost.testing.requests import tone
-from modelhost.types import (
+from modelhost.contract.errors import BadInputError
+from modelhost.contract.types import (
     Ability,
     AudioChunk,
     Blob,
@@ -24,6 +20,10 @@ from modelhost.types import (
     VoiceSample,
     VoicesRequest,
 )
+from modelhost.testing.backends import BackendTests
+from modelhost.testing.loaded import Loaded
+from modelhost.testing.pcm import what_is_wrong
+from modelhost.testing.requests import tone
 
 SENTENCE = "Here is one more sentence that is to be said. "
 

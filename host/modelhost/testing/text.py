@@ -7,10 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from modelhost.testing.backends import BackendTests
-from modelhost.testing.loaded import Loaded
-from modelhost.testing.requests import chat
-from modelhost.types import (
+from modelhost.contract.types import (
     Ability,
     Blob,
     ChoiceDone,
@@ -22,6 +19,9 @@ from modelhost.types import (
     TextPart,
     ToolDelta,
 )
+from modelhost.testing.backends import BackendTests
+from modelhost.testing.loaded import Loaded
+from modelhost.testing.requests import chat
 
 CONTROL = re.compile(
     r"<\|[\w-]+\|>|</?think(ing)?>|</?s>|<(bos|eos|pad|unk)>|<(start|end)_of_turn>|\[/?INST\]|<\|?(channel|turn)\|?>|\[(THINK|TOOL_CALLS)\]"

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from modelhost.errors import BadInputError
+from modelhost.contract.errors import BadInputError
+from modelhost.contract.types import Ability, Done, TokenizeRequest, Tokens
 from modelhost.testing.backends import BackendTests
 from modelhost.testing.loaded import Loaded
-from modelhost.types import Ability, Done, TokenizeRequest, Tokens
 
 
 class TokenizesText(BackendTests):

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from modelhost.errors import RequestError
+from modelhost.contract.errors import RequestError
+from modelhost.contract.types import Ability, EmbedRequest, Vectors
 from modelhost.testing.backends import BackendTests
 from modelhost.testing.loaded import Loaded
-from modelhost.types import Ability, EmbedRequest, Vectors
 
 Row = tuple[float, ...]
 

@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import msgspec
 
-from modelhost.context import CallInfo, Context
-from modelhost.errors import BackendCrashedError, BackendFailedError, BadInputError, ModelhostError
-from modelhost.mailbox import Mailbox
-from modelhost.types import ABILITIES, EVENTS, REQUESTS, Ability
+from modelhost.contract.context import CallInfo, Context
+from modelhost.contract.errors import BackendCrashedError, BackendFailedError, BadInputError, ModelhostError
+from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.types import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.wire import frames
 from modelhost.wire.frames import WINDOW
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from modelhost.card import ModelCard
-from modelhost.context import CallInfo
-from modelhost.errors import BackendFailedError
-from modelhost.failures import FailureReport
-from modelhost.log import Level
-from modelhost.structs import Struct
-from modelhost.types import Ability, Blob
+from modelhost.contract.card import ModelCard
+from modelhost.contract.context import CallInfo
+from modelhost.contract.errors import BackendFailedError
+from modelhost.contract.failures import FailureReport
+from modelhost.contract.log import Level
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Ability, Blob
 
 PROTOCOL = 2
 """Grows when an old worker and a new host would misunderstand each other."""

@@ -15,12 +15,12 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from modelhost.backend import Backend, Options, Run, options_type, read_options
-from modelhost.errors import PluginError
-from modelhost.failures import written
-from modelhost.source import Source
-from modelhost.structs import Struct, literals
-from modelhost.types import Ability
+from modelhost.contract.backend import Backend, Options, Run, options_type, read_options
+from modelhost.contract.errors import PluginError
+from modelhost.contract.failures import written
+from modelhost.contract.source import Source
+from modelhost.contract.structs import Struct, literals
+from modelhost.contract.types import Ability
 from modelhost.worker.instance import hooks_of
 from modelhost.worker.parent import end_with_parent
 from modelhost.worker.plugin import find_plugin, import_backend

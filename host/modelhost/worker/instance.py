@@ -9,19 +9,19 @@ from typing import Any, cast
 import msgspec
 import pluggy
 
-from modelhost import hookspecs
-from modelhost.backend import Backend, options_type, read_options
-from modelhost.card import ModelCard
-from modelhost.completeness import complete
-from modelhost.context import Context
-from modelhost.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError, told_by_system
-from modelhost.failures import Failure
-from modelhost.log import Log, place_of
-from modelhost.types import ABILITIES, Ability
+from modelhost.concurrency.thread_iteration import pumped
+from modelhost.contract import hookspecs
+from modelhost.contract.backend import Backend, options_type, read_options
+from modelhost.contract.card import ModelCard
+from modelhost.contract.completeness import complete
+from modelhost.contract.context import Context
+from modelhost.contract.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError, told_by_system
+from modelhost.contract.failures import Failure
+from modelhost.contract.log import Log, place_of
+from modelhost.contract.types import ABILITIES, Ability
+from modelhost.worker.live_speech import spoken
 from modelhost.worker.portions import portions
-from modelhost.worker.pump import pumped
-from modelhost.worker.speaking import spoken
-from modelhost.worker.stopping import cut
+from modelhost.worker.stop_strings import cut
 
 
 def hooks_of(backend: type[Backend[Any]]) -> tuple[Ability, ...]:

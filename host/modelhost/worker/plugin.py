@@ -5,8 +5,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from modelhost.backend import Backend
-from modelhost.errors import PluginError
+from modelhost.contract.backend import Backend
+from modelhost.contract.errors import PluginError
 
 GROUP = "modelhost.backends"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from modelhost.types import Tokens
+from modelhost.contract.types import Tokens
 
 MOST_TOKENS = 8192
 """Of one event: decoding them takes the host under a millisecond."""

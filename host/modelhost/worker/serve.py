@@ -13,18 +13,18 @@ from typing import Any
 
 import msgspec
 
-from modelhost.context import CallInfo, Context
-from modelhost.errors import BackendFailedError, ModelhostError
-from modelhost.failures import Failure, FailureReport
-from modelhost.log import Log
-from modelhost.log_limit import LogLimit
-from modelhost.mailbox import Mailbox
-from modelhost.relay import Relay
-from modelhost.types import ABILITIES, REQUESTS, Ability
+from modelhost.concurrency.daemon_threads import Daemons
+from modelhost.concurrency.thread_bridge import Relay
+from modelhost.contract.context import CallInfo, Context
+from modelhost.contract.errors import BackendFailedError, ModelhostError
+from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.failures import Failure, FailureReport
+from modelhost.contract.log import Log
+from modelhost.contract.types import ABILITIES, REQUESTS, Ability
 from modelhost.wire import frames
 from modelhost.wire.channel import Channel
-from modelhost.worker.daemons import Daemons
 from modelhost.worker.instance import Instance
+from modelhost.worker.log_limit import LogLimit
 from modelhost.worker.parent import end_with_parent
 from modelhost.worker.plugin import import_backend
 

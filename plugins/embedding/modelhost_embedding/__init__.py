@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from modelhost import Backend, Context, EmbedEvent, EmbedRequest, ModelCard, NotReadyError, hookimpl
-from modelhost.devices import device_problem
+from modelhost.authors.devices import device_problem
 
 from modelhost_embedding.options import EmbeddingOptions
 

@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError
 import numpy as np
 import torch
 from modelhost import BadInputError, ComputeThread, Context, Done, EmbedEvent, EmbedRequest, ModelCard, Usage, Vectors
-from modelhost.log import Log
+from modelhost.contract.log import Log
 
 from modelhost_embedding.checkpoint import check
 from modelhost_embedding.encoder import Encoder

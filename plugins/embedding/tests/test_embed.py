@@ -4,8 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from modelhost import BadInputError, Context, EmbedRequest, NotReadyError, UnsupportedError, Vectors
 
 SENTENCES = [" ".join(["cat", "dog", "bird", "ship", "rain"][n % 5] for n in range(length)) for length in range(1, 41)]

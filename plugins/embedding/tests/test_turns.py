@@ -2,8 +2,7 @@
 
 import itertools
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost_embedding.turns import Piece, Turns
 
 PIECES = st.lists(st.builds(Piece, st.sampled_from("abcd"), st.integers(1, 60).map(range), st.integers(0, 1)), max_size=60)

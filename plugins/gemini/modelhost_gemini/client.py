@@ -10,7 +10,7 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 from modelhost import BackendFailedError, Context, DeadlineError, GenerateEvent, GenerateRequest, NotReadyError
-from modelhost.upstream import UNPACKED, keep_small
+from modelhost.authors.upstream import UNPACKED, keep_small
 
 from modelhost_gemini.answer import Answer
 from modelhost_gemini.conversation import contents_of, system_of

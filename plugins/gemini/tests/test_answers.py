@@ -22,7 +22,7 @@ from modelhost import (
     ToolDelta,
     upstream,
 )
-from modelhost.backend import read_options
+from modelhost.contract.backend import read_options
 from modelhost.testing import chat
 from modelhost_gemini import GeminiBackend, GeminiOptions
 

@@ -19,7 +19,7 @@ from modelhost import (
     TranscribeRequest,
     hookimpl,
 )
-from modelhost.devices import device_problem
+from modelhost.authors.devices import device_problem
 
 from modelhost_gemma_audio.options import GemmaAudioOptions
 

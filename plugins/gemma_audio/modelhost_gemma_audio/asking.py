@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelhost import AudioPart, Message
-from modelhost.languages import code_of
+from modelhost.authors.languages import code_of
 
 _WISH = re.compile(
     r"\W*(?:(?:please|can you|could you),? )*transcribe"

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from modelhost import ComputeThread, NotReadyError, OverloadedError, Turns
-from modelhost.log import Log
+from modelhost.contract.log import Log
 from torch import Tensor
 from transformers import DynamicCache
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from modelhost import NotReadyError
-from modelhost.extras import how_to_install
+from modelhost.authors.extras import how_to_install
 from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,

@@ -20,7 +20,7 @@ from modelhost import (
     UnsupportedError,
 )
 from modelhost.audio import SAMPLE_RATE, Samples
-from modelhost.log import Log
+from modelhost.contract.log import Log
 
 from modelhost_gemma_audio.answer import GEMMA4
 from modelhost_gemma_audio.asking import transcript_asked

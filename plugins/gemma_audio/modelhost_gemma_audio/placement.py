@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from modelhost import BadInputError, NotReadyError
-from modelhost.extras import how_to_install
+from modelhost.authors.extras import how_to_install
 
 from modelhost_gemma_audio.checkpoint import Checkpoint
 from modelhost_gemma_audio.options import GemmaAudioOptions

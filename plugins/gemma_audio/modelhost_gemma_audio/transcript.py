@@ -4,7 +4,7 @@ import re
 import zlib
 from collections.abc import Sequence
 
-from modelhost.languages import code_of, name_of
+from modelhost.authors.languages import code_of, name_of
 
 LOOP = 2.4
 """A text that packs better than this repeats itself: the limit of OpenAI's Whisper (whisper/transcribe.py)."""

@@ -33,8 +33,8 @@ from modelhost.audio import (
     remove_offset,
     windows,
 )
-from modelhost.languages import code_of, spoken
-from modelhost.types import FinishReason
+from modelhost.authors.languages import code_of, spoken
+from modelhost.contract.types import FinishReason
 
 from modelhost_gemma_audio.asking import Asked
 from modelhost_gemma_audio.ears import WINDOW, Clip

@@ -21,7 +21,7 @@ from modelhost import (
     ToolChoice,
     UnsupportedError,
 )
-from modelhost.types import AudioPart, Blob, Message, TextPart
+from modelhost.contract.types import AudioPart, Blob, Message, TextPart
 from modelhost_gemma_audio.asking import transcript_asked
 from msgspec import structs
 from sounds import SENTENCE, voiced, wav

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 from modelhost import ComputeThread, NotReadyError, OverloadedError
-from modelhost.log import Log, silent
+from modelhost.contract.log import Log, silent
 from modelhost_gemma_audio.ears import together
 from modelhost_gemma_audio.engine import Engine, Row, _groups
 from modelhost_gemma_audio.sampling import Sampling

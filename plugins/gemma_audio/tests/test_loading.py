@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import chat, needs_torchao
 from modelhost import BadInputError, NotReadyError, Source
-from modelhost.backend import read_options
+from modelhost.contract.backend import read_options
 from modelhost_gemma_audio import GemmaAudioOptions, checkpoint, placement
 from safetensors.torch import load_file, save_file
 from sounds import voiced

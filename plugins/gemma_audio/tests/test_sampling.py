@@ -3,8 +3,7 @@
 import math
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost_gemma_audio.sampling import Sampler, Sampling
 
 LOGITS = st.lists(st.floats(-20, 20), min_size=2, max_size=30)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from modelhost import BadInputError, Context, Detected, Done, Progress, Segment, TranscribeRequest
 from modelhost.audio import SAMPLE_RATE
-from modelhost.types import Blob
+from modelhost.contract.types import Blob
 from sounds import SENTENCE, voiced, wav
 
 WORDS = "The quick brown fox jumps."

@@ -1,8 +1,7 @@
 """What a transcript is."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost_gemma_audio.transcript import LOOP, instruction, loops, packing, same_words, spoken, told_language
 
 TOKENS = st.integers(0, 500)

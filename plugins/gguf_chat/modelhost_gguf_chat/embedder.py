@@ -8,7 +8,7 @@ from typing import Any
 import llama_cpp
 import numpy as np
 from modelhost import NotReadyError
-from modelhost.log import Log
+from modelhost.contract.log import Log
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.options import GgufChatOptions

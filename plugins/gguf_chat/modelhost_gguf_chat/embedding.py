@@ -17,7 +17,7 @@ from modelhost import (
     Usage,
     Vectors,
 )
-from modelhost.log import Log
+from modelhost.contract.log import Log
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.embedder import TEXTS, Embedder

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import llama_cpp
 import numpy as np
 from modelhost import ComputeThread, NotReadyError
-from modelhost.log import Log
+from modelhost.contract.log import Log
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.options import GgufChatOptions

@@ -19,7 +19,7 @@ from modelhost import (
     UnsupportedError,
     Usage,
 )
-from modelhost.log import Log
+from modelhost.contract.log import Log
 
 from modelhost_gguf_chat.answer import Answer
 from modelhost_gguf_chat.engine import Engine, Finished, Job, Prefilled

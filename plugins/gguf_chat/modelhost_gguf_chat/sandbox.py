@@ -10,8 +10,7 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import Impossible
 from jinja2.parser import Parser
-from jinja2.runtime import Context as TemplateContext
-from jinja2.runtime import Macro
+from jinja2.runtime import Context as TemplateContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.visitor import NodeTransformer
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import llama_cpp
 from modelhost import BadInputError, NotReadyError
-from modelhost.log import Log
+from modelhost.contract.log import Log
 
 from modelhost_gguf_chat import gguf
 from modelhost_gguf_chat.options import GgufChatOptions

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from modelhost import Context, Delta, Done, GenerateRequest, Message, Source, TextPart
-from modelhost.context import CallInfo
+from modelhost.contract.context import CallInfo
 from modelhost_gguf_chat import GgufChatBackend, GgufChatOptions
 
 settings.register_profile("steady", derandomize=True, deadline=None, max_examples=100)

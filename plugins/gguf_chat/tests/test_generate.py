@@ -4,13 +4,12 @@ import threading
 
 import llama_cpp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost import BadInputError, Context, Done, GenerateRequest, Message, NotReadyError, Source, TextPart, UnsupportedError
-from modelhost.backend import read_options
-from modelhost.capabilities import needs
-from modelhost.context import CallInfo
-from modelhost.log import Log
+from modelhost.contract.backend import read_options
+from modelhost.contract.context import CallInfo
+from modelhost.contract.log import Log
+from modelhost.pool.requirements import needs
 from modelhost_gguf_chat import GgufChatBackend, GgufChatOptions
 from modelhost_gguf_chat.engine import AHEAD, Finished, Job, Prefilled, Sampled
 from modelhost_gguf_chat.origins import Piece

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import llama_cpp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost import BadInputError, NotReadyError
 from modelhost_gguf_chat import gguf
 

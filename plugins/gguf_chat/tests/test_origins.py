@@ -2,8 +2,7 @@ import operator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost_gguf_chat.origins import Safe, Traced, escaped, joined, own, pieces, spans
 
 pytestmark = pytest.mark.hostile

@@ -1,8 +1,7 @@
 import codecs
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost import TokenLogprob
 from modelhost_gguf_chat.answer import Answer
 from modelhost_gguf_chat.origins import Piece

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from modelhost import ModelCard
-from modelhost.card import Feature
+from modelhost.contract.card import Feature
 
 from modelhost_openai_api.options import Offer, Offered, OpenaiApiOptions
 

@@ -18,7 +18,7 @@ from modelhost import (
     Usage,
     Word,
 )
-from modelhost.languages import code_of
+from modelhost.authors.languages import code_of
 
 from modelhost_openai_api.recording import open_recording
 from modelhost_openai_api.upstream import Upstream

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import stamina
 from modelhost import BackendFailedError, Context, DeadlineError, ModelhostError, NotReadyError
-from modelhost.upstream import UNPACKED, keep_small
+from modelhost.authors.upstream import UNPACKED, keep_small
 
 from modelhost_openai_api.faults import Complaint, error_of, seconds_to_wait
 from modelhost_openai_api.options import Endpoint, OpenaiApiOptions

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost import (
     BackendFailedError,
     BadInputError,
@@ -25,8 +24,8 @@ from modelhost import (
     TranscribeRequest,
     upstream,
 )
-from modelhost.context import CallInfo
-from modelhost.log import Log
+from modelhost.contract.context import CallInfo
+from modelhost.contract.log import Log
 from modelhost.testing import chat
 from modelhost_openai_api.faults import Complaint, error_of, seconds_to_wait
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from modelhost.backend import read_options
 from modelhost.config import load_config
+from modelhost.contract.backend import read_options
 from modelhost_openai_api import OpenaiApiBackend, OpenaiApiOptions
 from modelhost_openai_api.card import card_of
 

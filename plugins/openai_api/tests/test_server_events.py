@@ -1,8 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost_openai_api.server_events import MOST, EventReader
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\x00"), max_size=12)

@@ -2,8 +2,7 @@ import io
 import wave
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost import BackendFailedError, Blob
 from modelhost_openai_api.recording import kind_of
 from modelhost_openai_api.synthesize import SoundReader

@@ -20,7 +20,7 @@ from modelhost import (
     Vectors,
     Word,
 )
-from modelhost.languages import code_of
+from modelhost.authors.languages import code_of
 from modelhost.testing import tone
 
 RECORDING = TranscribeRequest(audio=Blob(tone(0.2)), format="wav")

@@ -18,12 +18,12 @@ from modelhost import (
     SynthesizeEvent,
     SynthesizeRequest,
     Usage,
+    Voices as VoicesAnswer,
     VoiceSample,
     VoicesEvent,
     VoicesRequest,
 )
-from modelhost import Voices as VoicesAnswer
-from modelhost.log import Log
+from modelhost.contract.log import Log
 
 from modelhost_openaudio.client import FishClient
 from modelhost_openaudio.failures import unreachable

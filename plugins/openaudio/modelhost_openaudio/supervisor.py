@@ -7,7 +7,7 @@ from math import ceil
 from pathlib import Path
 
 from modelhost import NotReadyError
-from modelhost.log import Log
+from modelhost.contract.log import Log
 
 from modelhost_openaudio import keeper
 

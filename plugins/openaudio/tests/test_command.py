@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fish_server import free_port
 from modelhost import Done, NotReadyError, SynthesizeRequest
-from modelhost.log import Log, silent
+from modelhost.contract.log import Log, silent
 from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec
 from modelhost.testing import Loaded

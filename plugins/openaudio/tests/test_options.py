@@ -1,6 +1,6 @@
 import msgspec
 import pytest
-from modelhost.backend import read_options
+from modelhost.contract.backend import read_options
 from modelhost_openaudio import OpenAudioBackend, OpenAudioOptions
 from modelhost_openaudio.options import check_name
 

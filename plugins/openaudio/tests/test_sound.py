@@ -3,8 +3,7 @@ from itertools import pairwise
 
 import pytest
 from fish_server import RATE, wav
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost import BackendFailedError
 from modelhost_openaudio.sound import HEADER_LIMIT, Sound
 

@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import PurePath
 
-from modelhost.languages import code_of, name_of, spoken
+from modelhost.authors.languages import code_of, name_of, spoken
 from pygments.lexers import find_lexer_class, find_lexer_class_for_filename, get_lexer_by_name
 from pygments.util import ClassNotFound
 

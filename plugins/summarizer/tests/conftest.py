@@ -19,10 +19,10 @@ from modelhost import (
     UnsupportedError,
     Usage,
 )
-from modelhost.context import CallInfo
-from modelhost.mailbox import Mailbox
+from modelhost.contract.context import CallInfo
+from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.types import Blob
 from modelhost.testing import Loaded
-from modelhost.types import Blob
 from modelhost_summarizer import SummarizerBackend
 
 settings.register_profile("steady", derandomize=True, deadline=None, max_examples=100)

@@ -11,8 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost_summarizer.condense import Condenser
 from modelhost_summarizer.log_lines import looks_like_a_log
 

@@ -19,8 +19,8 @@ from modelhost import (
     SummarizeRequest,
 )
 from modelhost.config import load_config
+from modelhost.contract.log import Log, silent
 from modelhost.host import ModelHost
-from modelhost.log import Log, silent
 from modelhost_summarizer.condense import Condenser
 from modelhost_summarizer.log_lines import looks_like_a_log
 from serving import Served

@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost_summarizer import language
 from modelhost_summarizer.condense import Condenser
 from modelhost_summarizer.language import detect

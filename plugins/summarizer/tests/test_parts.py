@@ -1,5 +1,4 @@
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost_summarizer.parts import split
 
 texts = st.text(alphabet=st.sampled_from("ab .\n"), max_size=400) | st.text(max_size=200)

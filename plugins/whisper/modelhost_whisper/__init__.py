@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from modelhost import Backend, Context, ModelCard, NotReadyError, TranscribeEvent, TranscribeRequest, hookimpl
-from modelhost.devices import device_problem
+from modelhost.authors.devices import device_problem
 
 from modelhost_whisper.options import WhisperOptions
 

@@ -15,7 +15,7 @@ from modelhost import (
     Usage,
 )
 from modelhost.audio import SAMPLE_RATE, Limits, Samples, SoundMemory, Window, decode, speech_spans, windows
-from modelhost.languages import code_of, spoken
+from modelhost.authors.languages import code_of, spoken
 
 from modelhost_whisper.decoder import Decoder, Outcome, Piece, Settings, Spectrum
 from modelhost_whisper.engine import Engine

@@ -8,7 +8,7 @@ from itertools import chain
 
 from modelhost import Context, Detected, Progress, Segment, TranscribeEvent
 from modelhost.audio import Samples, Window
-from modelhost.languages import code_of
+from modelhost.authors.languages import code_of
 from msgspec import structs
 
 from modelhost_whisper.decoder import Outcome, Piece, Settings, Spectrum

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost import Segment, Word
 from modelhost.audio import SAMPLE_RATE, Span, Window
 from modelhost_whisper.looks import SKIPPED, WINDOW, Look

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from modelhost import Blob, Context, Detected, Partial, Segment
-from modelhost import TranscribeRequest as Request
+from modelhost import Blob, Context, Detected, Partial, Segment, TranscribeRequest as Request
 from modelhost.audio import SAMPLE_RATE, decode, speech_spans, to_pcm
-from modelhost.mailbox import Mailbox
+from modelhost.contract.event_stream import Mailbox
 from modelhost_whisper.voice import SHORTEST, Voice
 
 PROMPTS = (None, "ZyntriQix, Digique Plus. Please subscribe.", "So then, let's go to the next meeting.")

@@ -1,7 +1,6 @@
 """Segments are cut at the times a model writes, and no sound is left out without a word."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from modelhost_whisper.segments import PRECISION, split
 
 FIRST = 100

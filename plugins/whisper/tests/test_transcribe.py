@@ -4,10 +4,20 @@ import threading
 
 import numpy as np
 import pytest
-from modelhost import BadInputError, Context, Detected, Done, NotReadyError, Partial, Progress, Segment, Source
-from modelhost import TranscribeRequest as Request
+from modelhost import (
+    BadInputError,
+    Context,
+    Detected,
+    Done,
+    NotReadyError,
+    Partial,
+    Progress,
+    Segment,
+    Source,
+    TranscribeRequest as Request,
+)
 from modelhost.audio import SAMPLE_RATE, to_pcm
-from modelhost.mailbox import Mailbox
+from modelhost.contract.event_stream import Mailbox
 from modelhost_whisper import WhisperBackend, WhisperOptions
 
 FOX = "The quick brown fox jumps over the lazy dog."

@@ -1,0 +1,1 @@
+"""Who may ask: API keys, and how they change while the host runs."""

@@ -1,0 +1,1 @@
+"""Between threads and event loops: timers, daemon threads, and bridges from one to the other."""

@@ -1,0 +1,63 @@
+"""Turns a backend's plain iterator into an async one, without the event loop ever waiting for the model."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from modelhost.concurrency.daemon_threads import Daemons
+from modelhost.contract.context import Context
+from modelhost.contract.event_stream import Mailbox
+
+AHEAD = 64
+"""Events a backend's iterator may be ahead of the reader before its thread waits."""
+
+_daemons = Daemons("modelhost-pump")
+
+
+async def pumped(iterator: Iterator[Any], context: Context) -> AsyncIterator[Any]:
+    """Yield what the iterator yields; a thread of ours advances it, and only that thread closes it.
+
+    Closing this sets `context.cancelled` and returns when the backend has stopped, which is at its next event at the latest.
+    """
+    loop = asyncio.get_running_loop()
+    stopped = loop.create_future()
+    room = threading.Semaphore(AHEAD)
+    mailbox: Mailbox[Any] = Mailbox(on_taken=lambda _: room.release())
+
+    def advance() -> None:
+        error: BaseException | None = None
+        try:
+            for event in iterator:
+                mailbox.put(event, 1)
+                room.acquire()
+                if context.cancelled:
+                    break
+        except BaseException as raised:  # what a backend raises must never end our thread
+            error = raised
+        try:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+        except BaseException as raised:
+            error = error or raised
+        mailbox.finish(error)
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
+            loop.call_soon_threadsafe(stopped.set_result, None)
+
+    def let_go() -> None:
+        mailbox.close()
+        room.release()
+
+    context.on_cancel(let_go)
+    _daemons.run(advance)
+    ended = False
+    try:
+        async for event in mailbox:
+            yield event
+        ended = True
+    finally:
+        if not ended:  # else its end is for the reader to judge, which a cancelled context would excuse
+            context.cancel()
+        await asyncio.shield(stopped)

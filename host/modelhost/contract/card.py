@@ -1,0 +1,78 @@
+"""What a loaded model says of itself; routes and the router read nothing else."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from modelhost.contract.structs import Wire
+from modelhost.contract.types import Ability
+
+Input = Literal["text", "audio", "image"]
+
+Feature = Literal[
+    "streaming",
+    # generate
+    "stop",
+    "tools",
+    "reasoning",
+    "logprobs",
+    "json_object",
+    "json_schema",
+    "completion",
+    "suffix",
+    "prefill",
+    "n",
+    "logit_bias",
+    "top_k",
+    "min_p",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "ignore_eos",
+    # generate and summarize
+    "safety",
+    # transcribe
+    "live",
+    "translate",
+    "word_timestamps",
+    "hotwords",
+    "diarize",
+    # synthesize
+    "speed",
+    "cloning",
+    "instructions",
+    # embed
+    "token_input",
+    "truncate",
+    "prompts",
+    "title",
+]
+
+
+class ModelCard(Wire):
+    """The facts about a loaded model. A hook is the upper bound of what a backend can do; the card can only narrow it."""
+
+    abilities: tuple[Ability, ...] | None = None
+    """None means every hook the backend implements."""
+    inputs: tuple[Input, ...] = ("text",)
+    features: tuple[Feature, ...] = ("streaming",)
+    """What of a request is honoured beyond the plain case; the host refuses a request that needs more."""
+    context_length: int | None = None
+    """Tokens."""
+    dimensions: tuple[int, ...] = ()
+    """Lengths of vector the model was trained for, the usual one first."""
+    voices: tuple[str, ...] = ()
+    personas: tuple[str, ...] = ()
+    """Those it summarises for, as they were when it was loaded."""
+    reads: tuple[str, ...] = ()
+    """Whole paths of files and folders it reads anew for every request, such as personas: when something in them changes, the
+    host gives no kept summary again that was made before. It sees by itself which other models are asked."""
+    languages: tuple[str, ...] = ()
+    """ISO 639-1; empty means unknown, not none."""
+    sample_rate: int | None = None
+    """Hz, of the audio that is made."""
+    concurrency: Annotated[int, Meta(ge=1)] = 1
+    """How many calls the backend takes at once, `tokenize` and `voices` left out; further ones wait in the host."""
+    size_bytes: int | None = None
+    """Of the weights, on disk."""
+    device: str = "cpu"

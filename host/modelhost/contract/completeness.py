@@ -1,0 +1,77 @@
+"""The one check of what a call yields: events of its ability, `Done` the last of them.
+
+An answer is complete when `Done` was seen, and in no other case. So the check stands around whatever did not come from us: a
+plugin's hook where that runs, and all extensions together, outermost, in the host.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast, get_args
+
+from modelhost.contract.errors import ModelhostError, PluginError
+from modelhost.contract.types import ABILITIES, EVENTS, Ability, Done
+
+_EVENT_TYPES: dict[Ability, tuple[type, ...]] = {ability: get_args(EVENTS[ability]) for ability in ABILITIES}
+
+
+async def complete(
+    ability: Ability,
+    request: Any,
+    events: AsyncIterator[Any],
+    *,
+    failed: Callable[[BaseException], BaseException],
+    given_up: Callable[[], bool] = lambda: False,
+) -> AsyncIterator[Any]:
+    """Yield the events and close them. Raises `ModelhostError` for what `ability` does not promise, and without `Done`.
+
+    What is raised beyond that goes through `failed`, SystemExit and a cancellation that nobody asked for included: neither may
+    end the loop, or pass for the end of an answer. A call that is `given_up` owes nothing.
+    """
+    allowed, choices = _EVENT_TYPES[ability], range(getattr(request, "n", 1))
+    done = reading = False
+    try:
+        async for event in events:
+            if done or not isinstance(event, allowed):
+                raise PluginError(_wrong(ability, event, done=done))
+            if getattr(event, "index", 0) not in choices:
+                raise PluginError(f"{ability} yielded a {type(event).__name__} of a choice nobody asked for")
+            done = isinstance(event, Done)
+            reading = True
+            yield event
+            reading = False
+    except ModelhostError:
+        raise
+    except BaseException as error:
+        if reading or _cancels_us(error):
+            raise
+        raise failed(error) from None
+    finally:
+        close = getattr(cast(Any, events), "aclose", None)  # what is no generator need not have it
+        if close is not None:
+            await _closed(close, failed)
+    if not done and not given_up():
+        raise PluginError(f"{ability} ended without Done; it is the last event of every answer")
+
+
+def _wrong(ability: Ability, event: object, *, done: bool) -> str:
+    if done:
+        return f"{ability} yielded an event after Done; yield Done once, last"
+    known = ", ".join(kind.__name__ for kind in _EVENT_TYPES[ability])
+    return f"{ability} yielded a {type(event).__name__}; its events are {known}"
+
+
+async def _closed(close: Callable[[], Any], failed: Callable[[BaseException], BaseException]) -> None:
+    try:
+        await close()
+    except ModelhostError:
+        raise
+    except BaseException as error:
+        if _cancels_us(error):
+            raise
+        raise failed(error) from None
+
+
+def _cancels_us(error: BaseException) -> bool:
+    """Whether somebody has cancelled the task that reads: then the error is his, and not of what is read."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,0 +1,1 @@
+"""Routes for whoever runs the host: models and workers, plugins, requests, health, metrics, documents."""

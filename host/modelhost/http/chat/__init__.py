@@ -1,5 +1,0 @@
-"""`POST /v1/chat/completions`: OpenAI's chat, as its SDKs send and read it."""
-
-from modelhost.http.chat.route import chat_completions
-
-__all__ = ["chat_completions"]

@@ -1,0 +1,85 @@
+"""Who may do what: keys are looked at on the raw request before anything else, scopes once the route is known.
+
+Everything needs a key, where there are keys, unless a route says that it is public. So whatever a path is taken for further
+down, it was not reached without one.
+"""
+
+import re
+from collections.abc import Callable
+
+from litestar.handlers import ASGIRouteHandler
+from litestar.handlers.base import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from modelhost.access.keys import ANYBODY, Caller, Keys
+from modelhost.config import ServerConfig
+from modelhost.contract.errors import BadInputError, ForbiddenError, UnauthenticatedError
+from modelhost.http.routing.in_flight import visit_of
+from modelhost.http.routing.spec import Access, about_of
+
+SUBPROTOCOL = b"openai-insecure-api-key."
+"""What a browser, which cannot set headers on a WebSocket, offers with its key as a subprotocol; the name is OpenAI's."""
+
+_BEARER = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
+
+
+def caller_of(keys: Keys, given: bytes | None, public: bool) -> Caller | None:
+    """Give who asks; None for nobody known, on what is public. Raises `UnauthenticatedError`."""
+    if not keys:
+        return ANYBODY
+    caller = keys.whose(given) if given is not None else None
+    if caller is None and not public:
+        what = "no API key was sent" if given is None else "this API key is not known here"
+        raise UnauthenticatedError(f"{what}; send one as `Authorization: Bearer KEY`")
+    return caller
+
+
+def key_in(authorization: bytes | None, header: bytes | None, protocols: list[bytes]) -> bytes | None:
+    """Find the key a request carries. Raises `BadInputError` when it carries two that differ."""
+    bearer = _BEARER.fullmatch(authorization.strip()) if authorization else None
+    offered = [protocol.removeprefix(SUBPROTOCOL) for protocol in protocols if protocol.startswith(SUBPROTOCOL)]
+    given = {key for key in (bearer and bearer[1], header, *offered) if key}
+    if len(given) > 1:
+        raise BadInputError("the request carries two keys; send one", code="invalid_api_key")
+    return given.pop() if given else None
+
+
+def access_to(handler: BaseRouteHandler, server: ServerConfig) -> Access:
+    """Give the rule of a route."""
+    access = about_of(handler).access
+    if access == "docs":
+        return "public" if server.public_docs else "any"
+    return access
+
+
+def with_scopes(server: ServerConfig) -> Callable[[ASGIApp], ASGIApp]:
+    """Give the layer around every route that refuses a caller whose key is not good for it.
+
+    A layer rather than the framework's guards: those copy the whole route for every request, which costs more than all else here.
+    """
+
+    def around(app: ASGIApp) -> ASGIApp:
+        async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+            _check(scope, server)
+            await app(scope, receive, send)
+
+        return checked
+
+    return around
+
+
+def _check(scope: Scope, server: ServerConfig) -> None:
+    handler = scope["route_handler"]
+    if scope.get("method") == "OPTIONS" and not isinstance(handler, ASGIRouteHandler):
+        return  # the framework's own answer: which methods there are
+    access = access_to(handler, server)
+    if access == "public":
+        return
+    visit = visit_of(scope)
+    if visit.caller is None:
+        visit.refusal = UnauthenticatedError("no API key was sent; send one as `Authorization: Bearer KEY`")
+    elif access != "any" and access not in visit.caller.scopes:
+        message = f"the key {visit.caller.name!r} lacks the scope {access!r} that this takes"
+        visit.refusal = ForbiddenError(message, code="missing_scope")
+    if visit.refusal:
+        raise visit.refusal

@@ -1,0 +1,114 @@
+"""`POST /v1/generate` and `/v1/generate_stream`: the shortest way to an answer, a prompt in and a text out."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, cast
+
+from litestar import Request, post
+from litestar.response import Stream
+
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Delta, Done, FinishReason, GenerateEvent, GenerateRequest, Message, TextPart
+from modelhost.http.openai.chat.examples import USAGE
+from modelhost.http.openai.chat.shapes import UsageAnswer
+from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.json_body import JsonBody, context_of, host_of
+from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.sampling import Sampling
+from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.streaming import byte_stream
+
+
+class GenerateBody(Sampling, kw_only=True):
+    """`POST /v1/generate`."""
+
+    prompt: str
+    """What a user says; the model's chat template goes around it."""
+    model: str | None = None
+    system: str | None = None
+    """What the model is told before."""
+
+    def to_request(self) -> GenerateRequest:
+        """Give what a backend is asked."""
+        system = [Message(role="system", content=(TextPart(text=self.system),))] if self.system else []
+        user = Message(role="user", content=(TextPart(text=self.prompt),))
+        return GenerateRequest(**self.sampling(), messages=(*system, user))
+
+
+class GenerateAnswer(Struct):
+    """The model's answer."""
+
+    generated_text: str
+    model: str
+    finish_reason: FinishReason
+    usage: UsageAnswer
+
+
+_body = JsonBody(GenerateBody)
+
+_ASKS = {"question": Example(summary="A question", value={"prompt": "Say hello.", "model": "chat", "max_tokens": 32})}
+
+
+@post(
+    "/v1/generate",
+    status_code=200,
+    summary="Answer a prompt",
+    opt=about(
+        "inference",
+        tag="Text",
+        body=GenerateBody,
+        answer=GenerateAnswer,
+        asks=_ASKS,
+        answers={
+            "answer": Example(
+                value={
+                    "generated_text": "Hello!",
+                    "model": "smollm2-135m",
+                    "finish_reason": "stop",
+                    "usage": USAGE,
+                }
+            )
+        },
+    ),
+)
+async def generate(request: Request[Any, Any, Any]) -> JsonAnswer:
+    """A prompt in, `generated_text` out."""
+    asked, headers = await _body.read(request)
+    context = context_of(request)
+    events = host_of(request).router.call("generate", asked.model, asked.to_request(), context)
+    text: list[str] = []
+    done = Done()
+    with CancelledWhenGone(request):
+        async with aclosing(cast(Any, events)):
+            async for event in cast(AsyncIterator[GenerateEvent], events):
+                if isinstance(event, Delta):
+                    text.append(event.text)
+                elif isinstance(event, Done):
+                    done = event
+    answer = GenerateAnswer(
+        generated_text="".join(text),
+        model=context.info.model,
+        finish_reason=done.reason,
+        usage=UsageAnswer.of(done.usage),
+    )
+    return JsonAnswer(answer, headers=headers)
+
+
+@post(
+    "/v1/generate_stream",
+    status_code=200,
+    summary="Answer a prompt as it is written",
+    opt=about("inference", tag="Text", body=GenerateBody, text="text/plain; charset=utf-8", asks=_ASKS, events="Hello!"),
+)
+async def generate_stream(request: Request[Any, Any, Any]) -> Stream:
+    """The bare text, chunk by chunk. Where the model fails midway the connection is cut, so that half is not taken for whole."""
+    asked, headers = await _body.read(request)
+    events = host_of(request).router.call("generate", asked.model, asked.to_request(), context_of(request))
+    return await byte_stream(request, _texts(events), headers)
+
+
+async def _texts(events: AsyncIterator[GenerateEvent]) -> AsyncIterator[bytes]:
+    async with aclosing(cast(Any, events)):
+        async for event in events:
+            if isinstance(event, Delta) and event.text:
+                yield event.text.encode()

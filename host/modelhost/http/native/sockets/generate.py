@@ -1,0 +1,96 @@
+"""`/v1/generate_ws`: prompts in, text out as it is made, one after the other on one line."""
+
+import asyncio
+from contextlib import aclosing
+from typing import Any, cast
+
+from litestar import WebSocket, websocket
+from msgspec import UNSET, UnsetType
+
+from modelhost.contract.errors import BadInputError, ModelhostError
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Delta, Done, FinishReason
+from modelhost.http.native.generate import GenerateBody
+from modelhost.http.openai.chat.shapes import UsageAnswer
+from modelhost.http.routing.spec import about
+from modelhost.http.routing.websocket import Failure, Talk
+
+
+class Prompt(GenerateBody, kw_only=True, tag_field="type", tag="prompt"):
+    """A prompt, with the fields of `/v1/generate`."""
+
+
+class Cancel(Struct, tag_field="type", tag="cancel"):
+    """Stop the answer that is being made, if one is; `cancelled` is the answer to that."""
+
+
+class Token(Struct, tag_field="type", tag="token"):
+    """More of the text."""
+
+    text: str
+
+
+class Cancelled(Struct, tag_field="type", tag="cancelled"):
+    """The answer was stopped."""
+
+
+class Generated(Struct, tag_field="type", tag="done"):
+    """The whole text."""
+
+    generated_text: str
+    model: str
+    finish_reason: FinishReason
+    usage: UsageAnswer
+    ignored: list[str] | UnsetType = UNSET
+    """Fields of the messages before that nobody knows, where there were any."""
+
+
+HEARS = (Prompt, Cancel)
+SAYS = (Token, Generated, Cancelled, Failure)
+
+
+@websocket("/v1/generate_ws", opt=about("inference", tag="Text", hears=HEARS, says=SAYS))
+async def generate_ws(socket: WebSocket[Any, Any, Any]) -> None:
+    """Answer prompts, token by token."""
+    running: asyncio.Task[None] | None = None
+    async with Talk[Prompt | Cancel](socket, Prompt | Cancel, {"prompt": "prompt"}, begin=(Prompt,)) as talk:
+        try:
+            async for message in talk:
+                busy = running is not None and not running.done()
+                if isinstance(message, bytes):
+                    await talk.tell(BadInputError("prompts come as JSON, not as binary frames"))
+                elif isinstance(message, Cancel):
+                    if busy and running:
+                        running.cancel()
+                        await asyncio.wait({running})
+                    await talk.send(Cancelled())
+                elif busy:
+                    await talk.tell(BadInputError("an answer is being made; wait for `done`, or send `cancel`"))
+                else:
+                    running = talk.work(_answer(talk, message))
+        finally:
+            if running:
+                running.cancel()
+
+
+async def _answer(talk: Talk[Any], asked: Prompt) -> None:
+    context = talk.context()
+    text: list[str] = []
+    try:
+        events = talk.host.router.call("generate", asked.model, asked.to_request(), context)
+        async with aclosing(cast(Any, events)):
+            async for event in events:
+                if isinstance(event, Delta) and event.text:
+                    text.append(event.text)
+                    await talk.send(Token(text=event.text))
+                elif isinstance(event, Done):
+                    done = Generated(
+                        generated_text="".join(text),
+                        model=context.info.model,
+                        finish_reason=event.reason,
+                        usage=UsageAnswer.of(event.usage),
+                        ignored=talk.ignored(),
+                    )
+                    await talk.send(done)
+    except ModelhostError as error:
+        await talk.tell(error)

@@ -1,0 +1,213 @@
+"""`/v1/speech-to-text/ws` and `/ws/stt`: sound goes in while it is heard, words come back as soon as they are known."""
+
+import asyncio
+from contextlib import aclosing
+from typing import Annotated, Any, cast
+
+from litestar import WebSocket, websocket
+from msgspec import UNSET, Meta, UnsetType
+
+from modelhost.authors.languages import spoken
+from modelhost.contract.errors import BadInputError, ModelhostError
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Blob, Detected, Partial, Segment, TranscribeRequest
+from modelhost.http.native.sockets.incoming_audio import Incoming
+from modelhost.http.openai.audio.transcript import Transcript
+from modelhost.http.openai.audio.transcript_shapes import DurationUsage, TranscriptWord
+from modelhost.http.routing.bodies.media import from_base64
+from modelhost.http.routing.spec import about
+from modelhost.http.routing.websocket import Failure, Talk
+
+
+class Listen(Struct, tag_field="type", tag="start"):
+    """Begin, or begin anew after `end`. May be left out: then the query of the URL and the defaults count."""
+
+    model: str | None = None
+    language: str | None = None
+    """By code or name; without it, or with `auto`, the model finds out."""
+    prompt: str | None = None
+    hotwords: tuple[str, ...] = ()
+    format: str = "pcm"
+    """`pcm` (16-bit, little-endian, mono) is written down while it comes; anything else, such as `webm`, at `end`.
+
+    What begins like a file is read as that file; a WAV file of 16-bit mono PCM is written down while it comes, at its own rate.
+    """
+    sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] = 16_000
+    """Hz of `pcm`."""
+    partial: bool = True
+    """Whether to send what unfinished speech sounds like so far."""
+    word_timestamps: bool = False
+
+
+class Sound(Struct, tag_field="type", tag="audio"):
+    """More sound, in base64. Binary frames are the same without the wrapping."""
+
+    audio: str
+
+
+class End(Struct, tag_field="type", tag="end"):
+    """Nothing follows; `done` is the answer."""
+
+
+class Language(Struct, tag_field="type", tag="language"):
+    """The language that was found."""
+
+    language: str
+    probability: float | None
+
+
+class PartialText(Struct, tag_field="type", tag="partial"):
+    """What is being said sounds like this so far; each replaces the one before."""
+
+    text: str
+
+
+class FinalText(Struct, tag_field="type", tag="segment"):
+    """What was said from `start` to `end`, in seconds from the first sound; it will not change."""
+
+    start: float
+    end: float
+    text: str
+    words: list[TranscriptWord] = []
+
+
+class Heard(Struct, tag_field="type", tag="done"):
+    """All that was said since `start`."""
+
+    text: str
+    language: str | None
+    usage: DurationUsage
+    ignored: list[str] | UnsetType = UNSET
+    """Fields of the messages before that nobody knows, where there were any."""
+
+
+HEARS = (Listen, Sound, End)
+SAYS = (Language, PartialText, FinalText, Heard, Failure)
+
+
+@websocket(["/v1/speech-to-text/ws", "/ws/stt"], opt=about("inference", tag="Audio", hears=HEARS, says=SAYS))
+async def listen(socket: WebSocket[Any, Any, Any]) -> None:
+    """Write down sound as it comes."""
+    session: Listening | None = None
+    async with Talk[Listen | Sound | End](socket, Listen | Sound | End, {"audio": "audio"}, begin=(Listen,)) as talk:
+        try:
+            async for message in talk:
+                match message:
+                    case Listen():
+                        if session and not session.over:
+                            await talk.tell(BadInputError("send `end` before you `start` again"))
+                        else:
+                            session = Listening(talk, message)
+                    case End():
+                        await (session.end() if session else talk.send(_nothing_heard(talk)))
+                        session = None
+                    case _:
+                        session = session or Listening(talk, talk.asked_in_url(Listen))
+                        try:
+                            await session.hear(message if isinstance(message, bytes) else from_base64(message.audio, "audio"))
+                        except BadInputError as error:
+                            await talk.tell(error)
+        finally:
+            if session:
+                session.cancel()
+
+
+def _nothing_heard(talk: Talk[Any]) -> Heard:
+    """Make the answer to an `end` before which nothing was sent."""
+    return Heard(text="", language=None, usage=DurationUsage(seconds=0.0), ignored=talk.ignored())
+
+
+class Listening:
+    """One stretch of sound, from `start` to `end`."""
+
+    def __init__(self, talk: Talk[Any], asked: Listen) -> None:
+        self._talk = talk
+        self._asked = asked
+        self._incoming = Incoming(asked.format, asked.sample_rate, most_mb=talk.host.config.server.max_audio_mb)
+        self._task: asyncio.Task[None] | None = None
+        self._refused = False
+
+    @property
+    def over(self) -> bool:
+        """Whether everything has been said about it."""
+        return self._refused or (self._task is not None and self._task.done())
+
+    async def hear(self, data: bytes) -> None:
+        """Take more sound. Raises `BadInputError` for more of it than a recording may have."""
+        if self.over:
+            return
+        try:
+            await self._incoming.put(data)
+        except BadInputError:  # what is left of it would be taken for the whole
+            self._refused = True
+            self._forget()
+            raise
+        if self._incoming.live and self._task is None:
+            self._begin()  # not before: a model's place is for who has something to say
+
+    async def end(self) -> None:
+        """Say that nothing follows, and wait until everything has been told."""
+        if self._refused:
+            return
+        await self._incoming.finish()
+        if self._task is None:
+            self._begin()
+        assert self._task is not None
+        await asyncio.wait({self._task})
+
+    def cancel(self) -> None:
+        """Stop."""
+        if self._task:
+            self._task.cancel()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._talk.live = False
+        self._incoming.forget()
+
+    def _begin(self) -> None:
+        incoming, asked = self._incoming, self._asked
+        self._talk.live = incoming.path is None
+        request = TranscribeRequest(
+            audio=Blob(path=incoming.path) if incoming.path else None,
+            format=incoming.format,
+            sample_rate=incoming.sample_rate,
+            language=spoken(asked.language),
+            prompt=asked.prompt or None,
+            hotwords=asked.hotwords,
+            word_timestamps=asked.word_timestamps,
+        )
+        self._task = self._talk.work(self._tell(request))
+
+    async def _tell(self, request: TranscribeRequest) -> None:
+        context = self._talk.context(timed=request.audio is not None)
+        if request.audio is None:
+            context.input = self._incoming.feed.mailbox
+        transcript = Transcript("transcribe", request.language)
+        try:
+            events = self._talk.host.router.call("transcribe", self._asked.model, request, context)
+            async with aclosing(cast(Any, events)):
+                async for event in events:
+                    transcript.take(event)
+                    await self._pass_on(event)
+            ignored = self._talk.ignored()
+            done = Heard(text=transcript.text, language=transcript.language, usage=transcript.usage, ignored=ignored)
+            await self._talk.send(done)
+        except ModelhostError as error:
+            await self._talk.tell(error)
+        finally:
+            self._forget()
+
+    async def _pass_on(self, event: Any) -> None:
+        match event:
+            case Partial() if self._asked.partial:
+                await self._talk.send(PartialText(text=event.text))
+            case Segment() if not event.degenerate:
+                await self._talk.send(_final(event))
+            case Detected():
+                await self._talk.send(Language(language=event.language, probability=event.probability))
+
+
+def _final(event: Segment) -> FinalText:
+    words = [TranscriptWord(word=word.text.strip(), start=round(word.start, 3), end=round(word.end, 3)) for word in event.words]
+    return FinalText(start=round(event.start, 3), end=round(event.end, 3), text=event.text, words=words)

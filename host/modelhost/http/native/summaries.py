@@ -1,0 +1,272 @@
+"""`/summarize` and `/v1/summaries`: a text in, a short one out, written by whichever model the summarizer asks."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Annotated, Any, cast
+
+from litestar import Request, Response, post
+from msgspec import UNSET, Meta, UnsetType
+
+from modelhost.contract.context import Context
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Blob, Delta, Detected, Done, FinishReason, Progress, SummarizeEvent, SummarizeRequest
+from modelhost.http.openai.chat.examples import USAGE
+from modelhost.http.openai.chat.shapes import UsageAnswer
+from modelhost.http.routing.cache_headers import CACHE, may_be_cached, told
+from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.forms import FormReader, one_file
+from modelhost.http.routing.json_body import IGNORED, JsonBody, context_of, host_of
+from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.sampling import Limit, limited
+from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.streaming import event, event_stream
+
+
+class Summarizing(Struct):
+    """What both ways to ask for a summary have in common; what is left out, the model's configuration decides."""
+
+    model: str | None = None
+    """Who summarises; by default the only one that can, or the route's."""
+    generator: str | None = None
+    """The model that writes the summary."""
+    persona: str | None = None
+    """For whom: a name that `GET /v1/personas` lists, or the last part of one. By default as suits the text."""
+    language: str | None = None
+    """What the text is, such as `Python` or `log`, where its name and beginning do not show it."""
+    max_tokens: Limit | None = None
+    """Longest summary; -1 is as if nothing were said."""
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    enable_safety: bool = False
+    """Have the generator filter, where it has settings for that; where not, `x-modelhost-ignored` says so."""
+    stream: bool = False
+    """Answer with events while the summary is being made."""
+    cache: bool | None = None
+    """`false` has it written anew and keeps nothing; the header `cache-control: no-store` says the same."""
+
+    def asked(self, text: Blob, filename: str, generator: str | None) -> SummarizeRequest:
+        """Give what a backend is asked."""
+        return SummarizeRequest(
+            text=text,
+            filename=filename,
+            language=self.language or None,
+            persona=self.persona or None,
+            generator=generator or None,
+            max_tokens=limited(self.max_tokens),
+            temperature=self.temperature,
+            enable_safety=self.enable_safety,
+        )
+
+
+class SummarizeForm(Summarizing):
+    """`POST /summarize`. The text is the file `file`; all else may stand in the form or in the URL's query."""
+
+    model_name: str | None = None
+    """An older client's word for `generator`."""
+
+
+class SummaryBody(Summarizing, kw_only=True):
+    """`POST /v1/summaries`. A text that is larger than a JSON request may be goes to `/summarize`, as a file."""
+
+    text: str
+    """What is to be summarised."""
+    filename: str = ""
+    """Its name, which says what it is."""
+
+
+class SummarizeAnswer(Struct):
+    """A summary, in an older client's shape."""
+
+    language: str | None
+    """What the text is; null where the model does not say."""
+    summary: str
+
+
+class SummaryAnswer(Struct):
+    """A summary."""
+
+    summary: str
+    language: str | None
+    """What the text is; null where the model does not say."""
+    model: str
+    finish_reason: FinishReason
+    """`length` is a summary that was cut off."""
+    usage: UsageAnswer
+    """Of all steps together."""
+
+
+class SummaryProgress(Struct, tag_field="type", tag="summary.progress"):
+    """How far the work is, before there are words."""
+
+    fraction: float
+    """From 0 to 1."""
+    step: str
+
+
+class SummaryDelta(Struct, tag_field="type", tag="summary.delta"):
+    """More of the summary."""
+
+    delta: str
+
+
+class SummaryDone(SummaryAnswer, tag_field="type", tag="summary.done"):
+    """The end: the whole summary, and its facts."""
+
+    ignored: list[str] | UnsetType = UNSET
+    """Fields of the request that had no effect, where there were any."""
+
+
+class _Summary:
+    """Collects the events of one summary."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._words: list[str] = []
+        self._done = Done()
+        self._language: str | None = None
+
+    def take(self, one: SummarizeEvent) -> None:
+        """Take the next event."""
+        match one:
+            case Detected():
+                self._language = one.language
+            case Delta():
+                self._words.append(one.text)
+            case Done():
+                self._done = one
+
+    def short(self) -> SummarizeAnswer:
+        """Give it in an older client's shape."""
+        return SummarizeAnswer(language=self._language, summary="".join(self._words))
+
+    def whole(self) -> SummaryAnswer:
+        """Give it with all that is known of it."""
+        return SummaryAnswer(**self._facts())
+
+    def done(self) -> SummaryDone:
+        """Give it as the last event of a stream."""
+        return SummaryDone(**self._facts(), ignored=[*self._done.ignored] or UNSET)
+
+    def ignored(self, headers: dict[str, str]) -> dict[str, str]:
+        """Give headers that name the fields without effect, beside those that nobody knows."""
+        named = [*filter(None, (headers.get(IGNORED),)), *self._done.ignored]
+        return {**headers, IGNORED: ", ".join(named)} if self._done.ignored else headers
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "summary": "".join(self._words),
+            "language": self._language,
+            "model": self._context.info.model,
+            "finish_reason": self._done.reason,
+            "usage": UsageAnswer.of(self._done.usage),
+        }
+
+
+_form = FormReader(SummarizeForm, files=("file",), query=True)
+_body = JsonBody(SummaryBody)
+
+_QUERY = {
+    "model_name": "The model that writes the summary.",
+    "persona": "For whom.",
+    "max_tokens": "Longest summary.",
+    "temperature": "0 for the likeliest words, more for variety.",
+    "enable_safety": "Have the generator filter.",
+    "cache": "`false` has it written anew and keeps nothing.",
+}
+_FACTS = {"language": "Python", "model": "summarizer", "finish_reason": "stop", "usage": USAGE}
+_EVENTS = (
+    'data: {"type":"summary.progress","fraction":0.0,"step":"part 1 of 2"}\n\n'
+    'data: {"type":"summary.delta","delta":"Adds two "}\n\n'
+    'data: {"type":"summary.delta","delta":"numbers."}\n\n'
+    'data: {"type":"summary.done","summary":"Adds two numbers.","language":"Python","model":"summarizer","finish_reason":"stop",'
+    '"usage":{"prompt_tokens":22,"completion_tokens":3,"total_tokens":25,"prompt_tokens_details":{"cached_tokens":0},'
+    '"completion_tokens_details":{"reasoning_tokens":0}}}\n\n'
+)
+
+
+@post(
+    "/summarize",
+    status_code=200,
+    summary="Summarise a file",
+    opt=about(
+        "inference",
+        tag="Text",
+        form=SummarizeForm,
+        files=("file",),
+        query=_QUERY,
+        answer=SummarizeAnswer,
+        event=(SummaryProgress, SummaryDelta, SummaryDone),
+        answers={"summary": Example(value={"language": "Python", "summary": "Adds two numbers."})},
+        events=_EVENTS,
+    ),
+)
+async def summarize(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Code, a log or a document, as a file of up to `max_audio_mb`; UTF-8. Large logs are condensed before they are read."""
+    asked, files, headers = await _form.read(request)
+    upload = one_file(files, "a text", "file")
+    wanted = asked.asked(upload.audio, upload.filename, asked.generator or asked.model_name)
+    return await _answer(request, asked, wanted, headers, _Summary.short)
+
+
+@post(
+    "/v1/summaries",
+    status_code=200,
+    summary="Summarise a text",
+    opt=about(
+        "inference",
+        tag="Text",
+        body=SummaryBody,
+        answer=SummaryAnswer,
+        event=(SummaryProgress, SummaryDelta, SummaryDone),
+        asks={
+            "code": Example(
+                summary="A file of code",
+                value={
+                    "text": "def add(a, b):\n    return a + b\n",
+                    "filename": "add.py",
+                    "persona": "developer",
+                    "max_tokens": 100,
+                },
+            )
+        },
+        answers={"summary": Example(value={"summary": "Adds two numbers.", **_FACTS})},
+        events=_EVENTS,
+    ),
+)
+async def summaries(request: Request[Any, Any, Any]) -> Response[Any]:
+    """The same for a text in JSON, answered with what it took."""
+    asked, headers = await _body.read(request)
+    wanted = asked.asked(Blob(asked.text.encode()), asked.filename, asked.generator)
+    return await _answer(request, asked, wanted, headers, _Summary.whole)
+
+
+async def _answer(
+    request: Request[Any, Any, Any],
+    asked: Summarizing,
+    wanted: SummarizeRequest,
+    headers: dict[str, str],
+    shape: Callable[[_Summary], Struct],
+) -> Response[Any]:
+    context = context_of(request)
+    summary = _Summary(context)
+    cached = may_be_cached(request, asked.cache)
+    events = host_of(request).router.call("summarize", asked.model, wanted, context, cached=cached)
+    if asked.stream:
+        answer = await event_stream(request, _as_events(events, summary), headers)
+        answer.set_header(CACHE, told(context))
+        return answer
+    with CancelledWhenGone(request):
+        async with aclosing(cast(Any, events)):
+            async for one in events:
+                summary.take(one)
+    return JsonAnswer(shape(summary), headers={**summary.ignored(headers), CACHE: told(context)})
+
+
+async def _as_events(events: AsyncIterator[SummarizeEvent], summary: _Summary) -> AsyncIterator[bytes]:
+    async with aclosing(cast(Any, events)):
+        async for one in events:
+            summary.take(one)
+            if isinstance(one, Progress):
+                yield event(SummaryProgress(fraction=one.fraction, step=one.step))
+            elif isinstance(one, Delta) and one.text:
+                yield event(SummaryDelta(delta=one.text))
+    yield event(summary.done())

@@ -1,0 +1,109 @@
+"""`/v1/audio/voices`: what a model can speak with, and voices made from recordings."""
+
+from contextlib import aclosing
+from typing import Any, cast
+
+from litestar import Request, delete, get, post
+
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import Voices, VoiceSample, VoicesRequest
+from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.forms import FormReader, one_file
+from modelhost.http.routing.json_body import context_of, host_of
+from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.spec import about
+
+
+class Voice(Struct, tag_field="object", tag="audio.voice"):
+    """A voice, under the name that a request for speech gives it."""
+
+    id: str
+    name: str
+
+
+class VoiceList(Struct, tag_field="object", tag="list"):
+    """The voices of one model."""
+
+    data: list[Voice]
+    voices: list[Voice]
+    """The same under the name by which Open WebUI looks for it."""
+    model: str
+
+
+class DeletedVoice(Struct, tag_field="object", tag="audio.voice"):
+    """A voice that is no more."""
+
+    id: str
+    deleted: bool
+
+
+class VoiceForm(Struct):
+    """`POST /v1/audio/voices`. The recording is the file `audio_sample` (or `file`), or base64 in `audio`."""
+
+    name: str
+    model: str | None = None
+    text: str = ""
+    """The words the recording says, for models that want them."""
+    consent: str | None = None
+
+
+_form = FormReader(VoiceForm, files=("audio_sample", "file", "audio"), base64_as="audio")
+
+_MODEL = {"model": "Whose voices; without it those of the model that speaks."}
+
+
+@get("/v1/audio/voices", summary="List the voices", opt=about("inference", tag="Audio", answer=VoiceList, query=_MODEL))
+async def list_voices(request: Request[Any, Any, Any], model: str | None = None) -> JsonAnswer:
+    """The voices of the model that `?model=` names, or of the one that speaks where none is named."""
+    host = host_of(request)
+    chosen = host.router.candidates("synthesize", model)[0]
+    with CancelledWhenGone(request):
+        if chosen.card is None:
+            await chosen.load()
+        if "voices" in chosen.abilities:
+            names = await _ask(request, chosen.name, VoicesRequest())
+        else:
+            names = chosen.card.voices if chosen.card else ()
+    voices = [Voice(id=name, name=name) for name in names]
+    return JsonAnswer(VoiceList(model=chosen.name, data=voices, voices=voices))
+
+
+@post(
+    "/v1/audio/voices",
+    status_code=200,
+    summary="Make a voice from a recording",
+    opt=about("admin", tag="Audio", form=VoiceForm, files=("audio_sample",), answer=Voice),
+)
+async def add_voice(request: Request[Any, Any, Any]) -> JsonAnswer:
+    """A new voice, for all who use the model; it takes a model that clones voices."""
+    asked, files, headers = await _form.read(request)
+    sample = VoiceSample(audio=one_file(files, "a recording", "audio_sample", "file", "audio").audio, text=asked.text)
+    model = host_of(request).router.candidates("voices", asked.model)[0]
+    with CancelledWhenGone(request):
+        await _ask(request, model.name, VoicesRequest(add=asked.name, samples=(sample,)))
+    return JsonAnswer(Voice(id=asked.name, name=asked.name), headers=headers)
+
+
+@delete(
+    "/v1/audio/voices/{name:path}",
+    status_code=200,
+    summary="Forget a voice",
+    opt=about("admin", tag="Audio", answer=DeletedVoice, query=_MODEL),
+)
+async def delete_voice(request: Request[Any, Any, Any], name: str, model: str | None = None) -> JsonAnswer:
+    """A voice that was made here is made no longer; those a model came with stay."""
+    named = name.removeprefix("/")
+    chosen = host_of(request).router.candidates("voices", model)[0]
+    with CancelledWhenGone(request):
+        await _ask(request, chosen.name, VoicesRequest(delete=named))
+    return JsonAnswer(DeletedVoice(id=named, deleted=True))
+
+
+async def _ask(request: Request[Any, Any, Any], model: str, asked: VoicesRequest) -> tuple[str, ...]:
+    events = host_of(request).router.call("voices", model, asked, context_of(request))
+    names: tuple[str, ...] = ()
+    async with aclosing(cast(Any, events)):
+        async for event in events:
+            if isinstance(event, Voices):
+                names = event.names
+    return names

@@ -1,0 +1,147 @@
+"""What was heard, in every form it is asked for."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Literal
+
+from msgspec import structs
+
+from modelhost.authors.languages import name_of
+from modelhost.contract.types import Detected, Done, Segment, TranscribeEvent
+from modelhost.http.openai.audio.transcript_shapes import (
+    DurationUsage,
+    TranscriptDelta,
+    TranscriptDone,
+    Transcription,
+    TranscriptSegment,
+    TranscriptWord,
+    VerboseTranscriptDone,
+    VerboseTranscription,
+)
+from modelhost.http.routing.streaming import event
+
+Format = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
+
+MEDIA_TYPES = {
+    "text": "text/plain; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+}
+"""Of the formats that are not JSON."""
+
+
+class Transcript:
+    """Collects the events of a transcription."""
+
+    def __init__(self, task: str, language: str | None) -> None:
+        self._task = task
+        self.language = language
+        self.probability: float | None = None
+        self.segments: list[Segment] = []
+        self.seconds = 0.0
+
+    async def collect(self, events: AsyncIterator[TranscribeEvent]) -> None:
+        """Read all of them."""
+        async for one in events:
+            self.take(one)
+
+    def take(self, one: TranscribeEvent) -> None:
+        """Take one."""
+        match one:
+            case Segment() if not one.degenerate:
+                self.segments.append(one)
+            case Detected():
+                self.language, self.probability = one.language, one.probability
+            case Done():
+                self.seconds = one.usage.audio_seconds or max((segment.end for segment in self.segments), default=0.0)
+
+    @property
+    def text(self) -> str:
+        """All that was said."""
+        return "".join(segment.text for segment in self.segments).strip()
+
+    @property
+    def usage(self) -> DurationUsage:
+        """What it cost, as OpenAI counts it."""
+        return DurationUsage(seconds=round(self.seconds, 2))
+
+    def plain(self) -> Transcription:
+        """Give the text alone."""
+        return Transcription(text=self.text, usage=self.usage)
+
+    def verbose(self, granularities: tuple[str, ...]) -> VerboseTranscription:
+        """Give everything that is known; of words and segments those asked for."""
+        words = [word for segment in self.segments for word in segment.words]
+        return VerboseTranscription(
+            task=self._task,
+            language=name_of("en" if self._task == "translate" else self.language or ""),
+            language_probability=self.probability,
+            duration=round(self.seconds, 3),
+            text=self.text,
+            segments=[_segment(number, one) for number, one in enumerate(self.segments)] if "segment" in granularities else None,
+            words=[TranscriptWord(word=word.text.strip(), start=word.start, end=word.end) for word in words]
+            if "word" in granularities
+            else None,
+            usage=self.usage,
+        )
+
+    def written(self, form: str) -> str:
+        """Give the text, or subtitles."""
+        return _WRITERS[form](self)
+
+    async def stream(self, events: AsyncIterator[TranscribeEvent], form: Format, asked: list[str] | None) -> AsyncIterator[bytes]:
+        """Give server-sent events as OpenAI names them: the text as it is heard, then all of it, in the format asked for."""
+        begun = False
+        async for one in events:
+            self.take(one)
+            if isinstance(one, Segment) and one.text and not one.degenerate:
+                yield event(TranscriptDelta(delta=one.text if begun else one.text.lstrip()))
+                begun = True
+        if form == "verbose_json":
+            yield event(VerboseTranscriptDone(**structs.asdict(self.verbose(granularities(asked)))))
+        else:
+            yield event(TranscriptDone(text=self.text, usage=self.usage))
+
+
+def _segment(number: int, one: Segment) -> TranscriptSegment:
+    return TranscriptSegment(
+        id=number,
+        seek=int(one.start * 100),
+        start=one.start,
+        end=one.end,
+        text=one.text,
+        tokens=one.tokens,
+        temperature=one.temperature or 0.0,
+        avg_logprob=one.avg_logprob or 0.0,
+        compression_ratio=one.compression_ratio or 0.0,
+        no_speech_prob=one.no_speech_prob or 0.0,
+    )
+
+
+def _subtitles(transcript: Transcript, mark: str) -> Iterator[str]:
+    for number, segment in enumerate(transcript.segments, 1):
+        # A blank line would end the subtitle, and an arrow in the text would look like a time.
+        text = " ".join(segment.text.split()).replace("-->", "->")
+        yield f"{number}\n{_time(segment.start, mark)} --> {_time(segment.end, mark)}\n{text}\n"
+
+
+def _time(seconds: float, mark: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
+
+
+_WRITERS: dict[str, Callable[[Transcript], str]] = {
+    "text": lambda transcript: f"{transcript.text}\n",
+    "srt": lambda transcript: "\n".join(_subtitles(transcript, ",")),
+    "vtt": lambda transcript: "\n".join(["WEBVTT\n", *(cue.partition("\n")[2] for cue in _subtitles(transcript, "."))]),
+}
+
+
+def granularities(asked: list[str] | None) -> tuple[str, ...]:
+    """Give what a verbose transcript has: segments, unless words alone are asked for."""
+    return tuple(asked) if asked else ("segment",)
+
+
+def answer_of(transcript: Transcript, form: Format, asked: list[str] | None) -> Any:
+    """Give the JSON answer of a format."""
+    return transcript.verbose(granularities(asked)) if form == "verbose_json" else transcript.plain()

@@ -1,0 +1,56 @@
+"""The chat route."""
+
+from contextlib import aclosing
+from typing import Any, cast
+
+from litestar import Request, post
+from litestar.response import Stream
+
+from modelhost.http.openai.chat import examples
+from modelhost.http.openai.chat.body import MEDIA, ChatBody
+from modelhost.http.openai.chat.response import Completion
+from modelhost.http.openai.chat.shapes import ChatCompletion, ChatCompletionChunk
+from modelhost.http.routing.bodies.json_text import made
+from modelhost.http.routing.bodies.media import Media
+from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.json_body import JsonBody, context_of, host_of
+from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.spec import about
+from modelhost.http.routing.streaming import event_stream
+
+_body = JsonBody(ChatBody, base64_in=MEDIA)
+
+
+@post(
+    "/v1/chat/completions",
+    status_code=200,
+    summary="Continue a conversation",
+    opt=about(
+        "inference",
+        tag="Text",
+        body=ChatBody,
+        answer=ChatCompletion,
+        event=ChatCompletionChunk,
+        asks=examples.ASKS,
+        answers=examples.ANSWERS,
+        events=examples.EVENTS,
+    ),
+)
+async def chat_completions(request: Request[Any, Any, Any]) -> JsonAnswer | Stream:
+    """OpenAI's chat: whole or as a stream, with tools and reasoning where the model has them."""
+    asked, headers = await _body.read(request)
+    wanted = await made(request, asked.to_request, Media.of(request))
+    context = context_of(request)
+    completion = Completion(
+        context.request_id,
+        lambda: context.info.model,
+        n=wanted.n,
+        thinking=bool(asked.include_thinking),
+        include_usage=asked.include_usage,
+    )
+    events = host_of(request).router.call("generate", asked.model, wanted, context)
+    if asked.stream:
+        return await event_stream(request, completion.chunks(events), headers)
+    with CancelledWhenGone(request):
+        async with aclosing(cast(Any, events)):
+            return await completion.whole(events, headers)

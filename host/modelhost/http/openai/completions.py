@@ -1,0 +1,271 @@
+"""`POST /v1/completions`: OpenAI's older way, which continues a raw text instead of answering a chat."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from litestar import Request, post
+from litestar.response import Stream
+from msgspec import UNSET, Meta, UnsetType
+
+from modelhost.contract.context import Context
+from modelhost.contract.errors import BadInputError, UnsupportedError
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import ChoiceDone, Delta, Done, GenerateEvent, GenerateRequest, TokenLogprob, Usage
+from modelhost.http.openai.chat.examples import USAGE
+from modelhost.http.openai.chat.shapes import FinishReason, UsageAnswer
+from modelhost.http.openai.token_ids import as_texts
+from modelhost.http.routing.bodies.json_text import made
+from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.json_body import JsonBody, context_of, host_of
+from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.sampling import Sampling, StreamOptions
+from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.streaming import DONE, event, event_stream
+from modelhost.router import Router
+
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+MAX_TOKENS = 16
+"""Where the request says nothing, as OpenAI's reference has it."""
+
+
+class CompletionBody(Sampling, kw_only=True):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str | int | list[int]]
+    """A text, its token ids, or a list of up to 128 of either."""
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    best_of: Annotated[int, Meta(ge=1, le=128)] | None = None
+    """Only the same as `n`: nothing is generated to be thrown away."""
+    echo: bool | None = None
+    """Give the prompt back before its continuation."""
+    suffix: str | None = None
+    """What comes after the gap to fill, of models that can."""
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+    """How many alternatives to each token to give."""
+    user: str | None = None
+
+    def prompts(self) -> list[str | tuple[int, ...]]:
+        """Give the prompts one by one. Raises `BadInputError`."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if not self.prompt or (len(self.prompt) > 128 and not isinstance(self.prompt[0], int)):
+            raise BadInputError("prompt must hold one to 128 prompts", param="prompt")
+        for kind in (list[str], list[list[TokenId]], list[TokenId]):
+            try:
+                prompts: Any = msgspec.convert(self.prompt, kind)
+            except msgspec.ValidationError:
+                continue
+            if kind == list[TokenId]:
+                return [tuple(prompts)]
+            if all(prompts):
+                return [prompt if isinstance(prompt, str) else tuple(prompt) for prompt in prompts]
+        raise BadInputError("prompt must be a text, token ids, or a list of texts or of lists of ids", param="prompt")
+
+    def to_request(self, prompt: str | tuple[int, ...]) -> GenerateRequest:
+        """Give what a backend is asked for one prompt. Raises `RequestError` for what cannot be honoured."""
+        if self.best_of not in (None, self.n or 1):
+            raise UnsupportedError("best_of other than n is not supported; ask for n", param="best_of")
+        if self.stream_options and not self.stream:
+            raise BadInputError("stream_options is for streams; set stream to true", param="stream_options")
+        return GenerateRequest(
+            **{**self.sampling(), "max_tokens": self.limit(MAX_TOKENS)},
+            prompt=prompt,
+            n=self.n or 1,
+            echo=bool(self.echo),
+            suffix=self.suffix or None,
+            logprobs=self.logprobs is not None,
+            top_logprobs=self.logprobs or 0,
+        )
+
+
+class CompletionLogprobs(Struct):
+    """How likely each token was; `text_offset` is where it begins in the choice's text."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]] | None
+    text_offset: list[int]
+
+
+class CompletionChoice(Struct):
+    """One continuation; a stream gives it piece by piece."""
+
+    text: str
+    index: int
+    logprobs: CompletionLogprobs | None = None
+    finish_reason: FinishReason | None = None
+
+
+class TextCompletion(Struct):
+    """Continuations, those of the first prompt first; in a stream an event with more of one."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    object: Literal["text_completion"] = "text_completion"
+    system_fingerprint: None = None
+    usage: UsageAnswer | UnsetType | None = UNSET
+
+
+class _Choice:
+    """One continuation, as it grows."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.length = 0
+        self.parts: list[CompletionChoice] = []
+
+    def more(self, event: Delta) -> CompletionChoice:
+        logprobs = _logprobs(event.logprobs, self.length, event.text) if event.logprobs else None
+        self.length += len(event.text)
+        return CompletionChoice(text=event.text, index=self.index, logprobs=logprobs)
+
+    def whole(self) -> CompletionChoice:
+        logprobs = [part.logprobs for part in self.parts if part.logprobs]
+        joined = CompletionLogprobs(
+            tokens=[token for one in logprobs for token in one.tokens],
+            token_logprobs=[value for one in logprobs for value in one.token_logprobs],
+            top_logprobs=[top for one in logprobs for top in one.top_logprobs or ()],
+            text_offset=[offset for one in logprobs for offset in one.text_offset],
+        )
+        reason = next((part.finish_reason for part in self.parts if part.finish_reason), None)
+        text = "".join(part.text for part in self.parts)
+        return CompletionChoice(text=text, index=self.index, logprobs=joined if logprobs else None, finish_reason=reason)
+
+
+def _logprobs(tokens: tuple[TokenLogprob, ...], offset: int, text: str) -> CompletionLogprobs:
+    """Give OpenAI's parallel lists; a token begins where those before it end, as far as the text goes."""
+    offsets, at = [], 0
+    for token in tokens:
+        offsets.append(offset + min(at, len(text)))
+        at += len(token.token)
+    return CompletionLogprobs(
+        tokens=[token.token for token in tokens],
+        token_logprobs=[token.logprob for token in tokens],
+        top_logprobs=[{one.token: one.logprob for one in token.top} for token in tokens],
+        text_offset=offsets,
+    )
+
+
+class _Completion:
+    """Runs a request's prompts one after another and tells what comes as OpenAI's completion."""
+
+    def __init__(self, router: Router, context: Context, asked: CompletionBody, prompts: list[str | tuple[int, ...]]) -> None:
+        self._router = router
+        self._context = context
+        self._asked = asked
+        self._requests = [asked.to_request(prompt) for prompt in prompts]
+        self._created = int(time.time())
+        self._include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
+        self._usage = Usage()
+
+    async def parts(self) -> AsyncIterator[CompletionChoice]:
+        """Give the choices piece by piece, and note what they cost."""
+        n = self._asked.n or 1
+        for number, request in enumerate(self._requests):
+            # Each prompt is a call of its own: the way to the model is not a circle because it was gone before.
+            self._context.info = msgspec.structs.replace(self._context.info, chain=())
+            events = self._router.call("generate", self._asked.model, request, self._context)
+            choices = [_Choice(number * n + index) for index in range(n)]
+            open_choices = set(range(n))
+            async with aclosing(cast(Any, events)):
+                async for event in cast(AsyncIterator[GenerateEvent], events):
+                    match event:
+                        case Delta():
+                            yield choices[event.index].more(event)
+                        case ChoiceDone(index=index, reason=reason):
+                            open_choices.discard(index)
+                            yield CompletionChoice(text="", index=choices[index].index, finish_reason=reason)
+                        case Done(reason=reason):
+                            self._add(event.usage)
+                            for index in sorted(open_choices):
+                                yield CompletionChoice(text="", index=choices[index].index, finish_reason=reason)
+
+    async def whole(self) -> TextCompletion:
+        """Collect the pieces."""
+        choices = [_Choice(index) for index in range(len(self._requests) * (self._asked.n or 1))]
+        async for part in self.parts():
+            choices[part.index].parts.append(part)
+        return self._answer([choice.whole() for choice in choices], UsageAnswer.of(self._usage))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Give server-sent events, ready to go out."""
+        async for part in self.parts():
+            yield self._event([part], None)
+        if self._include_usage:
+            yield self._event([], UsageAnswer.of(self._usage))
+        yield DONE
+
+    def _event(self, choices: list[CompletionChoice], usage: UsageAnswer | None) -> bytes:
+        answer = self._answer(choices, usage if self._include_usage else UNSET)
+        return event(answer)
+
+    def _answer(self, choices: list[CompletionChoice], usage: UsageAnswer | UnsetType | None) -> TextCompletion:
+        context = self._context
+        return TextCompletion(
+            id=f"cmpl-{context.request_id}", created=self._created, model=context.info.model, choices=choices, usage=usage
+        )
+
+    def _add(self, usage: Usage) -> None:
+        self._usage = Usage(**{name: getattr(self._usage, name) + getattr(usage, name) for name in Usage.__struct_fields__})
+        if self._context.work:  # the log tells what the whole request cost, not its last prompt
+            self._context.work.usage = self._usage
+
+
+_body = JsonBody(CompletionBody)
+
+_HEAD = '{"id":"cmpl-req_4f1e9c0b7a3d5e6f8a9b0c1d","created":1795000000,"model":"smollm2-135m","choices":'
+_TAIL = ',"object":"text_completion","system_fingerprint":null}'
+
+
+@post(
+    "/v1/completions",
+    status_code=200,
+    summary="Continue a text",
+    opt=about(
+        "inference",
+        tag="Text",
+        body=CompletionBody,
+        answer=TextCompletion,
+        event=TextCompletion,
+        asks={"text": Example(summary="A text", value={"model": "chat", "prompt": "The capital of France is", "max_tokens": 8})},
+        answers={
+            "answer": Example(
+                summary="Its continuation",
+                value={
+                    "id": "cmpl-req_4f1e9c0b7a3d5e6f8a9b0c1d",
+                    "created": 1795000000,
+                    "model": "smollm2-135m",
+                    "choices": [{"text": " Paris.", "index": 0, "logprobs": None, "finish_reason": "stop"}],
+                    "object": "text_completion",
+                    "system_fingerprint": None,
+                    "usage": USAGE,
+                },
+            )
+        },
+        events=(
+            f'data: {_HEAD}[{{"text":" Paris.","index":0,"logprobs":null,"finish_reason":null}}]{_TAIL}\n\n'
+            f'data: {_HEAD}[{{"text":"","index":0,"logprobs":null,"finish_reason":"stop"}}]{_TAIL}\n\n'
+            "data: [DONE]\n\n"
+        ),
+    ),
+)
+async def completions(request: Request[Any, Any, Any]) -> JsonAnswer | Stream:
+    """OpenAI's completions: the model goes on where the prompt ends, without a chat template around it."""
+    asked, headers = await _body.read(request)
+    router = host_of(request).router
+    prompts = await as_texts("prompt", await made(request, asked.prompts), asked.model, router)
+    completion = await made(request, _Completion, router, context_of(request), asked, prompts)
+    if asked.stream:
+        return await event_stream(request, completion.chunks(), headers)
+    with CancelledWhenGone(request):
+        answer = await completion.whole()
+    return JsonAnswer(answer, headers=headers)

@@ -1,0 +1,192 @@
+"""`POST /v1/embeddings`: OpenAI's way from texts to vectors."""
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from litestar import Request, post
+from msgspec import UNSET, Meta, UnsetType
+
+from modelhost.concurrency.executor import computed
+from modelhost.contract.errors import BadInputError
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import EmbedRequest, Usage
+from modelhost.contract.vectors import Rows, numbers
+from modelhost.http.openai.token_ids import as_texts
+from modelhost.http.routing.bodies.json_text import made
+from modelhost.http.routing.embed_call import MAX_INPUTS, Asking, Dimensions
+from modelhost.http.routing.json.foreign_fields import EMBEDDING, Elsewhere
+from modelhost.http.routing.json_body import JsonBody, host_of
+from modelhost.http.routing.json_response import JsonAnswer, JsonPieces
+from modelhost.http.routing.spec import Example, about
+
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+MANY = 32_768
+"""Numbers of an answer that is written at once, in 2 ms; and of the pieces that a longer one is written in."""
+
+_NO_DATA = b'"data":[]'
+"""Where the vectors go. No text has it: quotes in texts are escaped."""
+
+
+class EmbeddingsBody(Struct):
+    """`POST /v1/embeddings`; the fields from `prompt_name` on are modelhost's own."""
+
+    elsewhere: ClassVar[dict[str, Elsewhere]] = EMBEDDING
+
+    input: str | list[str | int | list[int]]
+    """A text, its token ids, or a list of up to 2048 of either. Ids are the model's own; by a name of OpenAI's, OpenAI's."""
+    model: str | None = None
+    dimensions: Dimensions | None = None
+    """Length of the vectors, one of those the model was trained for; they are cut and brought to length 1."""
+    encoding_format: Literal["float", "base64"] | None = None
+    """Numbers, or the base64 of little-endian float32; `float` unless said otherwise."""
+    user: str | None = None
+    prompt_name: str | None = None
+    """What the vectors are for: `query`, `document`, `clustering`, or another name the model has."""
+    title: str | None = None
+    """Of the document, for models that make use of it."""
+    truncate: bool | None = None
+    """Cut inputs that are too long, in place of refusing them; the answer names them."""
+    cache: bool | None = None
+    """`false` computes anew and keeps nothing; the header `cache-control: no-store` says the same."""
+
+    def inputs(self) -> tuple[str | tuple[int, ...], ...]:
+        """Give the inputs one by one. Raises `BadInputError`."""
+        given = [self.input] if isinstance(self.input, str) else self.input
+        for kind in (list[str], list[list[TokenId]], list[TokenId]):
+            try:
+                found: Any = msgspec.convert(given, kind)
+            except msgspec.ValidationError:
+                continue
+            found = [found] if found and kind == list[TokenId] else found
+            return _checked(tuple(one if isinstance(one, str) else tuple(one) for one in found))
+        raise BadInputError("input must be a text, token ids, or a list of texts or of lists of ids", param="input")
+
+    def to_request(self) -> EmbedRequest:
+        """Give what a backend is asked. Raises `BadInputError`."""
+        return EmbedRequest(
+            inputs=self.inputs(),
+            dimensions=self.dimensions,
+            prompt_name=self.prompt_name,
+            title=self.title,
+            overlong="truncate" if self.truncate else "refuse",
+        )
+
+
+def _checked(inputs: tuple[str | tuple[int, ...], ...]) -> tuple[str | tuple[int, ...], ...]:
+    if not 0 < len(inputs) <= MAX_INPUTS:
+        raise BadInputError(f"input holds {len(inputs)} inputs; send 1 to {MAX_INPUTS}", param="input")
+    for number, one in enumerate(inputs):
+        if not one:
+            raise BadInputError(f"input {number} is empty; leave it out", param="input")
+    return inputs
+
+
+class Embedding(Struct):
+    """The vector of one input."""
+
+    index: int
+    embedding: list[float] | str
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingsUsage(Struct):
+    """Tokens the model has read for this answer: those of inputs that were known before cost nothing."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+    @classmethod
+    def of(cls, usage: Usage) -> "EmbeddingsUsage":
+        """Tell what calls cost."""
+        return cls(prompt_tokens=usage.input_tokens, total_tokens=usage.input_tokens)
+
+
+class Embeddings(Struct):
+    """The vectors, in the order of the inputs."""
+
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingsUsage
+    object: Literal["list"] = "list"
+    truncated: list[int] | UnsetType = UNSET
+    """Numbers of the inputs that were cut, where any were."""
+
+
+_body = JsonBody(EmbeddingsBody)
+
+
+@post(
+    "/v1/embeddings",
+    status_code=200,
+    summary="Turn texts into vectors",
+    opt=about(
+        "inference",
+        tag="Embeddings",
+        body=EmbeddingsBody,
+        answer=Embeddings,
+        asks={
+            "texts": Example(summary="Texts", value={"model": "text-embedding-3-small", "input": ["a cat", "a car"]}),
+            "query": Example(
+                summary="A question, for a search",
+                value={"model": "text-embedding-3-small", "input": "who purrs?", "prompt_name": "query"},
+            ),
+        },
+        answers={
+            "answer": Example(
+                value={
+                    "object": "list",
+                    "data": [{"object": "embedding", "index": 0, "embedding": [0.6, 0.0, -0.8]}],
+                    "model": "minilm-l6-v2",
+                    "usage": {"prompt_tokens": 4, "total_tokens": 4},
+                }
+            )
+        },
+    ),
+)
+async def embeddings(request: Request[Any, Any, Any]) -> JsonAnswer | JsonPieces:
+    """OpenAI's embeddings; equal inputs of one caller are computed once, which `x-modelhost-cache` tells."""
+    asked, headers = await _body.read(request)
+    asking = Asking(request, cache=asked.cache)
+    rows = await asking.vectors(asked.model, await _as_the_model_reads(request, asked))
+    as_base64 = asked.encoding_format == "base64"
+    large = len(rows.vectors) * rows.dimensions > MANY
+    answer = Embeddings(
+        data=[] if large else [_embedding(index, row, as_base64=as_base64) for index, row in enumerate(rows.vectors)],
+        model=asking.context.info.model,
+        usage=EmbeddingsUsage.of(rows.usage),
+        truncated=[*rows.truncated] or UNSET,
+    )
+    headers |= asking.headers()
+    return (
+        JsonPieces(_pieces(answer, rows, as_base64=as_base64), headers=headers) if large else JsonAnswer(answer, headers=headers)
+    )
+
+
+async def _as_the_model_reads(request: Request[Any, Any, Any], asked: EmbeddingsBody) -> EmbedRequest:
+    """Give the request, with texts in place of token ids that are not of the model's vocabulary."""
+    wanted: EmbedRequest = await made(request, asked.to_request)
+    texts = await as_texts("input", [*wanted.inputs], asked.model, host_of(request).router)
+    return msgspec.structs.replace(wanted, inputs=_checked(tuple(texts)))
+
+
+def _embedding(index: int, row: bytes, *, as_base64: bool) -> Embedding:
+    return Embedding(index=index, embedding=base64.b64encode(row).decode() if as_base64 else numbers(row))
+
+
+async def _pieces(answer: Embeddings, rows: Rows, *, as_base64: bool) -> AsyncIterator[bytes]:
+    """Write an answer while it goes out: its numbers take six times the memory of the vectors, and millions of them seconds."""
+    head, tail = msgspec.json.encode(answer).split(_NO_DATA, 1)
+    yield head + _NO_DATA[:-1]
+    some = max(1, MANY // rows.dimensions)
+    for first in range(0, len(rows.vectors), some):
+        yield await computed(_portion, rows, first, first + some, as_base64)
+    yield _NO_DATA[-1:] + tail
+
+
+def _portion(rows: Rows, first: int, last: int, as_base64: bool) -> bytes:
+    some = enumerate(rows.vectors[first:last], first)
+    written = [msgspec.json.encode(_embedding(index, row, as_base64=as_base64)) for index, row in some]
+    return (b"," if first else b"") + b",".join(written)

@@ -1,0 +1,139 @@
+"""Requests while they are in the house: who asks, what for, and how far it is."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from litestar import Request
+
+from modelhost.access.keys import Caller
+from modelhost.contract.context import Context
+from modelhost.contract.errors import ModelhostError
+from modelhost.contract.types import Ability
+from modelhost.http.middleware.head import HEAD
+
+
+class Visit:
+    """One request, from its arrival to the last byte of its answer."""
+
+    __slots__ = (
+        "_leaving",
+        "arrived",
+        "caller",
+        "cancel",
+        "cancelled",
+        "complete",
+        "context",
+        "end_of_work",
+        "parent",
+        "refusal",
+        "request_id",
+        "scope",
+        "since",
+        "spelt",
+        "stages",
+        "status",
+        "traceparent",
+    )
+
+    def __init__(self, request_id: str, scope: Any, cancel: Callable[[], Any]) -> None:
+        self.request_id = request_id
+        self.scope = scope
+        self.caller: Caller | None = None
+        """Whose key it carries; None before that is known, and for nobody's."""
+        self.traceparent = ""
+        """The trace it belongs to, as backends are told."""
+        self.parent = ""
+        """The same as its client said, where spans of our own stand between."""
+        self.context: Context | None = None
+        """Of the model's call, once there is one; where there are several, of that on which the answer depends now."""
+        self.stages: dict[Ability, Context] = {}
+        """Of all models' calls, where an answer takes several."""
+        self.refusal: ModelhostError | None = None
+        """Why its key is not good for the route."""
+        self.status = 0
+        """What was answered; 0 before that."""
+        self.spelt: dict[str, str] = {}
+        """How its client calls fields that have another name in the contract: errors name what was sent."""
+        self.complete = False
+        """Whether the last byte of the answer has gone out."""
+        self.end_of_work: Callable[[], None] = nothing
+        """Says that its client waits for nothing any more; once or more often."""
+        self._leaving: list[Callable[[], None]] = []
+        self.since = time.time()
+        self.arrived = time.monotonic()
+        self.cancelled = False
+        self.cancel = cancel
+        """Stops the work. Streams put their own in its place, which tells their client why."""
+
+    def on_leave(self, callback: Callable[[], None]) -> None:
+        """Have something done when the answer has gone out, or nobody waits for it any more."""
+        self._leaving.append(callback)
+
+    def leave(self) -> None:
+        """Do it."""
+        for callback in self._leaving:
+            callback()
+
+    def begin_work(self) -> Callable[[], None]:
+        """Count work for its client, which then waits for us; gives what says once that it has ended. Raises `OverQuotaError`."""
+        connection = self.scope.get("modelhost.connection")
+        return connection.begin() if connection else nothing
+
+    @property
+    def method(self) -> str:
+        """What is asked for, as the client says it."""
+        return "HEAD" if HEAD in self.scope else str(self.scope.get("method", "WEBSOCKET"))
+
+    @property
+    def route(self) -> str:
+        """The path of the route that answers, with its parameters' names; `unknown` where there is none."""
+        return str(self.scope.get("path_template") or "unknown")
+
+
+def nothing() -> None:
+    """Do it."""
+
+
+def once(act: Callable[[], None]) -> Callable[[], None]:
+    """Give what does something the first time it is called."""
+    left = [act]
+    return lambda: left.pop()() if left else None
+
+
+class Visits:
+    """All requests that are in the house."""
+
+    def __init__(self) -> None:
+        self._visits: set[Visit] = set()
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    def __iter__(self) -> Iterator[Visit]:
+        return iter(self._visits)
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def enter(self, visit: Visit) -> None:
+        """Note that a request has come in."""
+        self._visits.add(visit)
+        self.empty.clear()
+
+    def leave(self, visit: Visit) -> None:
+        """Note that it has been answered."""
+        self._visits.discard(visit)
+        if not self._visits:
+            self.empty.set()
+
+
+def request_id_of(request: Request[Any, Any, Any]) -> str:
+    """Give the request's id, as the client sees it."""
+    return visit_of(request.scope).request_id
+
+
+def visit_of(scope: Any) -> Visit:
+    """Give the visit that an ASGI scope belongs to."""
+    visit: Visit = scope["modelhost.visit"]
+    return visit

@@ -1,0 +1,82 @@
+"""Answers in JSON. What takes long to write is written in a thread or piece by piece: the event loop waits for no answer."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+from litestar import Response
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from modelhost.concurrency.executor import computed
+
+AT_ONCE = 256 * 1024
+"""Bytes of an answer that are given to the connection at once; the next wait until the client takes them."""
+
+PORTION = 2048
+"""Elements of a list that are encoded at once: under a millisecond, so that a thread that does it stops nobody."""
+
+JSON = (b"content-type", b"application/json")
+
+
+class JsonAnswer(Response[bytes]):
+    """A body that is ready: it skips what the framework would do to find out how to encode it."""
+
+    def __init__(self, value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        super().__init__(msgspec.json.encode(value), status_code=status, headers=headers)
+
+    @classmethod
+    async def of_many(cls, count: int, make: Callable[[], Any], headers: dict[str, str]) -> "JsonAnswer":
+        """Make a value of `count` parts and encode it, in a thread where there are many."""
+        return await computed(lambda: cls(make(), headers=headers)) if count > PORTION else cls(make(), headers=headers)
+
+    def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIApp:  # type: ignore[override]  # any ASGI application will do
+        """Give the messages of the answer."""
+        body = self.content
+        headers = [JSON, (b"content-length", str(len(body)).encode()), *_encoded(self.headers)]
+        status = self.status_code or 200
+
+        async def send_it(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            for start in range(0, len(body) - AT_ONCE, AT_ONCE):
+                await send({"type": "http.response.body", "body": body[start : start + AT_ONCE], "more_body": True})
+            last = (len(body) - 1) // AT_ONCE * AT_ONCE if body else 0
+            await send({"type": "http.response.body", "body": body[last:], "more_body": False})
+
+        return send_it
+
+
+class JsonPieces(Response[bytes]):
+    """A body that is written while it goes out, because it is too large to be held."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], *, size: int | None = None, headers: dict[str, str] | None = None) -> None:
+        """Send `pieces`, which have `size` bytes together, where that is known. A failure among them cuts the connection."""
+        super().__init__(b"", headers=headers)
+        self._pieces = pieces
+        self._size = size
+
+    def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIApp:  # type: ignore[override]  # any ASGI application will do
+        """Give the messages of the answer."""
+        length = [] if self._size is None else [(b"content-length", str(self._size).encode())]
+        headers = [JSON, *length, *_encoded(self.headers)]
+
+        async def send_it(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async for piece in self._pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        return send_it
+
+
+def listed(values: Sequence[Any] | Iterator[Any]) -> msgspec.Raw:
+    """Encode a list portion by portion."""
+    left = iter(values)
+    portions = []
+    while some := list(islice(left, PORTION)):
+        portions.append(msgspec.json.encode(some)[1:-1])
+    return msgspec.Raw(b"[" + b",".join(portions) + b"]")
+
+
+def _encoded(headers: Any) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

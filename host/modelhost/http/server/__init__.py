@@ -1,0 +1,1 @@
+"""Runs the application: where it listens, and what every connection may do before the application sees a request."""

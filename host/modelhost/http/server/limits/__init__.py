@@ -1,0 +1,26 @@
+"""Guards every connection: uvicorn reads for ever what comes slowly, and keeps whatever comes without an end.
+
+A connection waits for its client, or its client waits for us. While it waits for its client there is a time by which something
+must be done, and it may be closed to make room for another; while a request is at work, neither. `connections` knows who is
+there and who gives way to whom, `connection` speaks HTTP/1.1, `websocket` what a connection has become after an upgrade.
+"""
+
+from modelhost.http.server.limits.connection import FAST, MAX_PIPELINED, MIN_RATE, GuardedConnection
+from modelhost.http.server.limits.connections import Connections
+from modelhost.http.server.limits.files import open_files
+from modelhost.http.server.limits.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL, REFUSALS
+from modelhost.http.server.limits.websocket import GuardedWebSocket
+
+__all__ = [
+    "FAST",
+    "MAX_HEAD",
+    "MAX_HEADERS",
+    "MAX_PIPELINED",
+    "MAX_URL",
+    "MIN_RATE",
+    "REFUSALS",
+    "Connections",
+    "GuardedConnection",
+    "GuardedWebSocket",
+    "open_files",
+]

@@ -1,0 +1,53 @@
+"""What the host notes of a model's call while it runs: for its log, its metrics and its answers."""
+
+from typing import Any, Literal
+
+from modelhost.contract.types import Ability, Usage
+
+Told = Literal["hit", "miss", "off"]
+
+
+class Work:
+    """One call of a model. Times are in seconds."""
+
+    __slots__ = ("ability", "began", "cache", "events", "first_event", "loading", "queued", "usage")
+
+    def __init__(self, ability: Ability, cache: Told = "off") -> None:
+        self.ability = ability
+        self.cache = cache
+        """Whether all of the answer was known before, or the cache was not asked."""
+        self.began: float | None = None
+        """When the backend was given it, in `time.monotonic()` seconds; None while it waits."""
+        self.loading = 0.0
+        """How long the call waited for its model to be loaded."""
+        self.queued = 0.0
+        """How long it waited for a free place after that."""
+        self.first_event = 0.0
+        """How long the backend took to its first event; 0 before that."""
+        self.events = 0
+        self.usage: Usage | None = None
+        """What it cost, once it is done."""
+
+    def facts(self) -> dict[str, Any]:
+        """Give what goes into the log."""
+        facts: dict[str, Any] = {"ability": self.ability, "first_event_seconds": round(self.first_event, 4)}
+        if self.cache != "off":
+            facts["cache"] = self.cache
+        if self.loading:
+            facts["load_seconds"] = round(self.loading, 4)
+        if self.queued:
+            facts["queue_seconds"] = round(self.queued, 4)
+        if usage := self.usage:
+            if usage.input_tokens or usage.output_tokens:
+                facts |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+            if usage.audio_seconds:
+                facts["audio_seconds"] = round(usage.audio_seconds, 2)
+        return facts
+
+    def timing(self) -> bytes:
+        """Give the parts of a `Server-Timing` header, in milliseconds."""
+        return b"load;dur=%.1f, queue;dur=%.1f, first;dur=%.1f" % (
+            self.loading * 1000,
+            self.queued * 1000,
+            self.first_event * 1000,
+        )
