@@ -59,7 +59,7 @@ def write_log(path: Path, megabytes: int) -> None:
 
 
 def condense(path: Path) -> tuple[float, float, int]:
-    """Condense a file in a process of its own; gives seconds, MiB it grew by, and characters that are left."""
+    """Condense a file in a process of its own; returns seconds, MiB it grew by, and characters that are left."""
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", CONDENSE, str(path)], check=True, capture_output=True, text=True)
     grown, left = done.stdout.split()

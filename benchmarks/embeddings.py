@@ -100,7 +100,7 @@ class Connection:
         return cls(server, *await asyncio.open_connection(server.url.hostname, server.url.port))
 
     async def embed(self, text: str, **more: Any) -> bytes:
-        """Ask for one text's vector, in base64 as OpenAI's client does; gives the body of the answer."""
+        """Ask for one text's vector, in base64 as OpenAI's client does; returns the body of the answer."""
         asked = {"model": self._server.model, "input": text, "encoding_format": "base64", **more}
         body = json.dumps(asked).encode()
         head = f"POST {self._server.url.path}/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -115,12 +115,12 @@ class Connection:
 
 
 def vector(body: bytes) -> Row:
-    """Give the vector in an answer."""
+    """Return the vector in an answer."""
     return np.frombuffer(base64.b64decode(json.loads(body)["data"][0]["embedding"]), "<f4")
 
 
 async def by_clients(server: Server, all_texts: Sequence[str], cpu_shares: list[float]) -> float:
-    """Give texts a second of clients that ask as soon as they are answered, and note the share of a core they took."""
+    """Return texts a second of clients that ask as soon as they are answered, and note the share of a core they took."""
     left = iter(all_texts)
 
     async def client(connection: Connection) -> None:
@@ -137,7 +137,7 @@ async def by_clients(server: Server, all_texts: Sequence[str], cpu_shares: list[
 
 
 def by_loop(model: SentenceTransformer, all_texts: Sequence[str]) -> float:
-    """Give texts a second of a plain loop."""
+    """Return texts a second of a plain loop."""
     began = time.perf_counter()
     for text in all_texts:
         model.encode(text, normalize_embeddings=True)
@@ -231,7 +231,7 @@ def _answers(url: str) -> bool:
 
 
 def beside(given: str | None) -> AbstractContextManager[str | None]:
-    """Give the URL of the infinity to measure, if any."""
+    """Return the URL of the infinity to measure, if any."""
     if given is None:
         print("infinity is left out; to measure it: --infinity PYTHON_OR_URL", file=sys.stderr)
         return nullcontext()

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def measure(port: int, model: str) -> float:
-    """Give requests a second."""
+    """Return requests a second."""
     return uvloop.run(load(port, model, KEY))
 
 

@@ -89,7 +89,7 @@ class Loaded:
         self.torch: Any = self.model.parts.engine._model
 
     def plain(self, request: GenerateRequest) -> float:
-        """Give the tokens a second of a plain `generate` call on what the plugin makes of a request, sound and all."""
+        """Return the tokens a second of a plain `generate` call on what the plugin makes of a request, sound and all."""
         began = time.perf_counter()
         clips, _ = self.model.chat.sounds(request.messages)
         ids = torch.tensor([self.model.chat.prompt(request, clips)], device=self.torch.device)
@@ -107,7 +107,7 @@ class Loaded:
         return TOKENS / (time.perf_counter() - began)
 
     def windows(self, count: int, *, ahead: int) -> float:
-        """Give the seconds that so many windows of a recording take, `ahead` of them together, each with as many tokens."""
+        """Return the seconds that so many windows of a recording take, `ahead` of them together, each with as many tokens."""
         assert self.model.transcription
         recording = self.model.transcription.recording(self.wanted, Context())
         samples = sounds.voiced(30.0)
@@ -128,7 +128,7 @@ CLIENT = httpx.Client(timeout=600)
 
 
 def through_host(host: Host, body: dict[str, Any]) -> float:
-    """Give the tokens a second of a streamed chat over HTTP."""
+    """Return the tokens a second of a streamed chat over HTTP."""
     began = time.perf_counter()
     with CLIENT.stream("POST", f"{host.url}/v1/chat/completions", json={**body, "stream": True}) as answer:
         assert answer.status_code == 200, answer.read()
@@ -230,7 +230,7 @@ def _request(text: str, sound: bytes | None = None, *, ignore_eos: bool = False)
 
 
 def _tree_rss(pid: int) -> int:
-    """Give the resident bytes of a process and all below it."""
+    """Return the resident bytes of a process and all below it."""
     process = psutil.Process(pid)
     return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
 

@@ -38,7 +38,7 @@ class BareLoop:
         self.batch = llama_cpp.llama_batch_init(512, 0, 1)
 
     def tokenize(self, text: str) -> list[int]:
-        """Give a text's tokens."""
+        """Return a text's tokens."""
         raw = text.encode()
         room = (llama_cpp.llama_token * (len(raw) + 8))()
         vocabulary = llama_cpp.llama_model_get_vocab(self.model)
@@ -66,7 +66,7 @@ class BareLoop:
         batch.seq_id[at][0] = 0
 
     def run(self, prompt: list[int]) -> float:
-        """Give tokens a second after the first."""
+        """Return tokens a second after the first."""
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
         chain = self._chain()
         self.batch.n_tokens = len(prompt)
@@ -86,7 +86,7 @@ class BareLoop:
 
 
 def plugin_rate(backend: GgufChatBackend, prompt: list[int]) -> float:
-    """Give the plugin's tokens a second after the first."""
+    """Return the plugin's tokens a second after the first."""
     request = GenerateRequest(prompt=tuple(prompt), max_tokens=TOKENS, seed=1, temperature=0.7, logit_bias=BIAS)
     times = []
     for event in backend.generate(request, Context()):

@@ -29,7 +29,7 @@ def refused(port: int, sent: bytes) -> None:
 
 
 def cpu_of(host: Host, sent: bytes) -> float:
-    """Give the milliseconds of CPU one refusal takes."""
+    """Return the milliseconds of CPU one refusal takes."""
     before = cpu_seconds(host.process.pid)
     for _ in range(EACH):
         refused(host.port, sent)
@@ -37,7 +37,7 @@ def cpu_of(host: Host, sent: bytes) -> float:
 
 
 def memory(host: Host) -> float:
-    """Give the MiB the host holds."""
+    """Return the MiB the host holds."""
     fields = Path(f"/proc/{host.process.pid}/statm").read_text().split()
     return int(fields[1]) * 4096 / 2**20
 

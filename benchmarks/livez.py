@@ -42,7 +42,7 @@ async def stream(port: int, model: str, text: str) -> None:
 
 
 async def look(port: int) -> list[float]:
-    """Ask whether it is alive, again and again; gives how long each took, in milliseconds."""
+    """Ask whether it is alive, again and again; returns how long each took, in milliseconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     took = []
     for _ in range(LOOKS):

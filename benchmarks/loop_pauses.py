@@ -22,7 +22,7 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from measuring import Host, serving, tell
 from modelhost.http.app import ROUTES
-from modelhost.http.routing.spec import About, about_of
+from modelhost.http.routing.spec import RouteSpec, spec_of
 from msgspec import inspect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -64,7 +64,7 @@ class Case(msgspec.Struct):
 
 
 def largest(kind: inspect.Type, room: int) -> Any:
-    """Give a value of a type that takes about `room` bytes of JSON, or the largest number."""
+    """Return a value of a type that takes about `room` bytes of JSON, or the largest number."""
     match kind:
         case inspect.UnionType():
             return largest(max((one for one in kind.types if not isinstance(one, inspect.NoneType)), key=_weight), room)
@@ -91,7 +91,7 @@ def _weight(kind: inspect.Type) -> int:
 
 
 def smallest(kind: inspect.Type) -> Any:
-    """Give a value of a type that is as short as can be."""
+    """Return a value of a type that is as short as can be."""
     match kind:
         case inspect.UnionType():
             return smallest(kind.types[0])
@@ -116,7 +116,7 @@ def smallest(kind: inspect.Type) -> Any:
 
 
 def bodies(kind: Any, example: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give bodies in which each field in turn is as large as can be, with all that is asked for by truth values."""
+    """Return bodies in which each field in turn is as large as can be, with all that is asked for by truth values."""
     described = inspect.type_info(kind)
     assert isinstance(described, inspect.StructType)
     wishes = {field.encode_name: True for field in described.fields if _is_wish(field)}
@@ -147,8 +147,8 @@ def form(fields: dict[str, str], name: str, file: bytes) -> tuple[bytes, str]:
 
 
 def cases_of(route: HTTPRouteHandler) -> Iterator[Case]:
-    """Give the requests for one route."""
-    said: About = about_of(route)
+    """Return the requests for one route."""
+    said: RouteSpec = spec_of(route)
     method = sorted(route.http_methods)[0]
     path = sorted(route.paths)[0]
     for parameter, value in (("{name:path}", "echo"), ("{name:str}", "echo"), ("{session_id:str}", "x")):
@@ -156,7 +156,7 @@ def cases_of(route: HTTPRouteHandler) -> Iterator[Case]:
     name = f"{method} {path}"
     if said.body is None and said.form is None:
         yield Case(name=name, method=method, path=path)
-    examples = [without_model(example.value) for example in said.asks.values()] or [{}]
+    examples = [without_model(example.value) for example in said.request_examples.values()] or [{}]
     for kind in {said.body} - {None}:
         for example in examples:
             for field, body in bodies(kind, example):
@@ -165,8 +165,8 @@ def cases_of(route: HTTPRouteHandler) -> Iterator[Case]:
         yield from forms_of(said, name, path)
 
 
-def forms_of(said: About, name: str, path: str) -> Iterator[Case]:
-    """Give the forms for one route: a large file, a large field, many fields, and a recording in base64 of either kind."""
+def forms_of(said: RouteSpec, name: str, path: str) -> Iterator[Case]:
+    """Return the forms for one route: a large file, a large field, many fields, and a recording in base64 of either kind."""
     required = {field.name: "x" for field in msgspec.structs.fields(said.form) if field.required}
     for what, file in (("file", b"x = 1\n" * (AUDIO_MB * 170_000)), ("smaller file", b"x = 1\n" * 170_000)):
         content, kind = form(required, said.files[0], file)
@@ -189,7 +189,7 @@ class Lateness:
         self._file = Path(f"/proc/{host.process.pid}/cwd/lateness.json").resolve()
 
     async def since(self) -> float:
-        """Give the longest since the last time, in milliseconds."""
+        """Return the longest since the last time, in milliseconds."""
         self._file.unlink(missing_ok=True)
         self._process.send_signal(signal.SIGUSR1)
         while not self._file.exists():  # noqa: ASYNC110  # another process writes it
@@ -198,7 +198,7 @@ class Lateness:
 
 
 async def ask(client: httpx.AsyncClient, case: Case) -> int:
-    """Send a request and drop the answer; gives its status."""
+    """Send a request and drop the answer; returns its status."""
     async with client.stream(case.method, case.path, content=case.content, headers={"content-type": case.kind}) as answer:
         async for _ in answer.aiter_raw(2**20):
             pass
@@ -224,7 +224,7 @@ async def talk(url: str, path: str, kinds: tuple[Any, ...]) -> None:
 
 
 async def measure(host: Host, only: str) -> tuple[dict[str, float], float, dict[int, int]]:
-    """Give the longest pause in each case, that of a host with nothing to do, and how often each status came."""
+    """Return the longest pause in each case, that of a host with nothing to do, and how often each status came."""
     lateness = Lateness(host)
     pauses: dict[str, float] = {}
     statuses: dict[int, int] = {}
@@ -240,7 +240,7 @@ async def measure(host: Host, only: str) -> tuple[dict[str, float], float, dict[
         idle = await lateness.since()
         for route in ROUTES:
             if isinstance(route, WebsocketRouteHandler):
-                kinds = about_of(route).hears
+                kinds = spec_of(route).receives
                 path = sorted(route.paths)[0]
                 if only in path:
                     pauses[f"WS {path}"] = await _least(
@@ -266,7 +266,7 @@ async def measure(host: Host, only: str) -> tuple[dict[str, float], float, dict[
 
 
 async def _least(name: str, lateness: Lateness, act: Any) -> float:
-    """Give the shortest of several tries' longest pauses; a try that is short enough is the last."""
+    """Return the shortest of several tries' longest pauses; a try that is short enough is the last."""
     found = math.inf
     for _ in range(TIMES):
         await lateness.since()

@@ -17,7 +17,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def interleaved(rounds: int, **measures: Callable[[], float]) -> dict[str, list[float]]:
-    """Run measures by turns, so that what else the machine does hits all alike; gives each one's values."""
+    """Run measures by turns, so that what else the machine does hits all alike; returns each one's values."""
     values: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
@@ -26,7 +26,7 @@ def interleaved(rounds: int, **measures: Callable[[], float]) -> dict[str, list[
 
 
 def ratio(values: dict[str, list[float]], of: str, to: str) -> float:
-    """Give the median of the rounds' ratios."""
+    """Return the median of the rounds' ratios."""
     return statistics.median(a / b for a, b in zip(values[of], values[to], strict=True))
 
 
@@ -37,20 +37,20 @@ def tell(name: str, wanted: str, **results: Any) -> None:
 
 
 def wall(*command: str, env: dict[str, str] | None = None) -> float:
-    """Give the seconds a command takes."""
+    """Return the seconds a command takes."""
     began = time.perf_counter()
     subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return time.perf_counter() - began
 
 
 def cpu_seconds(pid: int) -> float:
-    """Give the CPU time a process has used so far, in all of its threads."""
+    """Return the CPU time a process has used so far, in all of its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Give an environment without this machine's configuration and caches."""
+    """Return an environment without this machine's configuration and caches."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MODELHOST_", "XDG_"))}
     return {**env, "XDG_CACHE_HOME": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config")}
 

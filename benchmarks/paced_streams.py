@@ -23,7 +23,7 @@ options = {{ pace = {PACE} }}
 
 
 async def one_stream(port: int, words: int) -> int:
-    """Read a stream to its end; gives how many events came."""
+    """Read a stream to its end; returns how many events came."""
     body = {"model": "paced", "stream": True, "messages": [{"role": "user", "content": "word " * words}]}
     raw = json.dumps(body).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -69,7 +69,7 @@ def serve_bare() -> None:
 
 
 async def load(port: int, model: str, key: str = "none") -> float:
-    """Ask over kept connections for a while; gives requests a second."""
+    """Ask over kept connections for a while; returns requests a second."""
     raw = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}]}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n"
     head += "content-type: application/json\r\n"

@@ -27,7 +27,7 @@ BODY = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "hi
 
 
 def waits(port: int, seconds: float) -> list[float]:
-    """Ask one request after the other, on a new connection every fourth time; gives how long each took, in milliseconds."""
+    """Ask one request after the other, on a new connection every fourth time; returns how long each took, in milliseconds."""
     took: list[float] = []
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     until = time.perf_counter() + seconds

@@ -67,7 +67,7 @@ SENTENCES = [
 
 
 def weights(package: str) -> Path:
-    """Give the folder of an installed package with weights."""
+    """Return the folder of an installed package with weights."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations, package
@@ -82,7 +82,7 @@ def voice() -> PiperVoice:
 
 @cache
 def said(text: str) -> np.ndarray:
-    """Say something; gives samples of 16 kHz."""
+    """Say something; returns samples of 16 kHz."""
     resampler = Resampler(voice().config.sample_rate, SAMPLE_RATE)
     pcm = b"".join(resampler.resample(chunk.audio_int16_bytes) for chunk in voice().synthesize(text))
     return from_pcm(pcm + resampler.finish())
@@ -108,14 +108,14 @@ def wav(samples: np.ndarray) -> bytes:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Give how long something takes."""
+    """Return how long something takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def words(text: str) -> list[str]:
-    """Give the words without case and punctuation."""
+    """Return the words without case and punctuation."""
     return "".join(letter if letter.isalnum() else " " for letter in text.lower()).split()
 
 
@@ -144,7 +144,7 @@ class Client:
         return str(answer.json()["text"])
 
     def say(self, text: str, form: str) -> float:
-        """Have a text spoken; gives the seconds to the first byte."""
+        """Have a text spoken; returns the seconds to the first byte."""
         began = time.perf_counter()
         body = {"model": "piper", "input": text, "response_format": form, "sample_rate": 22_050}
         with self.http.stream("POST", "/v1/audio/speech", json=body) as answer:

@@ -13,7 +13,7 @@ ROUNDS = 15
 
 
 def ready(folder: Path) -> float:
-    """Give the seconds from starting `modelhost serve` to the first answer of `/readyz`."""
+    """Return the seconds from starting `modelhost serve` to the first answer of `/readyz`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     began = time.perf_counter()

@@ -50,8 +50,8 @@ from modelhost.contract.types import (
 )
 from modelhost.http.app import ROUTES
 from modelhost.http.routing import errors as http_errors
-from modelhost.http.routing.spec import about_of
-from modelhost.http.server.run import limits as guard
+from modelhost.http.routing.spec import spec_of
+from modelhost.http.server import limits
 from modelhost.pool.requirements import ASKS
 from modelhost.testing import (
     AddsVoices,
@@ -80,7 +80,7 @@ TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(columns: str, rows: Iterable[Iterable[str]]) -> str:
-    """Give a table in Markdown."""
+    """Return a table in Markdown."""
     lines = [columns, re.sub(r"[^|]+", "---", columns)]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     return "\n".join(lines)
@@ -90,7 +90,7 @@ def table(columns: str, rows: Iterable[Iterable[str]]) -> str:
 
 
 def keys_of(kind: type[msgspec.Struct]) -> str:
-    """Give the keys of one table of the file, in the order of the schema."""
+    """Return the keys of one table of the file, in the order of the schema."""
     docs, kinds = field_docs(kind), get_type_hints(kind, include_extras=True)
     rows = [(f"`{key.name}`", type_of(kinds[key.name]), default_of(key), docs[key.name]) for key in msgspec.structs.fields(kind)]
     return table("| key | type | default | meaning |", rows)
@@ -128,7 +128,7 @@ def _bounds(meta: msgspec.Meta) -> str:
 
 
 def default_of(key: msgspec.structs.FieldInfo) -> str:
-    """Give a key's default as it would stand in the file; nothing for what is not set."""
+    """Return a key's default as it would stand in the file; nothing for what is not set."""
     if key.required:
         return "required"
     default = key.default if key.default is not msgspec.NODEFAULT else key.default_factory()
@@ -139,7 +139,7 @@ def default_of(key: msgspec.structs.FieldInfo) -> str:
 
 
 def commands() -> str:
-    """Give every command with what it takes."""
+    """Return every command with what it takes."""
     return "\n\n".join(_commands(cli, click.Context(cli, info_name="modelhost")))
 
 
@@ -185,10 +185,10 @@ def _value(kind: Any) -> str:
 
 
 def endpoints() -> str:
-    """Give every route with who may use it."""
+    """Return every route with who may use it."""
     shown = [route for route in ROUTES if isinstance(route, HTTPRouteHandler) and route.include_in_schema]
     found = [
-        (re.sub(r":\w+}", "}", path), method, str(route.summary), about_of(route).access)
+        (re.sub(r":\w+}", "}", path), method, str(route.summary), spec_of(route).access)
         for route in shown
         for path in route.paths
         for method in route.http_methods
@@ -198,11 +198,11 @@ def endpoints() -> str:
 
 
 def messages(path: str) -> str:
-    """Give the messages of a WebSocket: what it takes, what it sends, and their fields."""
+    """Return the messages of a WebSocket: what it takes, what it sends, and their fields."""
     route = next(route for route in ROUTES if path in route.paths)
     rows = [
         (f"`{kind.__struct_config__.tag}`", way, " ".join(str(kind.__doc__).split()), _fields(kind))
-        for way, kinds in (("to the host", about_of(route).hears), ("from the host", about_of(route).says))
+        for way, kinds in (("to the host", spec_of(route).receives), ("from the host", spec_of(route).sends))
         for kind in kinds
     ]
     return table("| `type` | way | what | fields |", rows)
@@ -213,7 +213,7 @@ def _fields(kind: type[msgspec.Struct]) -> str:
 
 
 def error_classes() -> str:
-    """Give every class of error that is raised, by status."""
+    """Return every class of error that is raised, by status."""
     rows = []
     kinds = sorted(_below(ModelhostError), key=lambda kind: (http_errors.status_of(_blank(kind)), kind.__name__))
     for kind in kinds:
@@ -227,7 +227,7 @@ def error_classes() -> str:
 
 
 def _below(kind: type[ModelhostError]) -> Iterator[type[ModelhostError]]:
-    """Give all subclasses but those that only sort others."""
+    """Return all subclasses but those that only sort others."""
     for child in kind.__subclasses__():
         if child not in (RequestError, ServiceError):
             yield child
@@ -242,10 +242,10 @@ def _blank(kind: type[ModelhostError]) -> ModelhostError:
 
 
 def refusals() -> str:
-    """Give what is refused before a route is reached, or instead of one."""
+    """Return what is refused before a route is reached, or instead of one."""
     rows = [
         (status, error.code, error.message, "yes" if error.retry else "no")
-        for status, error in filter(None, guard.REFUSALS.values())
+        for status, error in filter(None, limits.REFUSALS.values())
     ]
     rows += [
         (status, code, text.format(method="METHOD", path="PATH", most=4, key="max_body_mb"), "no")
@@ -260,7 +260,7 @@ def refusals() -> str:
 
 
 def hooks() -> str:
-    """Give every hook with what goes in and what comes out."""
+    """Return every hook with what goes in and what comes out."""
     rows = [
         (f"`{ability}`", f"`{REQUESTS[ability].__name__}`", ", ".join(f"`{kind.__name__}`" for kind in get_args(EVENTS[ability])))
         for ability in ABILITIES
@@ -287,7 +287,7 @@ def who(ability: Ability, field: str) -> str:
 
 
 def request_fields() -> str:
-    """Give the fields of every request, and who sees to them."""
+    """Return the fields of every request, and who sees to them."""
     return "\n\n".join(
         f"### {REQUESTS[ability].__name__}\n\n{_summary(REQUESTS[ability])}\n\n{_members(REQUESTS[ability], ability)}"
         for ability in ABILITIES
@@ -295,13 +295,13 @@ def request_fields() -> str:
 
 
 def event_fields() -> str:
-    """Give the fields of every event, and of what events are made of."""
+    """Return the fields of every event, and of what events are made of."""
     kinds = dict.fromkeys(kind for ability in ABILITIES for kind in get_args(EVENTS[ability]))
     return "\n\n".join(f"### {kind.__name__}\n\n{_summary(kind)}\n\n{_members(kind)}" for kind in kinds)
 
 
 def part_fields() -> str:
-    """Give the fields of what requests and events are made of."""
+    """Return the fields of what requests and events are made of."""
     kinds = (Message, TextPart, ImagePart, AudioPart, Tool, ToolChoice, ToolCall, ResponseFormat, VoiceSample)
     more = (Usage, TokenLogprob, Word)
     return "\n\n".join(f"### {kind.__name__}\n\n{_summary(kind)}\n\n{_members(kind)}" for kind in (*kinds, *more))
@@ -340,7 +340,7 @@ def _python(kind: Any) -> str:
 
 
 def features() -> str:
-    """Give the features of a card, and which field takes each."""
+    """Return the features of a card, and which field takes each."""
     asked: dict[str, list[str]] = {}
     for kind, asks in ASKS.items():
         for ask in asks:
@@ -360,7 +360,7 @@ UNASKED = {
 
 
 def kit() -> str:
-    """Give every test of the conformance kit."""
+    """Return every test of the conformance kit."""
     parts = []
     seen: set[str] = set()
     for kind in (BackendTests, *KIT):
@@ -401,7 +401,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def rendered(text: str) -> str:
-    """Give a page with its tables as the code has them now."""
+    """Return a page with its tables as the code has them now."""
     return TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
 
 

@@ -18,7 +18,7 @@ from modelhost.contract.types import UNCOUNTED, media
 from modelhost.dialogue.memory import MOST_CHARACTERS
 from modelhost.host import wanted_plugins
 from modelhost.http.routing import streaming
-from modelhost.http.server.run import limits as guard
+from modelhost.http.server import limits
 from modelhost.plugins.discovery import DESCRIBE_SECONDS, describe_all, installed
 from modelhost.pool import model, poison_requests as suspects, status
 from modelhost.runner import output, process
@@ -184,8 +184,8 @@ FIRST_START, LAST_START = status.CRASH_BACKOFF
 STARTS = f"{FIRST_START:g} second, then {FIRST_START * 2:g}, and so on up to {LAST_START:g}."
 FIGURES = {
     "concepts/life-of-a-request.md": [
-        f"may have {guard.MAX_HEAD // KIB} KiB and be {guard.MAX_HEADERS} at most; a URL may have {guard.MAX_URL // KIB} KiB",
-        f"at {guard.MIN_RATE // KIB} KiB/s",
+        f"may have {limits.MAX_HEAD // KIB} KiB and be {limits.MAX_HEADERS} at most; a URL may have {limits.MAX_URL // KIB} KiB",
+        f"at {limits.MIN_RATE // KIB} KiB/s",
         f"over {media.SPOOL_OVER // KIB**2} MiB goes as a file",
         f"A call may be {frames.WINDOW // KIB} KiB of events",
         f"{streaming.AHEAD // KIB} KiB wait for the client",

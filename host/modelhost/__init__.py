@@ -7,12 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
+    from modelhost.authors.sentences import Sentences as Sentences
+    from modelhost.authors.stop_strings import StopStrings as StopStrings
     from modelhost.authors.turns import Turns as Turns
     from modelhost.contract.backend import (
         Backend as Backend,
+        Device as Device,
         Options as Options,
     )
+    from modelhost.contract.card import ModelCard as ModelCard
     from modelhost.contract.compute import ComputeThread as ComputeThread
+    from modelhost.contract.context import Context as Context
     from modelhost.contract.errors import (
         BackendCrashedError as BackendCrashedError,
         BackendFailedError as BackendFailedError,
@@ -30,10 +35,14 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
         UnknownModelError as UnknownModelError,
         UnsupportedError as UnsupportedError,
     )
-    from modelhost.contract.hookspecs import hookimpl as hookimpl
+    from modelhost.contract.hookspecs import (
+        Events as Events,
+        hookimpl as hookimpl,
+    )
     from modelhost.contract.log import Log as Log
     from modelhost.contract.source import Source as Source
     from modelhost.contract.types import (
+        ABILITIES as ABILITIES,
         Ability as Ability,
         AudioChunk as AudioChunk,
         AudioFormat as AudioFormat,

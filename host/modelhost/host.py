@@ -41,7 +41,7 @@ def interpreter(name: str, model: ModelConfig, folder: Path) -> str:
 
 
 def wanted_plugins(loaded: Loaded) -> Wanted:
-    """Give the plugins a configuration needs described, with their models' options."""
+    """Return the plugins a configuration needs described, with their models' options."""
     wanted: Wanted = {}
     for name, model in loaded.config.models.items():
         if model.enabled:

@@ -49,7 +49,7 @@ class Router:
         return name in self._names
 
     def find(self, name: str) -> Model:
-        """Give the model of that name, alias or hub id. Raises `UnknownModelError`."""
+        """Return the model of that name, alias or hub id. Raises `UnknownModelError`."""
         try:
             return self._names[name]
         except KeyError:
@@ -58,7 +58,7 @@ class Router:
             raise UnknownModelError(f"there is no model {name[:200]!r}; there are: {names}", param="model") from None
 
     def candidates(self, ability: Ability, name: str | None) -> list[Model]:
-        """Give the models to try in order: the one that is named, or the ability's route. Raises `RequestError`."""
+        """Return the models to try in order: the one that is named, or the ability's route. Raises `RequestError`."""
         if name:
             return [self.find(name)]
         # What the starter names and has not got is left out; a file of one's own cannot name what is not there.
@@ -140,12 +140,12 @@ class Router:
 
 
 def _left_alone(error: BaseException) -> BaseException:
-    """Give a fault of our own as it is, but for what would end the host."""
+    """Return a fault of our own as it is, but for what would end the host."""
     return error if isinstance(error, Exception) else BackendFailedError(f"the call failed ({type(error).__name__})")
 
 
 def _hub_names(model: Model) -> list[str]:
-    """Give a hub model's id and the last part of it."""
+    """Return a hub model's id and the last part of it."""
     names = []
     for found in model.weights.values():
         for weights in found:

@@ -25,7 +25,7 @@ def host(serve: Serve) -> Served:
 
 
 def talk(folder: Path, host: Served, *lines: str, arguments: tuple[str, ...] = ("-m", "echo")) -> str:
-    """Type lines into a conversation in a terminal, each at its prompt, then Ctrl-D; gives all that it shows."""
+    """Type lines into a conversation in a terminal, each at its prompt, then Ctrl-D; returns all that it shows."""
     ours, theirs = pty.openpty()
     env = environment(folder, TERM="xterm", MODELHOST_URL=host.url, XDG_STATE_HOME=str(folder / "state"))
     process = subprocess.Popen(

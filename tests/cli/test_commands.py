@@ -62,7 +62,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def refusal(ended: subprocess.CompletedProcess[str], status: int) -> str:
-    """Give the one line that a mistake is answered with."""
+    """Return the one line that a mistake is answered with."""
     assert ended.returncode == status, ended.stderr
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
@@ -530,20 +530,23 @@ def test_serve_reload_starts_again_when_the_file_changes_and_leaves_nothing_behi
     port = free_port()
     command = [sys.executable, "-m", "modelhost", "serve", "--reload", "--port", str(port)]
     with subprocess.Popen(command, cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.PIPE, text=True) as reloading:
-        assert reloading.stderr is not None
-        until = iter(reloading.stderr.readline, "")
-        assert any("is serving" in line for line in until)
-        file.write_text(ECHO.replace("echo]", "other]"))
-        assert any("starting again" in line for line in until)
-        assert any("is serving" in line for line in until)
-        models = httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).json()["data"]
-        assert [model["id"] for model in models] == ["other"]
-        file.write_text("[models.other\n")
-        assert any("the host goes on as it was" in line for line in until)
-        assert httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).json()["data"] == models
-        file.write_text(ECHO)
-        assert any("is serving" in line for line in until)
-        reloading.terminate()
-        assert reloading.wait(30) == 0
+        try:
+            assert reloading.stderr is not None
+            until = iter(reloading.stderr.readline, "")
+            assert any("is serving" in line for line in until)
+            file.write_text(ECHO.replace("echo]", "other]"))
+            assert any("starting again" in line for line in until)
+            assert any("is serving" in line for line in until)
+            models = httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).json()["data"]
+            assert [model["id"] for model in models] == ["other"]
+            file.write_text("[models.other\n")
+            assert any("the host goes on as it was" in line for line in until)
+            assert httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).json()["data"] == models
+            file.write_text(ECHO)
+            assert any("is serving" in line for line in until)
+            reloading.terminate()
+            assert reloading.wait(30) == 0
+        finally:
+            reloading.kill()  # else a failure here would wait for it for ever
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))

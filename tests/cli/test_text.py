@@ -181,7 +181,7 @@ class Watched:
         return True
 
     def end(self) -> tuple[str, int]:
-        """Read everything; gives what went into the pipe, and the exit status."""
+        """Read everything; returns what went into the pipe, and the exit status."""
         self.until("(?!)")
         os.close(self._ours)
         with self._process:

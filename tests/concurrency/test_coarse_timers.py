@@ -1,8 +1,8 @@
-"""Alarms ring once, not too early and not much too late, and cleared ones never."""
+"""Coarse timers go off once, not too early and not much too late, and cleared ones never."""
 
 import asyncio
 
-from modelhost.concurrency.coarse_timers import TICK, Alarms, alarms
+from modelhost.concurrency.coarse_timers import TICK, CoarseTimers, coarse_timers
 
 
 def test_an_alarm_rings_once_and_within_two_ticks_of_its_time() -> None:
@@ -11,7 +11,7 @@ def test_an_alarm_rings_once_and_within_two_ticks_of_its_time() -> None:
         rang: list[float] = []
         done = asyncio.Event()
         began = loop.time()
-        alarms().set(0.1, lambda: (rang.append(loop.time() - began), done.set()))
+        coarse_timers().set(0.1, lambda: (rang.append(loop.time() - began), done.set()))
         await asyncio.wait_for(done.wait(), 5)
         await asyncio.sleep(TICK * 3)
         assert len(rang) == 1
@@ -23,7 +23,7 @@ def test_an_alarm_rings_once_and_within_two_ticks_of_its_time() -> None:
 def test_a_cleared_alarm_never_rings_and_nothing_goes_on_ticking() -> None:
     async def main() -> None:
         rang: list[str] = []
-        mine = Alarms(asyncio.get_running_loop())
+        mine = CoarseTimers(asyncio.get_running_loop())
         key = mine.set(0, lambda: rang.append("cleared"))
         mine.set(0, lambda: rang.append("kept"))
         mine.clear(key)
@@ -38,7 +38,7 @@ def test_a_cleared_alarm_never_rings_and_nothing_goes_on_ticking() -> None:
 def test_an_alarm_may_clear_another_and_set_a_new_one() -> None:
     async def main() -> None:
         rang: list[str] = []
-        mine = Alarms(asyncio.get_running_loop())
+        mine = CoarseTimers(asyncio.get_running_loop())
         done = asyncio.Event()
 
         def first() -> None:
@@ -54,23 +54,23 @@ def test_an_alarm_may_clear_another_and_set_a_new_one() -> None:
 
 
 def test_each_loop_has_alarms_of_its_own() -> None:
-    async def which() -> Alarms:
-        assert alarms() is alarms()
-        return alarms()
+    async def which() -> CoarseTimers:
+        assert coarse_timers() is coarse_timers()
+        return coarse_timers()
 
     assert asyncio.run(which()) is not asyncio.run(which())
 
 
-def test_an_alarm_that_fails_leaves_the_others_to_ring() -> None:
+def test_a_timer_that_fails_leaves_the_others_to_ring() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         told: list[str] = []
         loop.set_exception_handler(lambda _, context: told.append(context["message"]))
-        mine = Alarms(loop)
+        mine = CoarseTimers(loop)
         done = asyncio.Event()
         mine.set(0, lambda: 1 / 0)
         mine.set(0.1, done.set)
         await asyncio.wait_for(done.wait(), 5)
-        assert told == ["an alarm failed"]
+        assert told == ["a timer failed"]
 
     asyncio.run(main())

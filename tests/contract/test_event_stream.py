@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from modelhost.concurrency.thread_bridge import AHEAD, Relay
-from modelhost.contract.event_stream import Mailbox
+from modelhost.concurrency.thread_bridge import AHEAD, ThreadBridge
+from modelhost.contract.event_stream import EventStream
 
 
 @given(st.lists(st.lists(st.integers(), max_size=5), max_size=20))
@@ -16,7 +16,7 @@ def test_a_coroutine_reads_everything_in_order_and_every_weight_once(batches: li
     weights: list[int] = []
 
     async def read() -> list[int]:
-        box: Mailbox[int] = Mailbox(on_taken=weights.append)
+        box: EventStream[int] = EventStream(on_taken=weights.append)
 
         def write() -> None:
             for batch in batches:
@@ -31,7 +31,7 @@ def test_a_coroutine_reads_everything_in_order_and_every_weight_once(batches: li
 
 
 def test_a_thread_reads_what_an_event_loop_writes() -> None:
-    box: Mailbox[int] = Mailbox()
+    box: EventStream[int] = EventStream()
 
     async def write() -> None:
         for number in range(1000):
@@ -47,7 +47,7 @@ def test_a_thread_reads_what_an_event_loop_writes() -> None:
 
 
 def test_the_reader_gets_what_was_there_before_the_error() -> None:
-    box: Mailbox[int] = Mailbox()
+    box: EventStream[int] = EventStream()
     box.put(1)
     box.finish(ValueError("late"))
     assert next(box) == 1
@@ -57,7 +57,7 @@ def test_the_reader_gets_what_was_there_before_the_error() -> None:
 
 def test_closing_early_tells_the_writer_once_and_drops_what_comes() -> None:
     told: list[int] = []
-    box: Mailbox[int] = Mailbox(on_close=lambda: told.append(1))
+    box: EventStream[int] = EventStream(on_close=lambda: told.append(1))
     box.put(1)
     box.close()
     box.close()
@@ -68,7 +68,7 @@ def test_closing_early_tells_the_writer_once_and_drops_what_comes() -> None:
 
 def test_closing_after_the_end_tells_nobody() -> None:
     told: list[int] = []
-    box: Mailbox[int] = Mailbox(on_close=lambda: told.append(1))
+    box: EventStream[int] = EventStream(on_close=lambda: told.append(1))
     box.finish()
     box.close()
     assert told == []
@@ -83,7 +83,7 @@ def test_a_relay_waits_for_a_slow_reader() -> None:
             yield number
 
     async def read() -> None:
-        events = Relay(asyncio.get_running_loop(), numbers).begin()
+        events = ThreadBridge(asyncio.get_running_loop(), numbers).begin()
         for _ in range(100):
             await asyncio.sleep(0)
         assert len(made) == AHEAD
@@ -105,7 +105,7 @@ def test_a_relay_that_is_closed_closes_its_source() -> None:
 
     async def read() -> None:
         settled = asyncio.Event()
-        relay: Relay[Any] = Relay(asyncio.get_running_loop(), forever, settled=settled.set)
+        relay: ThreadBridge[Any] = ThreadBridge(asyncio.get_running_loop(), forever, settled=settled.set)
         events = relay.begin()
         assert await anext(events) == 1
         events.close()

@@ -15,7 +15,7 @@ from serving import Serve, Served
 class TestMemoryOfAHost:
     @staticmethod
     def told(host: Served, session: str, text: str, headers: dict[str, str] = ALICE) -> str:
-        """Say something; gives what the model was told, of its own replies the end."""
+        """Say something; returns what the model was told, of its own replies the end."""
         asked = {"text": text, "session_id": session, "model": "witness", "speak": False, "instructions": "."}
         answer = host.client.post("/v1/dialogue", json=asked, headers=headers)
         assert answer.status_code == 200, answer.text

@@ -51,7 +51,7 @@ class Newcomer:
             assert self.host.returncode == 0
 
     def run(self, *command: str) -> str:
-        """Type a command; gives what it prints."""
+        """Type a command; returns what it prints."""
         there = [part.replace("127.0.0.1:8000", f"127.0.0.1:{self.port}") for part in command]
         done = subprocess.run(
             there,

@@ -210,7 +210,7 @@ def long() -> bytes:
 
 
 def run(host: Served, *command: str) -> str:
-    """Do something where the host's files are; gives what it prints."""
+    """Do something where the host's files are; returns what it prints."""
     env = {**clean_environment(host.folder), "MODELHOST_URL": host.url, "MODELHOST_API_KEY": KEY}
     done = subprocess.run(command, cwd=host.folder, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fake_plugins import fake_plugin
 from modelhost.contract.types import Blob, TranscribeRequest
-from modelhost.pool.poison_requests import MEMORY_SECONDS, Evidence, Suspects
+from modelhost.pool.poison_requests import MEMORY_SECONDS, Evidence, PoisonRequests
 from modelhost.runner.death import death_of, oom_kills
 from modelhost.testing import chat
 from serving import Serve, Served, eventually
@@ -157,14 +157,14 @@ def test_the_kernels_count_of_processes_it_has_ended_is_read(tmp_path: Path) -> 
 
 class TestSuspects:
     @staticmethod
-    async def killed(suspects: Suspects, request: object, now: float) -> None:
+    async def killed(suspects: PoisonRequests, request: object, now: float) -> None:
         evidence = Evidence.of(request)
         assert evidence
         suspects.blame(evidence, now)
 
     def test_a_recording_is_the_same_from_whatever_file_and_also_when_that_is_gone(self, tmp_path: Path) -> None:
         async def main() -> None:
-            suspects = Suspects()
+            suspects = PoisonRequests()
             assert not suspects
             for number in range(2):
                 file = tmp_path / f"upload-{number}"
@@ -181,7 +181,7 @@ class TestSuspects:
 
     def test_what_cannot_be_taken_down_is_not_refused_for_it(self, tmp_path: Path) -> None:
         async def main() -> None:
-            suspects = Suspects()
+            suspects = PoisonRequests()
             assert Evidence.of(TranscribeRequest(audio=Blob(path=tmp_path / "gone"))) is None
             await self.killed(suspects, chat("x"), 0.0)
             assert not await suspects.refuses(chat("x", seed=2**70), 0.0)

@@ -17,7 +17,7 @@ from fake_plugins import fake_plugin, put_on_path
 from modelhost.contract import errors
 from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import ModelhostError
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.log import Log, silent
 from modelhost.contract.types import (
     AudioChunk,
@@ -83,7 +83,7 @@ def running(kind: str, use: Callable[[Any], Awaitable[None]], **options: Any) ->
     asyncio.run(main())
 
 
-async def collect(events: Mailbox[Any]) -> list[Any]:
+async def collect(events: EventStream[Any]) -> list[Any]:
     return [event async for event in events]
 
 
@@ -136,7 +136,7 @@ def test_a_large_blob_arrives_whole_and_leaves_no_file(kind: str) -> None:
 @both
 def test_live_input_is_answered_while_it_comes(kind: str) -> None:
     async def use(runner: Runner) -> None:
-        live: Mailbox[bytes] = Mailbox()
+        live: EventStream[bytes] = EventStream()
         events = runner.call("transcribe", TranscribeRequest(), Context(CallInfo(), input=live))
         for total in (4, 8, 12):
             live.put(b"1234")
@@ -151,7 +151,7 @@ def test_live_input_is_answered_while_it_comes(kind: str) -> None:
 @both
 def test_megabytes_of_live_input_arrive_whole(kind: str) -> None:
     async def use(runner: Runner) -> None:
-        live: Mailbox[bytes] = Mailbox()
+        live: EventStream[bytes] = EventStream()
         for _ in range(40):
             live.put(bytes(50_000))
         live.finish()
@@ -546,7 +546,7 @@ def test_a_worker_of_another_protocol_is_refused_with_what_to_do(monkeypatch: py
 
 def test_live_input_that_breaks_off_fails_the_call_and_not_the_worker() -> None:
     async def use(runner: ProcessRunner) -> None:
-        live: Mailbox[bytes] = Mailbox()
+        live: EventStream[bytes] = EventStream()
         events = runner.call("transcribe", TranscribeRequest(), Context(input=live))
         live.put(b"1234")
         assert await anext(events) == Partial(text="4 bytes")

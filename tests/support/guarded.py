@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 from modelhost.config import ServerConfig
-from modelhost.http.server.limits import Connections, GuardedConnection
+from modelhost.http.server.limits import Connections, LimitedConnection
 from serving import Serve, Served, eventually
 from uvicorn.server import ServerState
 
@@ -52,7 +52,7 @@ class Inside:
 
     def __init__(self, **server: Any) -> None:
         self.connections = Connections(ServerConfig(**server))
-        guarded: Any = functools.partial(GuardedConnection, self.connections)
+        guarded: Any = functools.partial(LimitedConnection, self.connections)
         config = uvicorn.Config(
             self.answer,
             port=0,
@@ -145,14 +145,14 @@ class Watched:
     def __init__(self, *pieces: bytes, among: Connections | None = None) -> None:
         self.transport = Pretended()
         guard = among or Connections(ServerConfig())
-        self.connection = GuardedConnection(guard, uvicorn.Config(idle, log_config=None), ServerState(), {})
+        self.connection = LimitedConnection(guard, uvicorn.Config(idle, log_config=None), ServerState(), {})
         self.connection.connection_made(self.transport)
         for piece in pieces:
             self.connection.data_received(piece)
         self.now = asyncio.get_running_loop().time()
 
     def seconds_until_closed(self, most: int) -> int:
-        """Let time pass until it is closed; gives how many seconds that took."""
+        """Let time pass until it is closed; returns how many seconds that took."""
         for second in range(most):
             if self.transport.closed:
                 return second

@@ -39,7 +39,7 @@ class Reader:
         return text
 
     def run(self, language: str, text: str) -> str:
-        """Do what a block says; gives what it prints."""
+        """Do what a block says; returns what it prints."""
         if language == "js" and NODE is None:
             return ""
         done = subprocess.run(
@@ -56,7 +56,7 @@ class Reader:
         return done.stdout
 
     def said_by(self, part: str) -> str:
-        """Give what the block printed that has `part` in it."""
+        """Return what the block printed that has `part` in it."""
         (said,) = (said for text, said in self.said.items() if part in text)
         return said
 

@@ -37,7 +37,7 @@ class Line:
         return told["error"]
 
     def closed(self) -> int:
-        """Wait for the end of the line; gives its code."""
+        """Wait for the end of the line; returns its code."""
         with pytest.raises(ConnectionClosed) as closed:
             self.hear()
         return closed.value.rcvd.code if closed.value.rcvd else 0

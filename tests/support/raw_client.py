@@ -45,7 +45,7 @@ class Client:
         return int(status.split()[1]), headers, body
 
     def error(self) -> tuple[int, str]:
-        """Read an answer that must be OpenAI's envelope and the last one; gives its status and its code."""
+        """Read an answer that must be OpenAI's envelope and the last one; returns its status and its code."""
         status, headers, body = self.answer()
         assert (headers["content-type"], headers["connection"]) == ("application/json", "close")
         error = json.loads(body)["error"]

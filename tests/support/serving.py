@@ -74,7 +74,7 @@ class Served:
         return int(self.worker(model)["pid"])
 
     def stop(self) -> int:
-        """Stop it as an operator would; gives the exit status."""
+        """Stop it as an operator would; returns the exit status."""
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

@@ -17,7 +17,7 @@ from modelhost.cli import main
 from serving import clean_environment
 
 Typed = Callable[..., subprocess.CompletedProcess[str]]
-"""Takes the arguments of a command; gives how it ended, and what it printed as Latin-1, whatever it is."""
+"""Takes the arguments of a command; returns how it ended, and what it printed as Latin-1, whatever it is."""
 
 
 def type_in(folder: Path, *arguments: str, said: bytes = b"", **environ: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def in_terminal(folder: Path, *arguments: str, stdout: bool = False) -> tuple[str, bytes]:
-    """Type a command in a terminal, with standard output there or elsewhere; gives what that shows, and what went elsewhere."""
+    """Type a command in a terminal, with standard output there or elsewhere; returns what that shows, and what went elsewhere."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "modelhost", *arguments],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from modelhost import AudioChunk, BadInputError, Blob, Context, Done, SynthesizeRequest
 from modelhost.audio import SAMPLE_RATE, decode
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost.testing import Loaded
 from modelhost_echo import EchoBackend
 
@@ -42,7 +42,7 @@ def test_the_first_bytes_leave_before_the_backend_is_done(echo: Loaded) -> None:
 
 
 def live(echo: Loaded, pieces: list[bytes], **fields: Any) -> list[Any]:
-    box: Mailbox[bytes] = Mailbox()
+    box: EventStream[bytes] = EventStream()
     for piece in pieces:
         box.put(piece)
     box.finish()

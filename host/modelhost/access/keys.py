@@ -43,7 +43,7 @@ class Keys:
         return len(self._callers)
 
     def whose(self, key: bytes) -> Caller | None:
-        """Give whose key this is, or None. Compares with every digest, in constant time each."""
+        """Return whose key this is, or None. Compares with every digest, in constant time each."""
         digest = hashlib.sha256(key).digest()
         found = None
         for known, caller in self._callers:

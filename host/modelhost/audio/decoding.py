@@ -185,7 +185,7 @@ def _first_sound(container: InputContainer, limits: Limits) -> AudioStream:
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:
-    """Give packets up to the end, or up to where the file is broken."""
+    """Return packets up to the end, or up to where the file is broken."""
     packets = container.demux(stream)
     while True:
         try:
@@ -238,7 +238,7 @@ def _kind(frame: AudioFrame) -> tuple[int, str, str]:
 
 
 def _samples(frames: list[AudioFrame]) -> Iterator[Samples]:
-    """Give frames as samples; a file of floats may hold anything, so what is no number becomes silence."""
+    """Return frames as samples; a file of floats may hold anything, so what is no number becomes silence."""
     for frame in frames:
         yield np.nan_to_num(frame.to_ndarray()[0], nan=0, posinf=1, neginf=-1).clip(-1, 1).astype(np.float32, copy=False)
 

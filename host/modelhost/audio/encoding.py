@@ -100,7 +100,7 @@ class Encoder:
         return self._sink.take()
 
     def finish(self) -> bytes:
-        """Give the rest; half a sample at the end is left out."""
+        """Return the rest; half a sample at the end is left out."""
         self._write(self._resampler.resample(None))
         self._container.mux(self._stream.encode(None))
         self._container.close()
@@ -134,7 +134,7 @@ def _rate(codec: _Codec, wanted: int) -> int:
 
 
 def _bit_rate(sample_rate: int) -> int:
-    """Give bits a second at which one voice sounds as it came, in the oldest of the codecs (MP3) too."""
+    """Return bits a second at which one voice sounds as it came, in the oldest of the codecs (MP3) too."""
     if sample_rate < 16_000:
         return 32_000
     return 64_000 if sample_rate <= 24_000 else 96_000

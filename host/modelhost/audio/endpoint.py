@@ -71,7 +71,7 @@ class Endpointer:
         return events
 
     def finish(self) -> list[Utterance]:
-        """Say, once, that the stream has ended; gives the utterance that was going on, if one was."""
+        """Say, once, that the stream has ended; returns the utterance that was going on, if one was."""
         return [] if self._start is None else [self._end_at(min(self._last_voice + self._padding, self._tape.end))]
 
     def _step(self, voiced: bool) -> list[SpeechStarted | Utterance]:

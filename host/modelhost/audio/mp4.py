@@ -45,7 +45,7 @@ def _is_modest(file: IO[bytes], tracks: int) -> bool:
 
 
 def _boxes(file: IO[bytes], start: int, end: int, *, depth: int) -> Iterator[tuple[bytes, int, int]]:
-    """Give kind, start and end of every box, those inside others after them."""
+    """Return kind, start and end of every box, those inside others after them."""
     while start + _HEAD <= end:
         file.seek(start)
         size, kind = struct.unpack(">I4s", file.read(_HEAD))

@@ -13,12 +13,12 @@ RATES = range(8_000, 192_001)
 
 
 def from_pcm(pcm: bytes) -> Samples:
-    """Give PCM of 16 kHz as samples; a last odd byte is left out."""
+    """Return PCM of 16 kHz as samples; a last odd byte is left out."""
     return np.frombuffer(pcm, "<i2", len(pcm) // 2).astype(np.float32) / np.float32(FULL_SCALE)
 
 
 def to_pcm(samples: Samples) -> bytes:
-    """Give samples as PCM; what is louder than full scale is cut off there."""
+    """Return samples as PCM; what is louder than full scale is cut off there."""
     return (samples * FULL_SCALE).round().clip(-FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
 
 
@@ -33,7 +33,7 @@ class PcmFrames:
         self._position = 0
 
     def feed(self, pcm: bytes) -> list[AudioFrame]:
-        """Give the samples that are complete as a frame; half of one waits for the rest of it."""
+        """Return the samples that are complete as a frame; half of one waits for the rest of it."""
         pcm = self._half + pcm
         whole = len(pcm) // 2
         self._half = pcm[whole * 2 :]
@@ -61,7 +61,7 @@ class Resampler:
         return b"".join(_bytes(ready) for frame in self._frames.feed(pcm) for ready in self._resampler.resample(frame))
 
     def finish(self) -> bytes:
-        """Give what was held back; once, at the end."""
+        """Return what was held back; once, at the end."""
         return b"".join(map(_bytes, self._resampler.resample(None)))
 
 

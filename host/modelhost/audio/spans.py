@@ -63,7 +63,7 @@ def padded(spans: Sequence[Span], padding: float, length: float) -> list[Span]:
 
 
 def _runs(voiced: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Give the first frame of every run of True, and the one after its last."""
+    """Return the first frame of every run of True, and the one after its last."""
     changes = np.flatnonzero(np.diff(voiced, prepend=False, append=False))
     return [(int(start), int(end)) for start, end in changes.reshape(-1, 2)]
 

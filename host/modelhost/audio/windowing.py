@@ -32,7 +32,7 @@ class Window:
     speech: tuple[Span, ...] = ()
 
     def place(self, segment: Segment) -> Segment:
-        """Give a segment whose times count from this window's start the times of the recording.
+        """Return a segment whose times count from this window's start the times of the recording.
 
         None is outside the window, and all are whole milliseconds.
         """
@@ -90,7 +90,7 @@ class _Piece:
 
 
 def _cuts(samples: Samples, pieces: list[_Piece], pauses: list[float], longest: int) -> Iterator[tuple[int, int]]:
-    """Give the first sample of each window and the one after its last; `pauses[n]` follows `pieces[n]`, in seconds."""
+    """Return the first sample of each window and the one after its last; `pauses[n]` follows `pieces[n]`, in seconds."""
     first = 0
     start = pieces[0].start if pieces else 0
     while first < len(pieces):

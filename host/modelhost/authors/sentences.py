@@ -193,7 +193,7 @@ class Sentences:
         return self._cut(over=False)
 
     def finish(self) -> list[str]:
-        """Give what is left, at the end of the text."""
+        """Return what is left, at the end of the text."""
         sentences = self._cut(over=True)
         rest, self._waiting = self._waiting, ""
         return [*sentences, rest] if rest else sentences

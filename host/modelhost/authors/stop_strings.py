@@ -20,7 +20,7 @@ class StopStrings:
         """Whether a stop string has been met; the text is over then."""
 
     def feed(self, text: str) -> str:
-        """Add to the text; gives what of it is certain not to be part of a stop string."""
+        """Add to the text; returns what of it is certain not to be part of a stop string."""
         if self._search is None:
             return text
         if self.stopped:
@@ -36,7 +36,7 @@ class StopStrings:
         return text[:certain]
 
     def flush(self) -> str:
-        """Give what was held back, when no more text comes."""
+        """Return what was held back, when no more text comes."""
         held, self._held = self._held, ""
         return held
 
@@ -64,7 +64,7 @@ class _Search:
         return self._length[self._at]
 
     def takes(self, letter: str) -> int:
-        """Go on by a letter; gives the length of the string that is complete, or 0."""
+        """Go on by a letter; returns the length of the string that is complete, or 0."""
         self._at = self._next(self._at, ord(letter))
         return self._complete[self._at]
 

@@ -29,7 +29,7 @@ class Turns(Generic[P]):
         return list(self._waiting.pop(job, ()))
 
     def take(self, most: int | None = None) -> list[P]:
-        """Give the next pieces to compute together, none if nothing waits: first one of each job in turn, then seconds.
+        """Return the next pieces to compute together, none if nothing waits: first one of each job in turn, then seconds.
 
         At most `most` where there is room for fewer than a batch.
         """

@@ -22,6 +22,6 @@ class Caching:
         self._around = {"embed": embed.around, "summarize": summarize.around} if kept.max_bytes else {}
 
     def around(self, ability: Ability, model: Model, call: Call) -> Call:
-        """Put the cache around a model's call; gives the call itself where nothing is to be kept."""
+        """Put the cache around a model's call; returns the call itself where nothing is to be kept."""
         around = self._around.get(ability)
         return around(model, call) if around else call

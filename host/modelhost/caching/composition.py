@@ -29,7 +29,7 @@ class Composition:
         """Whether a model was asked in place of another that was not available."""
 
     def asked(self) -> Asked:
-        """Give what was asked, and of which revisions."""
+        """Return what was asked, and of which revisions."""
         return {one: model.revision for one, model in self.models.items()}
 
     def lasts(self) -> bool:

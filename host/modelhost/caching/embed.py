@@ -104,11 +104,11 @@ class _Asked:
         self.computed: set[bytes] = set()
 
     def tokens(self) -> int:
-        """Give the tokens of all inputs, whether they were computed now or not; all values must be there."""
+        """Return the tokens of all inputs, whether they were computed now or not; all values must be there."""
         return sum(_facts.unpack_from(self.found[key])[1] for key in self.keys)
 
     def events(self) -> Iterator[Vectors]:
-        """Give the rows in order; all values must be there."""
+        """Return the rows in order; all values must be there."""
         values = [self.found[key] for key in self.keys]
         for first in range(0, len(values), ROWS):
             some = values[first : first + ROWS]

@@ -31,7 +31,7 @@ class InFlight:
         return ours, theirs
 
     def end(self, key: bytes, value: bytes | None) -> None:
-        """Give the value to those who wait; None says that it was not made, and that they have to see for themselves."""
+        """Return the value to those who wait; None says that it was not made, and that they have to see for themselves."""
         running = self._running.pop(key)
         if not running.done():  # as one would be whose waiter cancelled it
             running.set_result(value)

@@ -11,7 +11,7 @@ SMALL = 64 * 1024
 
 
 def state_of(paths: Iterable[str]) -> bytes:
-    """Give a digest that changes whenever a file at or below these paths does, is added or removed; blocks.
+    """Return a digest that changes whenever a file at or below these paths does, is added or removed; blocks.
 
     What is hidden below a folder (`.git`, what editors leave) does not count.
     Of larger files it is their size and times that count; the kernel sets the time of the last change by itself, so one with an

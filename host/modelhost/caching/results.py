@@ -9,7 +9,7 @@ from modelhost.caching.in_flight import InFlight
 from modelhost.caching.store import Cache
 from modelhost.contract.context import Context
 from modelhost.contract.types import Ability
-from modelhost.observability.call_record import Work
+from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
 from modelhost.pool import Model
 
@@ -42,5 +42,5 @@ def key_of(ability: Ability, model: Model, context: Context, *asked: Any) -> "ha
 def told(context: Context, ability: Ability, said: Literal["hit", "miss"]) -> None:
     """Say in the call's notes what the cache had to do with its answer."""
     if said == "hit" or context.work is None:  # the model was not asked now
-        context.work = Work(ability)
+        context.work = CallRecord(ability)
     context.work.cache = said

@@ -19,7 +19,7 @@ class Cache:
         return len(self._kept)
 
     def get(self, key: bytes) -> bytes | None:
-        """Give a value; it counts as used."""
+        """Return a value; it counts as used."""
         value = self._kept.get(key)
         if value is not None:
             self._kept.move_to_end(key)

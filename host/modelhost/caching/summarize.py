@@ -113,7 +113,7 @@ class CachedSummarize:
 
 
 async def _state(model: Model, context: Context) -> bytes:
-    """Give the state of the files that the model reads for each request; its card tells which, so it is loaded for that once."""
+    """Return the state of the files that the model reads for each request; its card names them, so it is loaded for that once."""
     if model.card is None and "summarize" in model.abilities:
         async with in_time(context):
             await model.load()

@@ -35,7 +35,7 @@ class LazyGroup(click.Group):
     """Knows its commands by name, and imports the one that is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the commands in the order a newcomer needs them."""
+        """Return the commands in the order a newcomer needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -39,12 +39,12 @@ class HostClient(httpx.Client):
         super().__init__(**self._settings, timeout=httpx.Timeout(600, connect=5))
 
     def patient(self) -> httpx.AsyncClient:
-        """Give a client of the same host for many requests at once, each of which may take as long as it takes."""
+        """Return a client of the same host for many requests at once, each of which may take as long as it takes."""
         return httpx.AsyncClient(**self._settings, timeout=httpx.Timeout(None, connect=5))
 
 
 def running(url: str | None, config_path: str | None) -> HostClient | None:
-    """Give a client of the host that runs; None where none does."""
+    """Return a client of the host that runs; None where none does."""
     if url is not None:
         url = _base(url)
         client = HostClient(url, trusted=authority())
@@ -116,7 +116,7 @@ def _readable(config_path: str | None) -> Loaded:
 
 @contextlib.contextmanager
 def connected(url: str | None, config_path: str | None) -> Iterator[HostClient]:
-    """Give a client of the running host. Raises when none runs."""
+    """Return a client of the running host. Raises when none runs."""
     found = running(url, config_path)
     if found is None:
         at = _address(_readable(config_path))
@@ -131,7 +131,7 @@ def connected(url: str | None, config_path: str | None) -> Iterator[HostClient]:
 def connected_or_started(
     url: str | None, config_path: str | None, *, no_start: bool = False, announce: bool = False
 ) -> Iterator[HostClient]:
-    """Give a client of the running host, or of one that lives as long as this command; `announce` says so on standard error."""
+    """Return a client of the running host, or of one that lives as long as this command; `announce` says so on standard error."""
     found = running(url, config_path)
     if found is not None:
         with contextlib.closing(found):
@@ -173,7 +173,7 @@ def ask(client: httpx.Client, method: str, path: str, **arguments: Any) -> Any:
 
 
 def checked(response: httpx.Response) -> Any:
-    """Give a response's JSON, or raise the error it tells."""
+    """Return a response's JSON, or raise the error it tells."""
     try:
         answer = response.json()
     except ValueError:

@@ -17,7 +17,7 @@ _READY = re.compile(r"modelhost is serving .* on (https?://\S+)")
 
 @contextlib.contextmanager
 def own_host(config_path: str | None) -> Iterator[str]:
-    """Give the address of a new host, reachable from this machine only, which ends when the context does.
+    """Return the address of a new host, reachable from this machine only, which ends when the context does.
 
     On Linux it ends as well when this process is killed. Raises `ClickException` when the host does not start.
     """

@@ -41,7 +41,7 @@ class ReadFile(io.FileIO):
 
 @contextlib.contextmanager
 def recordings_of(names: tuple[str, ...]) -> Iterator[list[Recording]]:
-    """Give the recordings of these names, of which `-` is standard input. What a pipe brings is kept in a file until the end."""
+    """Return the recordings of these names; `-` is standard input. What a pipe brings is kept in a file until the end."""
     with tempfile.TemporaryDirectory(prefix="modelhost-recordings-") as folder:
         yield [_recording(name, Path(folder) / str(number)) for number, name in enumerate(names)]
 

@@ -83,7 +83,7 @@ def _format_of(output: Path | None) -> str:
 
 
 def _sound(client: httpx.Client, body: dict[str, Any]) -> Iterator[bytes]:
-    """Give the sound piece by piece; raises `ClickException` before the first when it is refused."""
+    """Return the sound piece by piece; raises `ClickException` before the first when it is refused."""
     try:
         with client.stream("POST", "/v1/audio/speech", json=body) as response:
             if response.is_error:

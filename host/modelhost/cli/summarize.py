@@ -56,7 +56,7 @@ def summarize_command(
 
 
 def _summaries(client: HostClient, texts: list[Recording], form: dict[str, str], *, shown: bool) -> list[str]:
-    """Give the summaries that could be made, one after the other; with their heads where there are several texts."""
+    """Return the summaries that could be made, one after the other; with their heads where there are several texts."""
     made: list[str] = []
     for text in texts:
         apart = "\n" if made else ""
@@ -68,7 +68,7 @@ def _summaries(client: HostClient, texts: list[Recording], form: dict[str, str],
 
 
 def _summary_or_none(client: HostClient, text: Recording, form: dict[str, str], head: str, *, shown: bool) -> str | None:
-    """Give a text's summary after its head, `shown` while it is written; None for one that failed, which has been said then."""
+    """Return a text's summary after its head, `shown` while it is written; None for one that failed, which has been said then."""
     written = ""
     try:
         for piece in _pieces(client, text, form, seen=shown and sys.stdout.isatty()):
@@ -88,7 +88,7 @@ def _summary_or_none(client: HostClient, text: Recording, form: dict[str, str], 
 
 
 def _pieces(client: HostClient, text: Recording, form: dict[str, str], *, seen: bool) -> Iterator[str]:
-    """Give a summary as it is written, a line break at its end; standard error says how far it is until words are `seen`."""
+    """Return a summary as it is written, a line break at its end; standard error says how far it is until words are `seen`."""
     with SummaryLine(text.name, until_words=seen) as line, text.path.open("rb") as file:
         upload = {"file": (Path(text.name).name, file)}
         try:

@@ -7,7 +7,7 @@ import click
 
 
 def targets_of(names: tuple[str, ...], suffix: str, output: str | None) -> list[Path | None]:
-    """Give the file for the transcript of each recording, or None where there is one recording and no `output`: it is printed.
+    """Return the file for the transcript of each recording, or None where there is one recording and no `output`: it is printed.
 
     Makes the folder of `output`. Raises `UsageError` where a transcript would be written over another, or over a recording.
     """

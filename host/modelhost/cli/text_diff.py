@@ -69,7 +69,7 @@ def _key(word: str) -> str:
 
 
 def side_by_side(comparison: Comparison, names: tuple[str, str]) -> Table:
-    """Give a table of both texts; words that differ stand in brackets, and bold in a terminal."""
+    """Return a table of both texts; words that differ stand in brackets, and bold in a terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     for name in names:
         table.add_column(Text(name), ratio=1, overflow="fold")

@@ -156,7 +156,7 @@ async def _text_or_none(job: _Job, client: httpx.AsyncClient, places: asyncio.Se
 
 
 async def _text(job: _Job, client: httpx.AsyncClient, lines: ProgressLines) -> str:
-    """Give a job's text, and write it where it belongs."""
+    """Return a job's text, and write it where it belongs."""
     if job.target and job.target.exists() and not job.replaces:
         raise click.ClickException(f"{job.target} is there already; delete it, or name a folder with --output")
     with lines.line(job.name, job.recording.path.stat().st_size) as line:

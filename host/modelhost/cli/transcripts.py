@@ -38,7 +38,7 @@ class Wanted:
         return self.format in ("text", "json")
 
     def fields(self) -> dict[str, Any]:
-        """Give the fields of the form."""
+        """Return the fields of the form."""
         asked = {"model": self.model, "language": self.language, "prompt": self.prompt}
         form: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         if self.streamed:
@@ -48,7 +48,7 @@ class Wanted:
 
 
 async def transcript(client: httpx.AsyncClient, recording: Recording, wanted: Wanted, line: Line) -> str:
-    """Give what is said in a recording, written as wanted, with a line break at its end.
+    """Return what is said in a recording, written as wanted, with a line break at its end.
 
     Raises `ClickException` with what the host says against it, and `OSError` for a file that cannot be read.
     """

@@ -1,6 +1,6 @@
-"""Alarms for what almost never happens: cheap to set and to clear, and up to a twentieth of a second late.
+"""Timers for what almost never happens: cheap to set and to clear, and up to a twentieth of a second late.
 
-A timer of the event loop costs microseconds to make and to cancel, twice for every request. An alarm costs a dictionary entry.
+A timer of the event loop costs microseconds to make and to cancel, twice for every request; one of these costs a dict entry.
 """
 
 import asyncio
@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable
 
 TICK = 0.05
-"""Seconds between two looks at the alarms that are set."""
+"""Seconds between two looks at the timers that are set."""
 
 
-class Alarms:
-    """The alarms of one event loop."""
+class CoarseTimers:
+    """The coarse timers of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -21,7 +21,7 @@ class Alarms:
         self._ticking = False
 
     def set(self, seconds: float, ring: Callable[[], None]) -> int:
-        """Have `ring` called in `seconds` or a little later; gives the key to clear it with."""
+        """Have `ring` called in `seconds` or a little later; returns the key to clear it with."""
         self._next += 1
         self._set[self._next] = (self.loop.time() + seconds, ring)
         if not self._ticking:
@@ -30,19 +30,19 @@ class Alarms:
         return self._next
 
     def clear(self, key: int) -> None:
-        """Forget an alarm; one that has rung is forgotten already."""
+        """Forget a timer; one that has gone off is forgotten already."""
         self._set.pop(key, None)
 
     def _tick(self) -> None:
         now = self.loop.time()
         due = [key for key, (at, _) in self._set.items() if at <= now]
         for key in due:
-            alarm = self._set.pop(key, None)
-            if alarm:
+            timer = self._set.pop(key, None)
+            if timer:
                 try:
-                    alarm[1]()
+                    timer[1]()
                 except Exception as error:  # one that fails must not keep the others from ringing
-                    self.loop.call_exception_handler({"message": "an alarm failed", "exception": error})
+                    self.loop.call_exception_handler({"message": "a timer failed", "exception": error})
         if self._set:
             self.loop.call_later(TICK, self._tick)
         else:
@@ -52,10 +52,10 @@ class Alarms:
 _of_thread = threading.local()
 
 
-def alarms() -> Alarms:
-    """Give the alarms of the running loop."""
+def coarse_timers() -> CoarseTimers:
+    """Return the coarse timers of the running loop."""
     loop = asyncio.get_running_loop()
-    found: Alarms | None = getattr(_of_thread, "alarms", None)
+    found: CoarseTimers | None = getattr(_of_thread, "coarse_timers", None)
     if found is None or found.loop is not loop:
-        found = _of_thread.alarms = Alarms(loop)
+        found = _of_thread.coarse_timers = CoarseTimers(loop)
     return found

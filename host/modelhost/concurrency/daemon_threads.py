@@ -14,7 +14,7 @@ Job = Callable[[], None]
 T = TypeVar("T")
 
 
-class Daemons:
+class DaemonThreads:
     """Runs each job in a thread of its own at once; idle threads are used first. A job must not raise."""
 
     def __init__(self, name: str) -> None:
@@ -38,10 +38,10 @@ class Daemons:
                 self._idle.append(inbox)
 
 
-_daemons = Daemons("modelhost-blocking")
+_threads = DaemonThreads("modelhost-blocking")
 
 
-async def in_daemon(work: Callable[[], T]) -> T:
+async def run_in_daemon_thread(work: Callable[[], T]) -> T:
     """Do what blocks in such a thread; when the wait is cancelled, the thread is left to itself."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -60,5 +60,5 @@ async def in_daemon(work: Callable[[], T]) -> T:
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
             loop.call_soon_threadsafe(tell, result, error)
 
-    _daemons.run(run)
+    _threads.run(run)
     return await done

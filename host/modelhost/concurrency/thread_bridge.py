@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
 
 from modelhost.contract.errors import BackendCrashedError
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 
 T = TypeVar("T")
 
@@ -17,11 +17,11 @@ MAX_TURN = 0.005
 """Seconds an iterator may keep the loop without ever waiting; then other calls get their turn."""
 
 
-class Relay(Generic[T]):
+class ThreadBridge(Generic[T]):
     """Fills `events` from `source`, which is made and read on `loop`. Start it with `begin`, from any thread.
 
-    Closing the mailbox cancels the reading. After that `settled` is
-    called on `loop` when the iterator has really ended; an end of its own is the end of the mailbox.
+    Closing the stream cancels the reading. After that `settled` is
+    called on `loop` when the iterator has really ended; an end of its own is the end of the stream.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Relay(Generic[T]):
         on_cancel: Callable[[], None] | None = None,
         settled: Callable[[], None] | None = None,
     ) -> None:
-        self.events: Mailbox[T] = Mailbox(on_taken=self._taken, on_close=self._cancel)
+        self.events: EventStream[T] = EventStream(on_taken=self._taken, on_close=self._cancel)
         self._loop = loop
         self._source = source
         self._on_cancel = on_cancel
@@ -43,8 +43,8 @@ class Relay(Generic[T]):
         self._ahead = 0
         self._room: asyncio.Future[None] | None = None
 
-    def begin(self) -> Mailbox[T]:
-        """Start reading; gives the mailbox."""
+    def begin(self) -> EventStream[T]:
+        """Start reading; returns the stream."""
         self._on_loop(self._start)
         return self.events
 

@@ -6,17 +6,17 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from modelhost.concurrency.daemon_threads import Daemons
+from modelhost.concurrency.daemon_threads import DaemonThreads
 from modelhost.contract.context import Context
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 
 AHEAD = 64
 """Events a backend's iterator may be ahead of the reader before its thread waits."""
 
-_daemons = Daemons("modelhost-pump")
+_threads = DaemonThreads("modelhost-pump")
 
 
-async def pumped(iterator: Iterator[Any], context: Context) -> AsyncIterator[Any]:
+async def iterate_in_thread(iterator: Iterator[Any], context: Context) -> AsyncIterator[Any]:
     """Yield what the iterator yields; a thread of ours advances it, and only that thread closes it.
 
     Closing this sets `context.cancelled` and returns when the backend has stopped, which is at its next event at the latest.
@@ -24,13 +24,13 @@ async def pumped(iterator: Iterator[Any], context: Context) -> AsyncIterator[Any
     loop = asyncio.get_running_loop()
     stopped = loop.create_future()
     room = threading.Semaphore(AHEAD)
-    mailbox: Mailbox[Any] = Mailbox(on_taken=lambda _: room.release())
+    stream: EventStream[Any] = EventStream(on_taken=lambda _: room.release())
 
     def advance() -> None:
         error: BaseException | None = None
         try:
             for event in iterator:
-                mailbox.put(event, 1)
+                stream.put(event, 1)
                 room.acquire()
                 if context.cancelled:
                     break
@@ -42,19 +42,19 @@ async def pumped(iterator: Iterator[Any], context: Context) -> AsyncIterator[Any
                 close()
         except BaseException as raised:
             error = error or raised
-        mailbox.finish(error)
+        stream.finish(error)
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
             loop.call_soon_threadsafe(stopped.set_result, None)
 
     def let_go() -> None:
-        mailbox.close()
+        stream.close()
         room.release()
 
     context.on_cancel(let_go)
-    _daemons.run(advance)
+    _threads.run(advance)
     ended = False
     try:
-        async for event in mailbox:
+        async for event in stream:
             yield event
         ended = True
     finally:

@@ -10,7 +10,7 @@ from modelhost.worker.describe import field_docs
 
 
 def schema_of(plugins: list[Plugin]) -> dict[str, Any]:
-    """Give the schema; a model's options follow from its plugin."""
+    """Return the schema; a model's options follow from its plugin."""
     schema = msgspec.json.schema(Config)
     definitions = schema["$defs"]
     for kind in (Config, ServerConfig, KeyConfig, DefaultsConfig, ModelConfig):

@@ -60,7 +60,7 @@ class Loaded(Struct):
 
 
 def find_config(asked: str | Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Give the file to read: asked for, MODELHOST_CONFIG, working directory, user's folder; None means the starter."""
+    """Return the file to read: asked for, MODELHOST_CONFIG, working directory, user's folder; None means the starter."""
     for named, by in ((asked, "--config"), (environ.get("MODELHOST_CONFIG"), "MODELHOST_CONFIG")):
         if named:
             if not Path(named).is_file():
@@ -132,7 +132,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _nul_in(value: Any, at: str = "") -> str:
-    """Find a text with a NUL in it, on which the system's calls break off; gives where it stands."""
+    """Find a text with a NUL in it, on which the system's calls break off; returns where it stands."""
     if isinstance(value, str):
         return at if "\0" in value else ""
     inside: Iterable[tuple[Any, str]] = ()

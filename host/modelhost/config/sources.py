@@ -59,7 +59,7 @@ class Weights(Struct):
     model: str = ""
 
     def find(self) -> Path | None:
-        """Give the file or folder if it is on this machine; never fetches."""
+        """Return the file or folder if it is on this machine; never fetches."""
         if self.uri.startswith("package:"):
             return Path(self.packaged) if self.packaged and Path(self.packaged).exists() else None
         if self.uri.startswith("hf:"):
@@ -71,7 +71,7 @@ class Weights(Struct):
             return None
 
     def resolve(self, download: Literal["auto", "pull", "never"], report: Report | None = None) -> Path:
-        """Give the verified file or folder, fetching it where that is allowed. Blocks. Raises `NotReadyError`."""
+        """Return the verified file or folder, fetching it where that is allowed. Blocks. Raises `NotReadyError`."""
         path = self.find()
         if self.uri.startswith("hf:") and download == "auto":
             hub = parse_hub(self.uri)
@@ -104,7 +104,7 @@ class Weights(Struct):
 
 
 def hub_endpoint() -> str:
-    """Give the hub's address: HF_ENDPOINT, or the public one."""
+    """Return the hub's address: HF_ENDPOINT, or the public one."""
     return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
 
 
@@ -243,7 +243,7 @@ def _verify(path: Path, wanted: str, uri: str) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Give the bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size

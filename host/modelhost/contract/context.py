@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 
 from msgspec import structs
 
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.log import Log, silent
 from modelhost.contract.structs import Wire
 from modelhost.contract.types import (
@@ -27,7 +27,7 @@ from modelhost.contract.types import (
     VoicesEvent,
     VoicesRequest,
 )
-from modelhost.observability.call_record import Work
+from modelhost.observability.call_record import CallRecord
 
 
 class CallInfo(Wire):
@@ -48,7 +48,7 @@ class CallInfo(Wire):
     """Whether input follows the request."""
 
 
-HostCall = Callable[["Context", Ability, str, Any], Mailbox[Any]]
+HostCall = Callable[["Context", Ability, str, Any], EventStream[Any]]
 
 
 class Host:
@@ -61,20 +61,20 @@ class Host:
         self._call = call
 
     @overload
-    def call(self, ability: Literal["generate"], model: str, request: GenerateRequest) -> Mailbox[GenerateEvent]: ...
+    def call(self, ability: Literal["generate"], model: str, request: GenerateRequest) -> EventStream[GenerateEvent]: ...
     @overload
-    def call(self, ability: Literal["transcribe"], model: str, request: TranscribeRequest) -> Mailbox[TranscribeEvent]: ...
+    def call(self, ability: Literal["transcribe"], model: str, request: TranscribeRequest) -> EventStream[TranscribeEvent]: ...
     @overload
-    def call(self, ability: Literal["synthesize"], model: str, request: SynthesizeRequest) -> Mailbox[SynthesizeEvent]: ...
+    def call(self, ability: Literal["synthesize"], model: str, request: SynthesizeRequest) -> EventStream[SynthesizeEvent]: ...
     @overload
-    def call(self, ability: Literal["embed"], model: str, request: EmbedRequest) -> Mailbox[EmbedEvent]: ...
+    def call(self, ability: Literal["embed"], model: str, request: EmbedRequest) -> EventStream[EmbedEvent]: ...
     @overload
-    def call(self, ability: Literal["summarize"], model: str, request: SummarizeRequest) -> Mailbox[SummarizeEvent]: ...
+    def call(self, ability: Literal["summarize"], model: str, request: SummarizeRequest) -> EventStream[SummarizeEvent]: ...
     @overload
-    def call(self, ability: Literal["tokenize"], model: str, request: TokenizeRequest) -> Mailbox[TokenizeEvent]: ...
+    def call(self, ability: Literal["tokenize"], model: str, request: TokenizeRequest) -> EventStream[TokenizeEvent]: ...
     @overload
-    def call(self, ability: Literal["voices"], model: str, request: VoicesRequest) -> Mailbox[VoicesEvent]: ...
-    def call(self, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
+    def call(self, ability: Literal["voices"], model: str, request: VoicesRequest) -> EventStream[VoicesEvent]: ...
+    def call(self, ability: Ability, model: str, request: Any) -> EventStream[Any]:
         """Ask another model; read the events with `for` or `async for`, and `close()` to stop early.
 
         The call has this one's caller, deadline and cancellation. Raises what the other model raises, when read.
@@ -82,7 +82,7 @@ class Host:
         return self._call(self._context, ability, model, request)
 
 
-def _no_host(context: "Context", ability: Ability, model: str, request: Any) -> Mailbox[Any]:
+def _no_host(context: "Context", ability: Ability, model: str, request: Any) -> EventStream[Any]:
     raise RuntimeError("this backend runs outside a host: there are no other models to call")
 
 
@@ -111,7 +111,7 @@ class Context:
         *,
         call: HostCall = _no_host,
         log: Log | None = None,
-        input: Mailbox[bytes] | None = None,  # noqa: A002  # the name a backend reads it by
+        input: EventStream[bytes] | None = None,  # noqa: A002  # the name a backend reads it by
     ) -> None:
         self.info = info or CallInfo()
         self.deadline = None if self.info.remaining is None else time.monotonic() + self.info.remaining
@@ -123,7 +123,7 @@ class Context:
 
         A backend sees audio only: its worker hands it live text sentence by sentence, each as a request.
         """
-        self.work: Work | None = None
+        self.work: CallRecord | None = None
         """The host's notes of this call, for its log and its metrics; None in a worker."""
         self._cancelled = False
         self._lock = threading.Lock()
@@ -171,7 +171,7 @@ class Context:
         return self._cancelled
 
     def part(self) -> "Context":
-        """Give a context for a part of this call, cancelled by whoever ends the part; it has no live input."""
+        """Return a context for a part of this call, cancelled by whoever ends the part; it has no live input."""
         return Context(structs.replace(self.info, remaining=self.remaining()), call=self._call, log=self._log)
 
     def remaining(self) -> float | None:

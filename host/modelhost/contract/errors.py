@@ -47,7 +47,7 @@ class ModelhostError(Exception):
             self.retry = retry  # type: ignore[misc]
 
     def facts(self) -> dict[str, Any]:
-        """Give what `from_facts` needs to raise the same error in another process."""
+        """Return what `from_facts` needs to raise the same error in another process."""
         return {
             "kind": type(self).__name__,
             "message": self.message,

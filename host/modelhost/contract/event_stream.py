@@ -12,7 +12,7 @@ _Waiter = threading.Event | tuple[asyncio.AbstractEventLoop, "asyncio.Future[Non
 """Who waits: a thread, or a coroutine on a loop."""
 
 
-class Mailbox(Generic[T]):
+class EventStream(Generic[T]):
     """An unbounded queue with an end, read by `for` in a thread or by `async for` on any event loop.
 
     Writers never block; who must not run ahead of the reader counts what `on_taken` reports. `on_taken(weight)` is
@@ -95,7 +95,7 @@ class Mailbox(Generic[T]):
         return waiter
 
     def take_all(self) -> list[T]:
-        """Give everything that is there now, without waiting."""
+        """Return everything that is there now, without waiting."""
         taken = []
         while self._items:
             item, weight = self._items.popleft()

@@ -19,7 +19,7 @@ class Log:
         self._facts = facts
 
     def bind(self, **facts: Any) -> "Log":
-        """Give a log that adds these facts to every line."""
+        """Return a log that adds these facts to every line."""
         return Log(self._sink, **{**self._facts, **facts})
 
     def debug(self, event: str, **facts: Any) -> None:

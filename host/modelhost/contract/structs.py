@@ -27,7 +27,7 @@ class Wire(Struct, omit_defaults=True):
 
 
 def literals(kind: Any) -> Iterator[str]:
-    """Give the values that a type allows, where it is or holds `Literal`s."""
+    """Return the values that a type allows, where it is or holds `Literal`s."""
     if get_origin(kind) is Literal:
         yield from map(str, get_args(kind))
     else:

@@ -62,7 +62,7 @@ def _place(event: Vectors, vectors: list[bytes]) -> None:
 
 
 def numbers(row: bytes) -> list[float]:
-    """Give a row's numbers."""
+    """Return a row's numbers."""
     values = array("f", row)
     if sys.byteorder == "big":
         values.byteswap()

@@ -29,7 +29,7 @@ async def heard(events: AsyncIterator[TranscribeEvent], language: str | None) ->
 
 
 def _confidence(*segments: Segment) -> float | None:
-    """Give the mean probability of a token (e to the mean of their logarithms), each segment counted by its length."""
+    """Return the mean probability of a token (e to the mean of their logarithms), each segment counted by its length."""
     known = [(one.avg_logprob, max(0.01, one.end - one.start)) for one in segments if one.avg_logprob is not None]
     if not known:
         return None

@@ -2,17 +2,17 @@
 
 import threading
 
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 
 
-class LiveText(Mailbox[bytes]):
+class LiveText(EventStream[bytes]):
     """Live text for a context's `input`. Each reader gets it from the beginning, so that a route's fallback misses no word."""
 
     def __init__(self) -> None:
         super().__init__()
         self._written: list[bytes] = []
         self._over = False
-        self._reader: Mailbox[bytes] = Mailbox()
+        self._reader: EventStream[bytes] = EventStream()
         self._writing = threading.Lock()
 
     def put(self, item: bytes, weight: int = 0) -> None:
@@ -27,9 +27,9 @@ class LiveText(Mailbox[bytes]):
             self._over = True
             return self._reader.finish(error)
 
-    def __aiter__(self) -> Mailbox[bytes]:
+    def __aiter__(self) -> EventStream[bytes]:
         with self._writing:
-            self._reader = Mailbox()
+            self._reader = EventStream()
             self._reader.put_all(self._written)
             if self._over:
                 self._reader.finish()

@@ -18,7 +18,7 @@ class Memory(Protocol):
     """Keeps sessions. A session belongs to the API key that began it: another key's, by the same name, is another."""
 
     async def recall(self, caller: str, session: str) -> Exchange:
-        """Give the messages of a session's earlier turns, oldest first; none of one that is not known."""
+        """Return the messages of a session's earlier turns, oldest first; none of one that is not known."""
         ...
 
     async def remember(self, caller: str, session: str, turn: Exchange) -> None:
@@ -26,7 +26,7 @@ class Memory(Protocol):
         ...
 
     async def forget(self, caller: str, session: str) -> bool:
-        """Drop a session; gives whether there was one."""
+        """Drop a session; returns whether there was one."""
         ...
 
 
@@ -57,7 +57,7 @@ class InProcessMemory:
         self._callers: dict[str, OrderedDict[str, _Session]] = {}
 
     async def recall(self, caller: str, session: str) -> Exchange:
-        """Give the messages of a session's earlier turns, oldest first; none of one that is not known."""
+        """Return the messages of a session's earlier turns, oldest first; none of one that is not known."""
         self._drop_old()
         own = self._callers.get(caller)
         if own is None or session not in own:
@@ -75,7 +75,7 @@ class InProcessMemory:
             own.popitem(last=False)
 
     async def forget(self, caller: str, session: str) -> bool:
-        """Drop a session; gives whether there was one."""
+        """Drop a session; returns whether there was one."""
         self._drop_old()
         own = self._callers.get(caller)
         return own is not None and own.pop(session, None) is not None

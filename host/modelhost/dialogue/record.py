@@ -33,7 +33,7 @@ class Record:
         self._seconds.setdefault("first_audio", time.monotonic() - self._start)
 
     def sum_up(self, metrics: Metrics) -> TurnDone:
-        """Give the last step, and count the turn."""
+        """Return the last step, and count the turn."""
         seconds = {**self._seconds, "total": time.monotonic() - self._start}
         for stage, amount in seconds.items():
             metrics.dialogue_seconds.labels(stage).observe(amount)

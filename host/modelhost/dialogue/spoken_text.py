@@ -76,11 +76,11 @@ class ReadAloud:
         return "".join([*said, *self._words()])
 
     def finish(self) -> str:
-        """Give the rest, at the end of the reply."""
+        """Return the rest, at the end of the reply."""
         return self._end()
 
     def _words(self) -> Iterator[str]:
-        """Give the words of a line that are the same whatever follows."""
+        """Return the words of a line that are the same whatever follows."""
         if self._fence:
             return
         for space in _SPACE.finditer(self._line, self._seen):
@@ -89,7 +89,7 @@ class ReadAloud:
                 yield self._piece(space.end())
 
     def _end(self) -> str:
-        """Give the rest of the line, which is complete."""
+        """Return the rest of the line, which is complete."""
         is_heading = not self._fence and _HEADING.match(self._line)
         said = self._rest()
         self._breaks = self._breaks or bool(is_heading)
@@ -117,7 +117,7 @@ class ReadAloud:
         return self._piece(len(line))
 
     def _piece(self, end: int) -> str:
-        """Give what the line says up to `end`."""
+        """Return what the line says up to `end`."""
         piece, begins = self._line[self._read : end], self._read == 0
         self._read = end
         block = _BLOCK.match(piece) if begins else None

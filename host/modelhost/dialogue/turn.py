@@ -61,7 +61,7 @@ class Turn(Struct):
     models: Models = Models()
     """Who is asked; None for those of the routes."""
     live: bool = False
-    """Give the reply while it is written, and speak each sentence as soon as it is complete."""
+    """Return the reply while it is written, and speak each sentence as soon as it is complete."""
 
 
 class Dialogue:
@@ -181,7 +181,7 @@ class _Reply:
         return reason
 
     async def _pass_on(self, text: str) -> None:
-        """Give a piece of the reply to the client and to the voice, which is asked for with the first of them."""
+        """Return a piece of the reply to the client and to the voice, which is asked for with the first of them."""
         request = self._turn.synthesize
         if request and self._live is None:
             self._live = LiveText()
@@ -242,7 +242,7 @@ class _Reply:
         await self.steps.put(step)
 
     def _introduce(self) -> None:
-        """Give `Metadata`, once. It waits for a first result, because a failure before it is a plain answer."""
+        """Return `Metadata`, once. It waits for a first result, because a failure before it is a plain answer."""
         if self._introduced:
             return
         self._introduced = True
@@ -258,7 +258,7 @@ class _Reply:
         self.steps.put_nowait(metadata)
 
     def _sample_rate(self, request: SynthesizeRequest) -> int | None:
-        """Give the rate of the sound to come, where that is certain: as it was asked for, or the model's own."""
+        """Return the rate of the sound to come, where that is certain: as it was asked for, or the model's own."""
         if request.format not in ANY_RATE:
             return None
         if request.sample_rate:

@@ -40,8 +40,8 @@ from modelhost.http.openai.completions import completions
 from modelhost.http.openai.embeddings import embeddings
 from modelhost.http.routing.bodies.memory import BodyMemory
 from modelhost.http.routing.errors import answer_error
-from modelhost.http.routing.in_flight import Visits
-from modelhost.http.routing.spec import about, about_of
+from modelhost.http.routing.in_flight import InFlightRequests
+from modelhost.http.routing.spec import route_spec, spec_of
 from modelhost.observability.logs import host_log
 from modelhost.plugins.extensions import ASGIApp
 
@@ -91,7 +91,7 @@ ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
 )
 
 
-def make_app(host: ModelHost, visits: Visits) -> Litestar:
+def make_app(host: ModelHost, in_flight_requests: InFlightRequests) -> Litestar:
     """Make the application of a host; starts and stops the host with itself."""
     server = host.config.server
 
@@ -105,7 +105,10 @@ def make_app(host: ModelHost, visits: Visits) -> Litestar:
 
     return Litestar(
         [*ROUTES, *_mounted(host)],
-        state=State({"host": host, "visits": visits, "dialogue": _dialogue(host), "bodies": _bodies(server)}, deep_copy=False),
+        state=State(
+            {"host": host, "in_flight_requests": in_flight_requests, "dialogue": _dialogue(host), "bodies": _bodies(server)},
+            deep_copy=False,
+        ),
         lifespan=[lifespan],
         middleware=[with_scopes(server)],
         request_max_body_size=None,  # `http/bodies` has bounds for each kind of body
@@ -132,7 +135,7 @@ def public_paths(server: ServerConfig) -> frozenset[str]:
 
 def shown_paths() -> frozenset[str]:
     """Return the paths that other pages may lead to: they do nothing but say something."""
-    return _paths_of(route for route in ROUTES if about_of(route).access in ("public", "docs"))
+    return _paths_of(route for route in ROUTES if spec_of(route).access in ("public", "docs"))
 
 
 def _paths_of(routes: Iterable[HTTPRouteHandler | WebsocketRouteHandler]) -> frozenset[str]:
@@ -147,7 +150,7 @@ def _mounted(host: ModelHost) -> list[ControllerRouterHandler]:
 
 
 def _mount(name: str, app: ASGIApp) -> ControllerRouterHandler:
-    @asgi(f"/x/{name}", is_mount=True, copy_scope=True, opt=about("inference"))
+    @asgi(f"/x/{name}", is_mount=True, copy_scope=True, opt=route_spec("inference"))
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 

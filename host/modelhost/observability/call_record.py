@@ -4,15 +4,15 @@ from typing import Any, Literal
 
 from modelhost.contract.types import Ability, Usage
 
-Told = Literal["hit", "miss", "off"]
+CacheStatus = Literal["hit", "miss", "off"]
 
 
-class Work:
+class CallRecord:
     """One call of a model. Times are in seconds."""
 
     __slots__ = ("ability", "began", "cache", "events", "first_event", "loading", "queued", "usage")
 
-    def __init__(self, ability: Ability, cache: Told = "off") -> None:
+    def __init__(self, ability: Ability, cache: CacheStatus = "off") -> None:
         self.ability = ability
         self.cache = cache
         """Whether all of the answer was known before, or the cache was not asked."""
@@ -29,7 +29,7 @@ class Work:
         """What it cost, once it is done."""
 
     def facts(self) -> dict[str, Any]:
-        """Give what goes into the log."""
+        """Return what goes into the log."""
         facts: dict[str, Any] = {"ability": self.ability, "first_event_seconds": round(self.first_event, 4)}
         if self.cache != "off":
             facts["cache"] = self.cache
@@ -45,7 +45,7 @@ class Work:
         return facts
 
     def timing(self) -> bytes:
-        """Give the parts of a `Server-Timing` header, in milliseconds."""
+        """Return the parts of a `Server-Timing` header, in milliseconds."""
         return b"load;dur=%.1f, queue;dur=%.1f, first;dur=%.1f" % (
             self.loading * 1000,
             self.queued * 1000,

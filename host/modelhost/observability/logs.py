@@ -174,5 +174,5 @@ def sink(level: Level, event: str, facts: dict[str, Any]) -> None:
 
 
 def host_log(part: Part = "host") -> Log:
-    """Give a log that writes to the host's."""
+    """Return a log that writes to the host's."""
     return Log(sink, part=part)

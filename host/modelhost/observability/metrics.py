@@ -91,7 +91,7 @@ class Metrics:
         self.registry.register(collector)
 
     def meter(self, model: str, ability: Ability) -> CallMeter:
-        """Give what counts the calls of one ability of one model."""
+        """Return what counts the calls of one ability of one model."""
         return CallMeter(self, model, ability)
 
     def request(self, route: str, model: str, ability: str, status: int, seconds: float) -> None:
@@ -108,5 +108,5 @@ class Metrics:
         observe(seconds)
 
     def text(self) -> bytes:
-        """Give everything as Prometheus reads it; asks the kernel for memory, so not for the event loop."""
+        """Return everything as Prometheus reads it; asks the kernel for memory, so not for the event loop."""
         return generate_latest(self.registry)

@@ -19,9 +19,12 @@ from typing import Any
 import msgspec
 from platformdirs import user_cache_path
 
+from modelhost.authors import devices
 from modelhost.authors.devices import device_files
 from modelhost.config.secrecy import given_to_workers
+from modelhost.contract import backend, source
 from modelhost.contract.structs import Struct
+from modelhost.worker import describe
 from modelhost.worker.describe import Description
 from modelhost.worker.parent import VARIABLE
 from modelhost.worker.plugin import GROUP
@@ -184,8 +187,7 @@ def _cache_file(entry: EntryPoint, asked: str) -> Path:
     files = [Path(spec.origin)] if spec and spec.origin else []
     files += [file for folder in (spec and spec.submodule_search_locations) or () for file in Path(folder).rglob("*.py")]
     code = [(str(file), file.stat().st_mtime_ns) for file in sorted(files) if file.exists()]
-    host = Path(__file__).parent
-    own = [(host / name).stat().st_mtime_ns for name in ("backend.py", "devices.py", "source.py", "worker/describe.py")]
+    own = [Path(module.__file__ or "").stat().st_mtime_ns for module in (backend, devices, source, describe)]
     version = entry.dist.version if entry.dist else "?"
     key = json.dumps([sys.executable, sys.version, entry.value, version, code, own, device_files(), asked])
     return user_cache_path("modelhost") / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

@@ -32,7 +32,7 @@ class Call(Protocol):
 
 @hookspec
 def around(ability: Ability, model: str, call: Call) -> Call | None:
-    """Give a call that goes around `call`, or None to leave it alone.
+    """Return a call that goes around `call`, or None to leave it alone.
 
     It may change the request, see every event and every error, answer without calling, or call more than once.
     """
@@ -40,7 +40,7 @@ def around(ability: Ability, model: str, call: Call) -> Call | None:
 
 @hookspec
 def app() -> ASGIApp | None:
-    """Give an ASGI application to be mounted at `/x/<name of the entry point>`, behind the host's own checks."""
+    """Return an ASGI application to be mounted at `/x/<name of the entry point>`, behind the host's own checks."""
 
 
 class Extensions:

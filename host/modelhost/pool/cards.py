@@ -15,7 +15,7 @@ def _card_file(revision: str) -> Path:
 
 
 def kept_card(revision: str) -> ModelCard | None:
-    """Give the card a model had when it was last loaded."""
+    """Return the card a model had when it was last loaded."""
     try:
         return msgspec.json.decode(_card_file(revision).read_bytes(), type=ModelCard)
     except (OSError, msgspec.MsgspecError):

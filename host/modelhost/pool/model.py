@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from modelhost.concurrency.coarse_timers import alarms
-from modelhost.concurrency.daemon_threads import in_daemon
+from modelhost.concurrency.coarse_timers import coarse_timers
+from modelhost.concurrency.daemon_threads import run_in_daemon_thread
 from modelhost.config import ModelConfig
 from modelhost.config.sources import Weights, size_of
 from modelhost.contract.card import ModelCard
@@ -26,12 +26,12 @@ from modelhost.contract.errors import (
 from modelhost.contract.failures import FailureReport
 from modelhost.contract.log import Log
 from modelhost.contract.types import UNCOUNTED, Ability, Done
-from modelhost.observability.call_record import Work
+from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import CallMeter, Metrics
 from modelhost.plugins.discovery import Plugin
 from modelhost.pool import status as states
 from modelhost.pool.cards import keep_card
-from modelhost.pool.poison_requests import Evidence, Suspects
+from modelhost.pool.poison_requests import Evidence, PoisonRequests
 from modelhost.pool.requirements import Need, needs, ruled_out
 from modelhost.pool.status import Status
 from modelhost.runner import DeathWatch, Runner
@@ -117,7 +117,7 @@ class Model:
         """Requests that wait for it to have room."""
         self._idle = asyncio.Event()
         self._idle.set()
-        self._suspects = Suspects()
+        self._poison_requests = PoisonRequests()
         self._evidence: Evidence | None = None
         """Of the request that was alone with a worker that is dying."""
 
@@ -178,7 +178,7 @@ class Model:
     # Life
 
     async def load(self) -> Runner:
-        """Give the runner, loading the model first if need be; everybody who asks meanwhile waits for the same load."""
+        """Return the runner, loading the model first if need be; everybody who asks meanwhile waits for the same load."""
         if self._runner is not None and self.status.state == "ready":
             return self._runner
         if self._loading is None:
@@ -227,7 +227,7 @@ class Model:
         try:
             if self._dying:
                 await asyncio.wait({self._dying})  # unlike awaiting it, does not cancel it with us
-            options = await in_daemon(self._resolve)
+            options = await run_in_daemon_thread(self._resolve)
             runner = self._new_runner(self, options, self)
             self._ended = runner
             card = self._narrowed(await self._started(runner))
@@ -271,7 +271,7 @@ class Model:
             self._starting_since = None
 
     def _resolve(self) -> dict[str, Any]:
-        """Give the options with every source's path in them; blocks while weights are fetched and verified."""
+        """Return the options with every source's path in them; blocks while weights are fetched and verified."""
         options = dict(self.config.options)
         for option, found in self.weights.items():
             resolved = [self._resolved(weights) for weights in found]
@@ -310,7 +310,7 @@ class Model:
         self._log.error("worker died", model=self.name, reason=death.why)
         evidence, self._evidence = self._evidence, None
         if evidence:
-            evidence.drop() if death.from_outside else self._suspects.blame(evidence, time.monotonic())
+            evidence.drop() if death.from_outside else self._poison_requests.blame(evidence, time.monotonic())
         dying, self._dying = self._dying, None
         if dying:
             dying.set_result(None)
@@ -321,7 +321,7 @@ class Model:
             self._begin_loading()
 
     async def unload(self, patience: float) -> int:
-        """Refuse new requests, let running ones finish for `patience` seconds, then end the worker; gives bytes freed."""
+        """Refuse new requests, let running ones finish for `patience` seconds, then end the worker; returns bytes freed."""
         if self._restarting:
             self._restarting.cancel()
             self._restarting = None
@@ -357,11 +357,11 @@ class Model:
 
     async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
         """Run a request: wait for the model and for a free place, then yield its events. Raises `ModelhostError`."""
-        if self._suspects:
+        if self._poison_requests:
             await self._refuse_killers(request)
         if self.abilities:  # where they are known already, there is no need to load it to find out
             self._check_ability(ability)
-        work = context.work = Work(ability, context.work.cache if context.work else "off")
+        work = context.work = CallRecord(ability, context.work.cache if context.work else "off")
         meter = self._meter(ability)
         number = self._calls = self._calls + 1
         held: list[asyncio.Semaphore] = []
@@ -386,7 +386,7 @@ class Model:
             finally:
                 self.waiting -= 1
         try:
-            if self._suspects:  # again: it may have killed one while this one waited for the next
+            if self._poison_requests:  # again: it may have killed one while this one waited for the next
                 await self._refuse_killers(request)
             self._check(ability, request)
             self._in_flight[number] = _Flight(request, context.input is not None, settled)
@@ -399,9 +399,9 @@ class Model:
         if work.loading:
             meter.loading(work.loading)
         remaining = context.remaining()
-        alarm = None
+        timer = None
         if remaining is not None:
-            alarm = alarms().set(remaining, lambda: events.fail(DeadlineError(TIME_IS_UP)))
+            timer = coarse_timers().set(remaining, lambda: events.fail(DeadlineError(TIME_IS_UP)))
         last = work.began = time.monotonic()
         observe = meter.first_event
         try:
@@ -419,14 +419,14 @@ class Model:
                 yield event
             self.status = states.on_finished(self.status)
         finally:
-            if alarm:
-                alarms().clear(alarm)
+            if timer:
+                coarse_timers().clear(timer)
             events.close()
             if not events.stopped_early:
                 settled()
 
     async def _refuse_killers(self, request: Any) -> None:
-        if await self._suspects.refuses(request, time.monotonic()):
+        if await self._poison_requests.refuses(request, time.monotonic()):
             raise BackendCrashedError(
                 "this request has ended the model's worker twice; it is not tried again",
                 retry=False,
@@ -442,7 +442,7 @@ class Model:
     def _slots_of(self, ability: Ability) -> asyncio.Semaphore:
         return self._beside if ability in UNCOUNTED else self._slots
 
-    async def _free_place(self, ability: Ability, held: list[asyncio.Semaphore], work: Work) -> Runner:
+    async def _free_place(self, ability: Ability, held: list[asyncio.Semaphore], work: CallRecord) -> Runner:
         """Wait until the model is loaded and has room; a model that died or was unloaded meanwhile is loaded again."""
         while True:
             ready, asked = self.status.state == "ready", time.monotonic()

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import msgspec
 
-from modelhost.concurrency.daemon_threads import in_daemon
+from modelhost.concurrency.daemon_threads import run_in_daemon_thread
 from modelhost.contract.types import Blob
 
 DEATHS = 2
@@ -60,7 +60,7 @@ class Evidence:
         """Hash everything, and close the files."""
         if not self._files:
             return hashlib.sha256(self._encoded).digest()
-        return await in_daemon(self._digest)
+        return await run_in_daemon_thread(self._digest)
 
     def _digest(self) -> bytes:
         whole = hashlib.sha256(self._encoded)
@@ -72,7 +72,7 @@ class Evidence:
         return whole.digest()
 
 
-class Suspects:
+class PoisonRequests:
     """Remembers the deaths of workers that were serving one request alone. All of it belongs to one event loop."""
 
     def __init__(self) -> None:

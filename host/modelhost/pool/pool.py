@@ -38,6 +38,6 @@ class Pool:
         await asyncio.gather(*(model.unload(patience) for model in self._models), return_exceptions=True)
 
     def share_of_threads(self, asking: Model, budget: int) -> int:
-        """Give a model that is about to load its share of the budget: two spinning engines on two cores ruin each other."""
+        """Return a model that is about to load its share of the budget: two spinning engines on two cores ruin each other."""
         running = sum(1 for model in self._models if model is not asking and model.pid is not None)
         return max(1, budget // (running + 1))

@@ -37,7 +37,7 @@ def _doubled(times: int, bounds: tuple[float, float]) -> float:
 
 
 def change(status: Status, **changes: object) -> Status:
-    """Give the status with some fields changed."""
+    """Return the status with some fields changed."""
     fields = {name: getattr(status, name) for name in status.__struct_fields__}
     return Status(**{**fields, **changes})
 

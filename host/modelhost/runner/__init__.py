@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from modelhost.contract.card import ModelCard
 from modelhost.contract.context import Context
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.types import Ability
 from modelhost.runner.death import Death
 
@@ -17,11 +17,13 @@ class Runner(Protocol):
         """Load the model. Raises `ModelhostError`; after that, or after `stop`, a runner is used up."""
         ...
 
-    def call(self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None) -> Mailbox[Any]:
-        """Start a call; its events arrive in the mailbox, and closing that cancels the call.
+    def call(
+        self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None
+    ) -> EventStream[Any]:
+        """Start a call; its events arrive in the stream, and closing that cancels the call.
 
         Where the reader stopped early, `settled` is called when the backend has really stopped working on it; otherwise that is
-        when the mailbox ends, and it need not be.
+        when the stream ends, and it need not be.
         """
         ...
 

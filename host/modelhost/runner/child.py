@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from modelhost.concurrency.daemon_threads import Daemons
+from modelhost.concurrency.daemon_threads import DaemonThreads
 from modelhost.contract.errors import NotReadyError
 from modelhost.runner.output import Output
 from modelhost.runner.spec import WorkerSpec, worker_environment
@@ -19,7 +19,7 @@ from modelhost.runner.spec import WorkerSpec, worker_environment
 OOM_SCORE = 300
 """Whom the kernel ends first when memory runs out: a worker rather than the host (proc(5): -1000 to 1000, inherited 0)."""
 
-_daemons = Daemons("modelhost-reaper")
+_threads = DaemonThreads("modelhost-reaper")
 
 
 class Child:
@@ -52,7 +52,7 @@ class Child:
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody asks any more
                 loop.call_soon_threadsafe(exited, status)
 
-        _daemons.run(reap)
+        _threads.run(reap)
 
     @property
     def pid(self) -> int:

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from modelhost.concurrency.thread_bridge import Relay
+from modelhost.concurrency.thread_bridge import ThreadBridge
 from modelhost.contract.card import ModelCard
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BackendCrashedError, BackendFailedError, ModelhostError
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.failures import Failure, FailureReport
 from modelhost.contract.log import Log
 from modelhost.contract.types import Ability
@@ -110,7 +110,9 @@ class InlineRunner:
         with contextlib.suppress(RuntimeError):  # it is over already
             self._loop.call_soon_threadsafe(self._over.set)
 
-    def call(self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None) -> Mailbox[Any]:
+    def call(
+        self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None
+    ) -> EventStream[Any]:
         """Start a call on the model's loop."""
         loop, instance = self._loop, self._instance
         if loop is None or instance is None or loop.is_closed():
@@ -122,22 +124,22 @@ class InlineRunner:
             with contextlib.suppress(RuntimeError):  # the host's loop has closed: nobody counts any more
                 host_loop.call_soon_threadsafe(settled)  # type: ignore[arg-type]  # only used when there is one
 
-        return Relay(
+        return ThreadBridge(
             loop,
             lambda: instance.call(ability, request, inner),
             on_cancel=inner.cancel,
             settled=tell if settled else None,
         ).begin()
 
-    def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
+    def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> EventStream[Any]:
         # The router writes into the context it is given, so the call gets one of its own.
         asked = Context(msgspec.structs.replace(context.info, remaining=context.remaining()))
-        reply = Relay(self._host_loop, lambda: self._host_call(asked, ability, model, request)).begin()
+        reply = ThreadBridge(self._host_loop, lambda: self._host_call(asked, ability, model, request)).begin()
         context.on_cancel(reply.close)
         return reply
 
     async def stop(self) -> int:
-        """Unload; gives 0, because what comes free cannot be told apart from the host's own memory."""
+        """Unload; returns 0, because what comes free cannot be told apart from the host's own memory."""
         if self._loop is not None and not self._loop.is_closed():
             self._tell_over()
             with contextlib.suppress(TimeoutError):
@@ -146,15 +148,15 @@ class InlineRunner:
 
     @property
     def pid(self) -> int | None:
-        """Give None: it has no process of its own."""
+        """Return None: it has no process of its own."""
         return None
 
     def memory(self) -> int:
-        """Give 0: see `stop`."""
+        """Return 0: see `stop`."""
         return 0
 
     def output(self) -> str:
-        """Give nothing: what an inline backend prints is printed by the host."""
+        """Return nothing: what an inline backend prints is printed by the host."""
         return ""
 
 

@@ -21,7 +21,7 @@ from modelhost.contract.errors import (
     PluginError,
     UnsupportedError,
 )
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.failures import FailureReport
 from modelhost.contract.log import Log
 from modelhost.contract.types import Ability
@@ -229,7 +229,9 @@ class ProcessRunner:
         ran_out = oom_kills() > self._oom_kills[1]
         return death_of(self._exited.result(), why=self._why, ended_by_us=self._ended_by_us, out_of_memory=ran_out)
 
-    def call(self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None) -> Mailbox[Any]:
+    def call(
+        self, ability: Ability, request: Any, context: Context, settled: Callable[[], None] | None = None
+    ) -> EventStream[Any]:
         """Send a call to the worker."""
         if missing := self._missing.get(ability):
             for field in msgspec.structs.fields(type(request)):
@@ -245,7 +247,7 @@ class ProcessRunner:
     def _serve_worker(self, ability: Ability, model: str, request: Any, context: Context) -> AsyncIterator[Any]:
         return self._host_call(context, ability, model, request)
 
-    def _context(self, info: CallInfo, *, input: Mailbox[bytes] | None) -> Context:  # noqa: A002
+    def _context(self, info: CallInfo, *, input: EventStream[bytes] | None) -> Context:  # noqa: A002
         return Context(info, log=self._log, input=input)
 
     async def stop(self) -> int:

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import pytest
 
-from modelhost.concurrency.daemon_threads import Daemons
+from modelhost.concurrency.daemon_threads import DaemonThreads
 
 T = TypeVar("T")
 
-_daemons = Daemons("modelhost-testing")
+_threads = DaemonThreads("modelhost-testing")
 
 
 def within(seconds: float, work: Callable[[], T], otherwise: str) -> T:
@@ -28,7 +28,7 @@ def within(seconds: float, work: Callable[[], T], otherwise: str) -> T:
             errors.append(error)
         ended.set()
 
-    _daemons.run(run)
+    _threads.run(run)
     if not ended.wait(seconds):
         pytest.fail(otherwise, pytrace=False)
     if errors:
@@ -54,7 +54,7 @@ class EndsWithPytest:
         self._status = int(exitstatus)
 
     def pytest_unconfigure(self) -> None:
-        """Give what is left a while, in a thread that holds nobody."""
+        """Return what is left a while, in a thread that holds nobody."""
         left = [thread for thread in threading.enumerate() if thread not in self._before and not thread.daemon]
         if left:
             threading.Thread(target=_end, args=(left, self._status), daemon=True).start()

@@ -14,7 +14,7 @@ import msgspec
 
 from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import BackendCrashedError, BackendFailedError, BadInputError, ModelhostError
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.types import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.wire import frames
 from modelhost.wire.frames import WINDOW
@@ -42,13 +42,13 @@ _request_decoders: dict[Ability, msgspec.msgpack.Decoder[Any]] = {
 
 
 class _Outgoing:
-    """A call we made: its events arrive in `mailbox`; `settled` is called when the other end has really stopped."""
+    """A call we made: its events arrive in `stream`; `settled` is called when the other end has really stopped."""
 
-    __slots__ = ("abandoned", "decode", "feeding", "input_credit", "mailbox", "settled", "spooled")
+    __slots__ = ("abandoned", "decode", "feeding", "input_credit", "settled", "spooled", "stream")
 
-    def __init__(self, decode: Callable[[Any], list[Any]], mailbox: Mailbox[Any], settled: Callable[[], None] | None) -> None:
+    def __init__(self, decode: Callable[[Any], list[Any]], stream: EventStream[Any], settled: Callable[[], None] | None) -> None:
         self.decode = decode
-        self.mailbox = mailbox
+        self.stream = stream
         self.settled = settled
         self.spooled: list[Path] = []
         self.input_credit = _Budget()
@@ -57,7 +57,7 @@ class _Outgoing:
         """How often it has been looked at since its reader gave it up."""
 
     def end(self, error: ModelhostError | None = None) -> None:
-        self.mailbox.finish(error)
+        self.stream.finish(error)
         if self.feeding:
             self.feeding.cancel()
         for path in self.spooled:
@@ -93,7 +93,7 @@ class _Incoming:
 
     __slots__ = ("budget", "context", "input", "task")
 
-    def __init__(self, context: Context, live_input: Mailbox[bytes] | None) -> None:
+    def __init__(self, context: Context, live_input: EventStream[bytes] | None) -> None:
         self.context = context
         self.input = live_input
         self.budget = _Budget()
@@ -231,11 +231,11 @@ class Channel(asyncio.Protocol):
         *,
         live: AsyncIterator[bytes] | None = None,
         settled: Callable[[], None] | None = None,
-    ) -> Mailbox[Any]:
-        """Ask the other end; the events arrive in the mailbox. On the loop's thread only.
+    ) -> EventStream[Any]:
+        """Ask the other end; the events arrive in the stream. On the loop's thread only.
 
         `settled` is called once, when the other end has stopped working on it: after the last event, or some time after
-        the mailbox was closed early.
+        the stream was closed early.
         """
         id_ = self._next_id
         self._next_id += 2
@@ -248,24 +248,24 @@ class Channel(asyncio.Protocol):
                 self._from_any_thread(self.send, frames.Credit(id=id_, bytes=taken))
                 taken = 0
 
-        mailbox: Mailbox[Any] = Mailbox(on_taken=grant, on_close=lambda: self._from_any_thread(self._abandon, id_))
-        call = _Outgoing(_event_decoders[ability].decode, mailbox, settled)
+        stream: EventStream[Any] = EventStream(on_taken=grant, on_close=lambda: self._from_any_thread(self._abandon, id_))
+        call = _Outgoing(_event_decoders[ability].decode, stream, settled)
         if not self.alive:
             call.end(BackendCrashedError("the model's worker process has ended"))
-            return mailbox
+            return stream
         try:
             raw = msgspec.Raw(self._encode(request, call.spooled))
             self.send(frames.Call(id=id_, ability=ability, model=model, request=raw, info=info))
         except (OverflowError, RecursionError, TypeError, NotImplementedError):
             call.end(BadInputError("a value in the request is too large, too deep or of a kind no worker can be sent"))
-            return mailbox
+            return stream
         except ModelhostError as error:
             call.end(error)
-            return mailbox
+            return stream
         self._outgoing[id_] = call
         if live is not None:
-            call.feeding = self._loop.create_task(self._feed(id_, live))
-        return mailbox
+            call.feeding = self._loop.create_task(self._live_input(id_, live))
+        return stream
 
     def overdue(self, looks: int) -> bool:
         """Look once more whether every call in flight was given up by its reader over `looks` looks ago: the other end is stuck.
@@ -292,10 +292,10 @@ class Channel(asyncio.Protocol):
         try:
             events = call.decode(data)
         except msgspec.MsgspecError:
-            call.mailbox.finish(BackendFailedError("the worker sent an event that this host does not know"))
+            call.stream.finish(BackendFailedError("the worker sent an event that this host does not know"))
             self._abandon(id_)
             return
-        call.mailbox.put_all(events, data.nbytes)
+        call.stream.put_all(events, data.nbytes)
 
     def _abandon(self, id_: int) -> None:
         """Tell the other end to stop; what still comes of the call is dropped."""
@@ -303,7 +303,7 @@ class Channel(asyncio.Protocol):
             call.abandoned = 0
             self.send(frames.Cancel(id=id_))
 
-    async def _feed(self, id_: int, live: AsyncIterator[bytes]) -> None:
+    async def _live_input(self, id_: int, live: AsyncIterator[bytes]) -> None:
         try:
             async for data in live:
                 if (call := self._outgoing.get(id_)) is None:
@@ -313,7 +313,7 @@ class Channel(asyncio.Protocol):
             self.send(frames.Input(id=id_, end=True))
         except Exception:
             if call := self._outgoing.get(id_):
-                call.mailbox.fail(BackendFailedError("the live input of this call broke off"))
+                call.stream.fail(BackendFailedError("the live input of this call broke off"))
 
     def _from_any_thread(self, act: Callable[[Any], None], argument: Any) -> None:
         if asyncio._get_running_loop() is self._loop:
@@ -325,9 +325,9 @@ class Channel(asyncio.Protocol):
     # Calls made to us
 
     def _begin(self, frame: frames.Call) -> None:
-        live: Mailbox[bytes] | None = None
+        live: EventStream[bytes] | None = None
         if frame.info.live:
-            live = Mailbox(
+            live = EventStream(
                 on_taken=lambda amount: self._from_any_thread(self.send, frames.Credit(id=frame.id, bytes=amount, input=True))
             )
         context = self._context_for(frame.info, input=live)

@@ -145,7 +145,7 @@ _decoder = msgspec.msgpack.Decoder(AnyFrame)
 
 
 def encode(frame: Frame) -> bytes:
-    """Give a frame's bytes, length first."""
+    """Return a frame's bytes, length first."""
     buffer = bytearray(4)
     _encoder.encode_into(frame, buffer, 4)
     size = len(buffer) - 4

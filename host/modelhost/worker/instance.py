@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 import pluggy
 
-from modelhost.concurrency.thread_iteration import pumped
+from modelhost.concurrency.thread_iteration import iterate_in_thread
 from modelhost.contract import hookspecs
 from modelhost.contract.backend import Backend, options_type, read_options
 from modelhost.contract.card import ModelCard
@@ -139,7 +139,7 @@ class Instance:
         if isinstance(returned, AsyncIterator):
             return returned
         if isinstance(returned, Iterator):
-            return pumped(returned, context)
+            return iterate_in_thread(returned, context)
         if inspect.iscoroutine(returned):
             returned.close()
         raise PluginError(f"a hook must return an iterator or an async iterator, not {type(returned).__name__}")

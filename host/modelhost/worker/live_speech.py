@@ -55,7 +55,7 @@ async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> 
 
 
 async def _texts(request: SynthesizeRequest, context: Context) -> AsyncIterator[str]:
-    """Give what is to be said, a live text by its sentences as soon as each is complete."""
+    """Return what is to be said, a live text by its sentences as soon as each is complete."""
     if context.input is None:
         yield request.text
         return

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from modelhost.concurrency.daemon_threads import Daemons
-from modelhost.concurrency.thread_bridge import Relay
+from modelhost.concurrency.daemon_threads import DaemonThreads
+from modelhost.concurrency.thread_bridge import ThreadBridge
 from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import BackendFailedError, ModelhostError
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.failures import Failure, FailureReport
 from modelhost.contract.log import Log
 from modelhost.contract.types import ABILITIES, REQUESTS, Ability
@@ -48,7 +48,7 @@ class _Worker:
         self._socket = sock
         self._over = asyncio.Event()
         self._instance: Instance | None = None
-        self._daemons = Daemons("modelhost-load")
+        self._threads = DaemonThreads("modelhost-load")
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -75,11 +75,11 @@ class _Worker:
     def _on_frame(self, frame: frames.AnyFrame) -> None:
         match frame:
             case frames.Load():
-                self._daemons.run(lambda: self._load(frame))
+                self._threads.run(lambda: self._load(frame))
             case frames.Ping():
                 self._channel.send(frames.Stats(seq=frame.seq, rss=resident_bytes(), calls=self._channel.serving))
             case frames.Drain():
-                self._daemons.run(self._unload)
+                self._threads.run(self._unload)
 
     def _load(self, frame: frames.Load) -> None:
         """Load the model; in a thread, so that pings are answered meanwhile."""
@@ -115,17 +115,17 @@ class _Worker:
         assert self._instance is not None
         return self._instance.call(ability, request, context)
 
-    def _context(self, info: CallInfo, *, input: Mailbox[bytes] | None) -> Context:  # noqa: A002
+    def _context(self, info: CallInfo, *, input: EventStream[bytes] | None) -> Context:  # noqa: A002
         return Context(info, call=self._call_host, log=Log(self._limited), input=input)
 
-    def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> Mailbox[Any]:
+    def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> EventStream[Any]:
         """Send a backend's call of another model to the host, from whatever thread it runs in."""
 
-        def events() -> Mailbox[Any]:
+        def events() -> EventStream[Any]:
             info = msgspec.structs.replace(context.info, remaining=context.remaining())
             return self._channel.call(ability, model, request, info)
 
-        reply = Relay(self._loop, events).begin()
+        reply = ThreadBridge(self._loop, events).begin()
         context.on_cancel(reply.close)
         return reply
 
@@ -149,7 +149,7 @@ class _Worker:
 
 
 def resident_bytes() -> int:
-    """Give this process's resident memory; 0 where the system does not say."""
+    """Return this process's resident memory; 0 where the system does not say."""
     try:
         with open("/proc/self/statm") as file:  # noqa: PTH123  # every ping: a Path costs more than the read
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")

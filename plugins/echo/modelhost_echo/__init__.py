@@ -164,7 +164,7 @@ class EchoBackend(Backend[EchoOptions]):
 
     @hookimpl
     async def embed(self, request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
-        """Give unit vectors that depend on the bytes of each input only."""
+        """Return unit vectors that depend on the bytes of each input only."""
         size = request.dimensions or self.options.dimensions
         async for number in self.script.play(range(len(request.inputs))):
             given = request.inputs[number]
@@ -173,7 +173,7 @@ class EchoBackend(Backend[EchoOptions]):
 
     @hookimpl
     async def summarize(self, request: SummarizeRequest, context: Context) -> AsyncIterator[SummarizeEvent]:
-        """Give the first words."""
+        """Return the first words."""
         words = (self.options.prefix + request.text.read().decode(errors="replace")).split()
         async for word in self.script.play(words[: request.max_tokens or 10]):
             yield Delta(text=f"{word} ")
@@ -181,7 +181,7 @@ class EchoBackend(Backend[EchoOptions]):
 
     @hookimpl
     async def tokenize(self, request: TokenizeRequest, context: Context) -> AsyncIterator[TokenizeEvent]:
-        """Give the bytes of UTF-8 as tokens, and of a chat those of its messages, a line each."""
+        """Return the bytes of UTF-8 as tokens, and of a chat those of its messages, a line each."""
         tokens = _tokens(request) if request.tokens is None else request.tokens
         if any(not 0 <= token <= BEGIN for token in tokens):
             raise BadInputError(f"the echo's tokens are 0 to {BEGIN}", param="tokens")

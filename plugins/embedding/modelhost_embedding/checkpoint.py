@@ -11,7 +11,7 @@ WEIGHTS = (".safetensors", ".bin")
 
 
 def check(folder: Path) -> int:
-    """Give the size of a model's weights in bytes.
+    """Return the size of a model's weights in bytes.
 
     Raises `BadInputError` for what is no folder, `NotReadyError` where files are missing, and where the model brings code of
     its own: that is never run.

@@ -7,7 +7,7 @@ from modelhost_embedding.options import Dtype
 
 
 def find_device(wanted: str, *, force_cpu: bool) -> str:
-    """Give torch's name of a device. Raises `BadInputError` for one that is not here."""
+    """Return torch's name of a device. Raises `BadInputError` for one that is not here."""
     if force_cpu or wanted == "cpu":
         return "cpu"
     gpus, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
@@ -26,7 +26,7 @@ def find_device(wanted: str, *, force_cpu: bool) -> str:
 
 
 def find_dtype(wanted: Dtype, *, device: str, stored: torch.dtype, float16: bool) -> torch.dtype:
-    """Give the numbers to compute with; `float16` says whether this model can use those.
+    """Return the numbers to compute with; `float16` says whether this model can use those.
 
     Raises `BadInputError` where it cannot and is told to.
     """

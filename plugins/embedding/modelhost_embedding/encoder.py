@@ -87,7 +87,7 @@ class Encoder:
         return tokens
 
     def compute(self, pieces: Sequence[Piece]) -> list[Row]:
-        """Give the vectors of pieces with the same `skipped`, in order and as long as they come out of the model."""
+        """Return the vectors of pieces with the same `skipped`, in order and as long as they come out of the model."""
         longest = max(len(piece.tokens) for piece in pieces)
         ids = np.full((len(pieces), longest), self._padding, dtype=np.int64)
         mask = np.zeros_like(ids)

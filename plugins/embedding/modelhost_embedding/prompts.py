@@ -29,7 +29,7 @@ class Prompts:
         return (*EVERYWHERE, *sorted(own))
 
     def text(self, name: str | None, title: str | None = None) -> str:
-        """Give what to put before a text; a title makes it a document.
+        """Return what to put before a text; a title makes it a document.
 
         Raises `BadInputError` for a name the model does not have, `UnsupportedError` for a title it has no place for.
         """

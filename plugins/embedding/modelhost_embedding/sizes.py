@@ -25,7 +25,7 @@ class Sizes:
         """The usual one first."""
 
     def choose(self, wanted: int | None) -> int:
-        """Give the length to use. Raises `BadInputError` for one the model was not trained for."""
+        """Return the length to use. Raises `BadInputError` for one the model was not trained for."""
         if wanted is None:
             return self.trained[0]
         if wanted not in self.trained:

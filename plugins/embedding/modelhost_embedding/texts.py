@@ -80,7 +80,7 @@ class Texts:
             )
 
     def _bodies(self, some: dict[int, Given], prompt: str) -> dict[int, list[int]]:
-        """Give the tokens of inputs by number, without what stands around every text."""
+        """Return the tokens of inputs by number, without what stands around every text."""
         texts = {number: prompt + given for number, given in some.items() if isinstance(given, str)}
         bodies = dict(zip(texts, self._tokens.plain(list(texts.values())), strict=True)) if texts else {}
         return bodies | {number: self._bare(given) for number, given in some.items() if not isinstance(given, str)}

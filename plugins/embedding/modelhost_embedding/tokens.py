@@ -33,7 +33,7 @@ class Tokens:
         return len(self.before) + len(self.after)
 
     def plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """Give the tokens of texts, however long, without what stands around them."""
+        """Return the tokens of texts, however long, without what stands around them."""
         return self._ids(texts, special=False)
 
     def _ids(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:

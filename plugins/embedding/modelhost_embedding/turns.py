@@ -51,7 +51,7 @@ class Turns:
         return list(self._waiting.pop(job, ()))
 
     def take(self) -> list[Piece]:
-        """Give the pieces to compute next, none if nothing waits.
+        """Return the pieces to compute next, none if nothing waits.
 
         The first piece of the job whose turn it is comes always, alone if it is longer than the budget.
         """

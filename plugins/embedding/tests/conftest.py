@@ -31,7 +31,7 @@ def gemma_tokenizer(**settings):
 
 
 def gemma_transformer(folder, *, padding_side="right", limit=128):
-    """A transformer of EmbeddingGemma's architecture with random weights; gives its folder."""
+    """A transformer of EmbeddingGemma's architecture with random weights; returns its folder."""
     import torch
     from transformers import Gemma3TextConfig, Gemma3TextModel
 
@@ -60,7 +60,7 @@ def gemma_transformer(folder, *, padding_side="right", limit=128):
 
 
 def gemma_folder(folder, *, pooling="mean", include_prompt=True, full=768, **settings):
-    """A whole model of EmbeddingGemma's kind, as sentence-transformers saves it; gives its folder."""
+    """A whole model of EmbeddingGemma's kind, as sentence-transformers saves it; returns its folder."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer

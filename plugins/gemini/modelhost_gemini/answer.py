@@ -62,7 +62,7 @@ class Answer:
                 yield from self._finished(index, candidate.finish_reason)
 
     def done(self) -> Done:
-        """Give the last event. Raises `BackendFailedError` for an answer that was cut off."""
+        """Return the last event. Raises `BackendFailedError` for an answer that was cut off."""
         if len(self._reasons) < self._n:
             raise BackendFailedError("Gemini's answer ended in the middle; send the request again", retry=True)
         return Done(reason=self._reasons.get(0, "stop") if self._n == 1 else "stop", usage=self._usage)
@@ -84,7 +84,7 @@ class Answer:
             yield from self._call(index, part)
 
     def _call(self, index: int, part: types.Part) -> Iterator[ToolDelta]:
-        """Give a call, which comes whole; where one at a time is wanted, only the first."""
+        """Return a call, which comes whole; where one at a time is wanted, only the first."""
         number = self._calls.get(index, 0)
         if number and not self._calls_at_once:
             return

@@ -15,7 +15,7 @@ _SYSTEM = ("system", "developer")
 
 
 def system_of(messages: Sequence[Message]) -> list[types.Part] | None:
-    """Give the instruction: what system and developer say anywhere in the conversation."""
+    """Return the instruction: what system and developer say anywhere in the conversation."""
     said = [message for message in messages if message.role in _SYSTEM]
     if any(not isinstance(part, TextPart) for message in said for part in message.content):
         raise BadInputError(
@@ -25,7 +25,7 @@ def system_of(messages: Sequence[Message]) -> list[types.Part] | None:
 
 
 def contents_of(messages: Sequence[Message], signatures: Signatures) -> list[types.Content]:
-    """Give the turns; messages of one side that follow each other become one. Raises `BadInputError`."""
+    """Return the turns; messages of one side that follow each other become one. Raises `BadInputError`."""
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     turns = [(_side(message), message) for message in messages if message.role not in _SYSTEM]
     contents = []

@@ -51,7 +51,7 @@ def _wrong_key(status: int) -> NotReadyError:
 
 
 def _details(error: errors.APIError) -> list[dict[str, Any]]:
-    """Give the typed details of Google's envelope, whatever else an answer may be."""
+    """Return the typed details of Google's envelope, whatever else an answer may be."""
     envelope = error.details if isinstance(error.details, dict) else {}
     inner = envelope.get("error", envelope)
     found = inner.get("details") if isinstance(inner, dict) else None
@@ -63,7 +63,7 @@ def _reasons(error: errors.APIError) -> set[Any]:
 
 
 def _retry_after(error: errors.APIError) -> float | None:
-    """Give the seconds to wait: `RetryInfo` of the details, else the header."""
+    """Return the seconds to wait: `RetryInfo` of the details, else the header."""
     for one in _details(error):
         if found := _DURATION.fullmatch(str(one.get("retryDelay", ""))):
             return float(found[1])

@@ -44,7 +44,7 @@ _MODES = {
 
 
 def config_of(request: GenerateRequest, options: GeminiOptions, system: list[types.Part] | None) -> types.GenerateContentConfig:
-    """Give the settings, with the options' where the request has none."""
+    """Return the settings, with the options' where the request has none."""
     given = {name: value for name, value in _settings(request, options).items() if value is not None}
     instruction = types.Content(parts=system) if system else None
     return types.GenerateContentConfig(system_instruction=instruction, **given)
@@ -92,7 +92,7 @@ def _thinking(request: GenerateRequest, options: GeminiOptions) -> types.Thinkin
 
 
 def _resolution(request: GenerateRequest) -> types.MediaResolution | None:
-    """Give the finest detail that a picture asks for: Gemini has one for the whole request."""
+    """Return the finest detail that a picture asks for: Gemini has one for the whole request."""
     asked = {part.detail for message in request.messages for part in message.content if isinstance(part, ImagePart)}
     return _DETAILS["high"] if "high" in asked else _DETAILS["low"] if asked == {"low"} else None
 

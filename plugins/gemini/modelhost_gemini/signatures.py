@@ -23,5 +23,5 @@ class Signatures:
             self._kept.popitem(last=False)
 
     def of(self, call: str) -> bytes | None:
-        """Give the signature of a call, if there was one."""
+        """Return the signature of a call, if there was one."""
         return self._kept.get(call)

@@ -19,7 +19,7 @@ _NAMES = {kind.partition("/")[2]: kind for _, kind in _BEGINNINGS} | {"opus": "a
 
 
 def media_type_of(data: bytes, said: str) -> str:
-    """Give the media type by what the bytes begin with, else by what the caller says. Raises `BadInputError`."""
+    """Return the media type by what the bytes begin with, else by what the caller says. Raises `BadInputError`."""
     for beginning, kind in _BEGINNINGS:
         if data.startswith(beginning):
             return kind

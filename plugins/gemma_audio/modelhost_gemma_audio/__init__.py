@@ -68,7 +68,7 @@ class GemmaAudioBackend(Backend[GemmaAudioOptions]):
 
     @hookimpl
     def tokenize(self, request: TokenizeRequest) -> Iterator[TokenizeEvent]:
-        """Give the tokens of a text or a chat, or what tokens say."""
+        """Return the tokens of a text or a chat, or what tokens say."""
         yield from self._ready().tokenize(request)
 
     def _ready(self) -> "GemmaModel":

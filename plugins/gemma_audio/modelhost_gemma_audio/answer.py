@@ -53,12 +53,12 @@ class Answer:
         return self._stops.stopped
 
     def feed(self, token: int) -> list[Piece]:
-        """Add a token; gives what is certain by now."""
+        """Add a token; returns what is certain by now."""
         self.thought += self._in == "reasoning_content"
         return self._read(self._words.feed(token))
 
     def finish(self) -> list[Piece]:
-        """Give what was held back, when no more tokens come."""
+        """Return what was held back, when no more tokens come."""
         if self.stopped:
             return []
         pieces = self._read(self._words.finish())
@@ -116,13 +116,13 @@ class Answer:
         )
 
     def _unreadable(self) -> list[Piece]:
-        """Give a call that is not what was agreed upon as the text it is, and read the rest as text too."""
+        """Return a call that is not what was agreed upon as the text it is, and read the rest as text too."""
         self._parser = None
         return _delta(self._stops.feed(self._bare(self._raw)))
 
 
 def marks_of(layout: dict[str, Any]) -> str:
-    """Give all that a layout tells parts of an answer by, in one text; in patterns without their backslashes."""
+    """Return all that a layout tells parts of an answer by, in one text; in patterns without their backslashes."""
     wanted = ("open", "close", "open_pattern", "close_pattern", "content_args")
     return str([field[name] for field in layout["fields"].values() for name in wanted if name in field]).replace("\\", "")
 

@@ -52,7 +52,7 @@ def transcript_asked(messages: Sequence[Message]) -> Asked | None:
 
 
 def _parts(text: str) -> tuple[str, str]:
-    """Give the context, empty where there is none, and the sentence behind it."""
+    """Return the context, empty where there is none, and the sentence behind it."""
     text = text.strip()
     if not text[: len(CONTEXT)].lower().startswith(CONTEXT):
         return "", text

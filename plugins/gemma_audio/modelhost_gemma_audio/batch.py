@@ -26,7 +26,7 @@ class Batch:
         return self.mask.shape[1]
 
     def grow(self) -> tuple[Tensor, Tensor]:
-        """Make room for one token a row; gives the mask, and the position of each new token."""
+        """Make room for one token a row; returns the mask, and the position of each new token."""
         self.mask = pad(self.mask, (0, 1), value=1)
         return self.mask, self.mask.sum(1, keepdim=True) - 1
 

@@ -71,7 +71,7 @@ class Chat:
         )
 
     def sounds(self, messages: Sequence[Message], context: Context | None = None) -> tuple[list[Clip], float]:
-        """Give the recordings of a chat in order, and their seconds. Raises `BadInputError` for one beyond the window."""
+        """Return the recordings of a chat in order, and their seconds. Raises `BadInputError` for one beyond the window."""
         parts = [part for message in messages for part in message.content if isinstance(part, AudioPart)]
         if parts and not self._parts.ears:
             raise UnsupportedError("this model does not hear; name one that does, or send text", param="messages")
@@ -104,7 +104,7 @@ class Chat:
             yield block
 
     def prompt(self, request: GenerateRequest, clips: list[Clip]) -> list[int]:
-        """Give the tokens a request begins with."""
+        """Return the tokens a request begins with."""
         if request.prompt is None:
             if request.tool_choice and request.tool_choice.mode == "required":
                 raise UnsupportedError("this model cannot be made to call a tool; leave tool_choice to auto", param="tool_choice")
@@ -143,7 +143,7 @@ class Chat:
 
 
 def _offered(request: GenerateRequest) -> tuple[Tool, ...]:
-    """Give the tools that the model may call."""
+    """Return the tools that the model may call."""
     choice = request.tool_choice
     if choice is None or (choice.mode == "auto" and not choice.names):
         return request.tools

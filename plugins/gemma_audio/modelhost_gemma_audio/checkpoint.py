@@ -47,7 +47,7 @@ class Checkpoint:
     """Whether most of them are stored in 16 bits."""
 
     def bytes_as(self, each: int, packed: int | None = None) -> int:
-        """Give the bytes its numbers take at `each` a number, and those that quantising packs at `packed`."""
+        """Return the bytes its numbers take at `each` a number, and those that quantising packs at `packed`."""
         return self.numbers.packed * (each if packed is None else packed) + self.numbers.kept * each
 
     @property

@@ -38,7 +38,7 @@ class Ears:
         self._fixed = int(checkpoint.settings.get("audio_soft_tokens_per_image") or 188)
 
     def hear(self, samples: Samples) -> Clip:
-        """Give the clip of at most `WINDOW` seconds."""
+        """Return the clip of at most `WINDOW` seconds."""
         if len(samples) > round(WINDOW * SAMPLE_RATE):
             raise ValueError(f"{len(samples) / SAMPLE_RATE:.1f} s of sound in a window of {WINDOW:.0f}")
         samples = _filled(samples)
@@ -56,7 +56,7 @@ class Ears:
 
 
 def together(clips: list[Clip], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Give the encoder's arguments for clips of any lengths; none for none."""
+    """Return the encoder's arguments for clips of any lengths; none for none."""
     if not clips:
         return {}
     frames = max(len(clip.mask) for clip in clips)

@@ -51,7 +51,7 @@ class Row:
     """What has been computed; None is the end."""
 
     def tokens(self) -> Iterator[int]:
-        """Give tokens as they are chosen; closing the iterator cancels the rest. Raises what went wrong."""
+        """Return tokens as they are chosen; closing the iterator cancels the rest. Raises what went wrong."""
         try:
             while (step := self.steps.get()) is not None:
                 if isinstance(step, Exception):
@@ -207,7 +207,7 @@ class Engine:
         self._give()
 
     def _forward(self, ids: Tensor, batch: Batch, mask: Tensor, positions: Tensor, **sound: Tensor) -> Tensor:
-        """Give the logits after the last column, rows × vocabulary, in float32."""
+        """Return the logits after the last column, rows × vocabulary, in float32."""
         answer = self._model(
             input_ids=ids,
             attention_mask=mask,
@@ -298,7 +298,7 @@ def _is_fatal(error: Exception) -> bool:
 
 
 def _groups(rows: list[Row]) -> Iterator[list[Row]]:
-    """Give rows in groups to read together, each no larger than `READ_AT_ONCE` when its prompts are filled up to the longest."""
+    """Return rows in groups to read together, each within `READ_AT_ONCE` when its prompts are filled up to the longest."""
     group: list[Row] = []
     for row in sorted(rows, key=lambda row: len(row.prompt)):
         if group and len(row.prompt) * (len(group) + 1) > READ_AT_ONCE:

@@ -85,7 +85,7 @@ def load_extractor(checkpoint: Checkpoint) -> Any:
 
 
 def config_of(checkpoint: Checkpoint) -> PreTrainedConfig:
-    """Give the configuration without a vision tower. The weights of one are then passed over."""
+    """Return the configuration without a vision tower. The weights of one are then passed over."""
     settings = copy.deepcopy(checkpoint.settings)
     if checkpoint.kind == "gemma3n":
         vision = settings.get("vision_config") or {}

@@ -47,7 +47,7 @@ def place(checkpoint: Checkpoint, options: GemmaAudioOptions) -> Placement:
 
 
 def find_device(wanted: str) -> str:
-    """Give torch's name of a device. Raises `BadInputError` for one that is not here."""
+    """Return torch's name of a device. Raises `BadInputError` for one that is not here."""
     gpus, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
     if wanted == "auto":
         return "cuda:0" if gpus else "mps" if mps else "cpu"
@@ -64,7 +64,7 @@ def find_device(wanted: str) -> str:
 
 
 def load_arguments(placement: Placement, options: GemmaAudioOptions) -> dict[str, Any]:
-    """Give what `from_pretrained` is to be told of device, numbers and memory."""
+    """Return what `from_pretrained` is to be told of device, numbers and memory."""
     arguments: dict[str, Any] = {"dtype": placement.dtype, "device_map": {"": placement.device}}
     if options.max_memory_gb and placement.kind == "cuda":
         most = min(round(options.max_memory_gb * GB), _free(placement.device))

@@ -40,7 +40,7 @@ class Prompts:
         begins: bool = True,
         continues: bool = False,
     ) -> list[int]:
-        """Give the tokens of a conversation; `clips` are its recordings in order.
+        """Return the tokens of a conversation; `clips` are its recordings in order.
 
         They are ready for the answer where it `begins`, end in the midst of the last message where the answer `continues` it,
         and behind it where it does neither.
@@ -117,7 +117,7 @@ class Prompts:
         return expanded
 
     def _with_sound(self, checkpoint: Checkpoint) -> str | None:
-        """Give the template with the marks around sound, which else the processor adds to the text it writes.
+        """Return the template with the marks around sound, which else the processor adds to the text it writes.
 
         They are added before the text is cut into tokens, because line ends around them make one token with their neighbours.
         """
@@ -138,7 +138,7 @@ class Prompts:
 
 
 def _replaced(template: str, old: str, new: str) -> str:
-    """Give a template that writes `new` for `old`, wherever that stands: in its text, or in a string of an expression."""
+    """Return a template that writes `new` for `old`, wherever that stands: in its text, or in a string of an expression."""
     escaped = new.replace("\n", "\\n")
     pieces = []
     for _, kind, piece in jinja2.Environment(keep_trailing_newline=True, autoescape=False).lex(template):  # noqa: S701  # no HTML
@@ -164,7 +164,7 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _content(message: Message) -> str | list[dict[str, str]]:
-    """Give text as a string, which every template takes, and parts only where there is sound."""
+    """Return text as a string, which every template takes, and parts only where there is sound."""
     if not any(isinstance(part, AudioPart) for part in message.content):
         return message.text
     return side_by_side(
@@ -182,7 +182,7 @@ def _arguments(written: str) -> Any:
 
 
 def _keys(value: Any) -> Iterator[str]:
-    """Give all keys in what JSON can hold."""
+    """Return all keys in what JSON can hold."""
     if isinstance(value, dict):
         yield from value
         value = list(value.values())
@@ -197,5 +197,5 @@ def _definition(tool: Tool) -> dict[str, Any]:
 
 
 def _end_of_audio(settings: dict[str, Any]) -> int:
-    """Give the token behind sound, which Gemma 4's configuration names differently."""
+    """Return the token behind sound, which Gemma 4's configuration names differently."""
     return int(settings["eoa_token_id"] if "eoa_token_id" in settings else settings["eoa_token_index"])

@@ -158,7 +158,7 @@ class Recording:
         return row
 
     def _best(self, window: Window, clip: Clip, first: Row) -> tuple[Attempt, bool]:
-        """Give the best of as many attempts as it takes, and whether it is a loop after all."""
+        """Return the best of as many attempts as it takes, and whether it is a loop after all."""
         attempts = [self._read(first, self.wanted.temperatures[0])]
         for temperature in self.wanted.temperatures[1:]:
             if self.context.cancelled or not attempts[-1].doubtful:

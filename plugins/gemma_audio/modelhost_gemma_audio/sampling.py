@@ -79,7 +79,7 @@ class Sampler:
             self._random.manual_seed(sampling.seed % 2**63)
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Give the next token, a scalar, for float32 logits of the whole vocabulary, which may be changed."""
+        """Return the next token, a scalar, for float32 logits of the whole vocabulary, which may be changed."""
         self._penalise(logits)
         if self._random is None:
             return logits.argmax()
@@ -107,7 +107,7 @@ class Sampler:
         logits.nan_to_num_(nan=-LARGEST, posinf=LARGEST, neginf=-LARGEST)  # a tiny penalty or a huge bias may have made some
 
     def _likely(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the logits that remain after top-k, top-p and min-p, and whose they are."""
+        """Return the logits that remain after top-k, top-p and min-p, and whose they are."""
         sampling = self._sampling
         count = min(sampling.top_k or len(logits), len(logits))
         values, tokens = logits.topk(count) if count < len(logits) else logits.sort(descending=True)

@@ -46,14 +46,14 @@ def instruction(*, language: str | None, translate: bool, prompt: str | None, ho
 
 
 def told_language(text: str) -> tuple[str | None, str]:
-    """Take the language off a text that begins with it as asked; gives its code, or None and the text as it is."""
+    """Take the language off a text that begins with it as asked; returns its code, or None and the text as it is."""
     found = _LANGUAGE.match(text)
     code = code_of(found[1]) if found else None
     return (code, text[found.end() :]) if found and code else (None, text)
 
 
 def spoken(text: str) -> str:
-    """Give a model's text without what it says about it: introductions, quotes around all of it, remarks that nobody speaks."""
+    """Return a model's text without what it says about it: introductions, quotes around all of it, remarks that nobody speaks."""
     if fenced := _FENCE.match(text):
         text = fenced[1]
     introduced = _INTRODUCTION.match(text)

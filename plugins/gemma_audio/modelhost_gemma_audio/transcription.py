@@ -119,7 +119,7 @@ class Transcription:
         yield Done(reason=reason, usage=recording.tally.usage())
 
     def ladder(self, temperature: float | None) -> tuple[float, ...]:
-        """Give the temperatures to try: what is asked for, and those of the options that are higher."""
+        """Return the temperatures to try: what is asked for, and those of the options that are higher."""
         if not temperature:
             return self._parts.options.temperatures
         return (temperature, *(one for one in self._parts.options.temperatures if one > temperature))

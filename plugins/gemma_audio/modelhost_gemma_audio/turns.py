@@ -40,7 +40,7 @@ def alternating(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def together(one: Turn, two: Turn) -> Turn:
-    """Give a turn with the contents of two, one after the other."""
+    """Return a turn with the contents of two, one after the other."""
     first, second = one["content"], two["content"]
     if not first or not second:
         return {**one, "content": first or second}

@@ -72,11 +72,11 @@ class Vocabulary:
             return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
     def prompt(self, text: str) -> list[int]:
-        """Give the tokens of a raw prompt."""
+        """Return the tokens of a raw prompt."""
         return [*self.begin(), *self.ids(text)]
 
     def begin(self) -> list[int]:
-        """Give what a prompt begins with."""
+        """Return what a prompt begins with."""
         first = self.tokenizer.bos_token_id
         return [first] if isinstance(first, int) else []
 
@@ -85,7 +85,7 @@ class Vocabulary:
         return any(name in text for name in self._control.values()) or any("\ue000" <= letter <= "\uf8ff" for letter in text)
 
     def named_in(self, text: str) -> tuple[str, ...]:
-        """Give the control tokens whose names are in a text."""
+        """Return the control tokens whose names are in a text."""
         return tuple(name for name in self._control.values() if name in text)
 
     def words(self, marks: Sequence[str] = ()) -> "Words":
@@ -102,7 +102,7 @@ class Words:
         self._held: list[int] = []
 
     def feed(self, token: int) -> str:
-        """Add a token; gives the text that is certain by now."""
+        """Add a token; returns the text that is certain by now."""
         if token in self._left_out:
             return ""
         self._held.append(token)
@@ -113,7 +113,7 @@ class Words:
         return text
 
     def finish(self) -> str:
-        """Give what is left when no more tokens come: half a character, as U+FFFD."""
+        """Return what is left when no more tokens come: half a character, as U+FFFD."""
         text = self._decoded()
         self._held.clear()
         return text

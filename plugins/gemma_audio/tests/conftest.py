@@ -50,7 +50,7 @@ class Gemma:
         return "".join(event.text for event in self.answer(request) if isinstance(event, Delta))
 
     def tokens(self, request, limit=20):
-        """Give the likeliest tokens behind a request's prompt, words or not."""
+        """Return the likeliest tokens behind a request's prompt, words or not."""
         from modelhost_gemma_audio.engine import Row
         from modelhost_gemma_audio.sampling import Sampling
 
@@ -84,7 +84,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def folder(tiny, tmp_path_factory):
-    """Give the folder of a tiny checkpoint by the name of its architecture."""
+    """Return the folder of a tiny checkpoint by the name of its architecture."""
     made = {}
 
     def folder(name):

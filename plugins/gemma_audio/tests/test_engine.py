@@ -46,7 +46,7 @@ def row(family, number, *, limit=LIMIT, seconds=None, **sampling):
 
 
 def alone(family, one, **settings):
-    """Give what Transformers' own `generate` makes of a row."""
+    """Return what Transformers' own `generate` makes of a row."""
     prompt = torch.tensor([one.prompt])
     sound = together(list(one.clips), family.torch.device, family.torch.dtype)
     with torch.inference_mode():

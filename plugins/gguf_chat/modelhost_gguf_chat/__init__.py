@@ -75,7 +75,7 @@ class GgufChatBackend(Backend[GgufChatOptions]):
 
     @hookimpl
     def tokenize(self, request: TokenizeRequest) -> Iterator[TokenizeEvent]:
-        """Give the tokens of a text or a chat, or what tokens say; never waits for an answer that is being computed."""
+        """Return the tokens of a text or a chat, or what tokens say; never waits for an answer that is being computed."""
         yield from self._chat().tokenize(request)
 
     @hookimpl

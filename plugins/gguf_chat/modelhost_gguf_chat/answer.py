@@ -27,7 +27,7 @@ class Answer:
         return self._stops.stopped
 
     def feed(self, data: bytes, logprob: TokenLogprob | None = None) -> Delta | None:
-        """Add a token; gives the text that is certain by now, if there is any."""
+        """Add a token; returns the text that is certain by now, if there is any."""
         if logprob is not None:
             self._logprobs.append((self._decoded, logprob))
         text = self._decoder.feed(data)
@@ -37,7 +37,7 @@ class Answer:
         return self._delta(certain) if certain else None
 
     def finish(self) -> Delta | None:
-        """Give what was held back, when no more tokens come; a character that was cut off is left out."""
+        """Return what was held back, when no more tokens come; a character that was cut off is left out."""
         if self.stopped:
             return None
         text = self._stops.flush()

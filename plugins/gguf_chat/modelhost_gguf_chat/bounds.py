@@ -61,7 +61,7 @@ class Budget:
             raise OverBoundError("makes too much of this conversation")
 
     def weigh(self, value: Any) -> int:
-        """Give the size of a value with all that is in it, however often; raises where it could not be paid for.
+        """Return the size of a value with all that is in it, however often; raises where it could not be paid for.
 
         Whatever walks through a value (writing it, comparing it) takes that long, and lists can hold one another.
         """
@@ -102,7 +102,7 @@ def paid(value: Any) -> Any:
 
 
 def weighed(value: Any) -> Any:
-    """Give a value that is not too large to walk through."""
+    """Return a value that is not too large to walk through."""
     if isinstance(value, _CONTAINERS):
         rendering.get().weigh(value)
     return value

@@ -48,7 +48,7 @@ class Embedder:
             raise
 
     def compute(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Give the vectors of at most `TEXTS` texts, a row each, with `n_ctx` tokens at most in all."""
+        """Return the vectors of at most `TEXTS` texts, a row each, with `n_ctx` tokens at most in all."""
         if self._memory:
             llama_cpp.llama_memory_clear(self._memory, False)
         self._fill(texts)

@@ -121,7 +121,7 @@ class EmbeddingModel:
         return prompts[name]
 
     def _prepared(self, request: EmbedRequest, context: Context) -> list[tuple[list[int], bool]]:
-        """Give the tokens of each input and whether they were cut; of those looked at before the caller left."""
+        """Return the tokens of each input and whether they were cut; of those looked at before the caller left."""
         prompt = self._prompt(request)
         if not request.inputs:
             raise BadInputError("there is no input; send at least one text", param="input")
@@ -134,7 +134,7 @@ class EmbeddingModel:
         return texts
 
     def _body(self, given: str | tuple[int, ...], number: int, prompt: str) -> list[int]:
-        """Give the tokens of an input, without what stands around every text."""
+        """Return the tokens of an input, without what stands around every text."""
         if not given:
             raise BadInputError(f"input {number} is empty; leave it out", param="input")
         if isinstance(given, str):

@@ -356,7 +356,7 @@ class Engine:
         return np.ctypeslib.as_array(row, shape=(self.vocabulary.size,)).copy()
 
     def _reuse(self, job: Job) -> int:
-        """Keep what the cache holds of the prompt, drop the rest of it; gives how many tokens that are."""
+        """Keep what the cache holds of the prompt, drop the rest of it; returns how many tokens that are."""
         common = 0
         if job.caller == self._caller:
             most = min(len(self._kept), len(job.tokens) - 1)  # the last one is computed again, for its logits

@@ -55,13 +55,13 @@ class RefusedError(Exception):
 
 
 def bounded_filters(known: Mapping[str, Function]) -> dict[str, Any]:
-    """Give Jinja's filters, each within bounds, and `from_json`, which templates for llama.cpp use."""
+    """Return Jinja's filters, each within bounds, and `from_json`, which templates for llama.cpp use."""
     filters = {**known, **_FILTERS}
     return {name: _bounded(name, function) for name, function in filters.items()}
 
 
 def bounded_tests(known: Mapping[str, Function]) -> dict[str, Any]:
-    """Give Jinja's tests; they walk through nothing that is too large."""
+    """Return Jinja's tests; they walk through nothing that is too large."""
     return {name: _weighing(function) for name, function in known.items()}
 
 

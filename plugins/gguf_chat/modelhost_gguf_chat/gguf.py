@@ -178,7 +178,7 @@ class _Reader:
             raise _Malformed(f"it is cut off: {self.size} bytes of at least {start + max(placed)}")
 
     def value(self, kind: int) -> object:
-        """Give a scalar or a string; skip over an array."""
+        """Return a scalar or a string; skip over an array."""
         if kind == STRING:
             return self.string()
         if kind != ARRAY:

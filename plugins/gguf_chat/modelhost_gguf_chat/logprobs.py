@@ -13,7 +13,7 @@ LEAST = -9999.0
 
 
 def token_logprob(logits: NDArray[np.float32], token: int, top: int, vocabulary: Vocabulary) -> TokenLogprob:
-    """Give the natural-log probability of `token`, and of the `top` likeliest tokens, likeliest first."""
+    """Return the natural-log probability of `token`, and of the `top` likeliest tokens, likeliest first."""
     peak = logits.max()
     total = float(peak) + float(np.log(np.exp(logits - peak).sum(dtype=np.float64)))
 

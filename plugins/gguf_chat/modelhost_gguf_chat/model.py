@@ -126,7 +126,7 @@ class ChatModel:
         )
 
     def prompt(self, request: GenerateRequest) -> list[int]:
-        """Give the token ids a request begins with."""
+        """Return the token ids a request begins with."""
         vocabulary = self._vocabulary
         if request.prompt is None:
             if request.suffix or request.echo:
@@ -210,7 +210,7 @@ class ChatModel:
         return list(tokens)
 
     def _told(self, request: GenerateRequest) -> str:
-        """Give the prompt in words where it is to be given back."""
+        """Return the prompt in words where it is to be given back."""
         if not request.echo or not request.prompt:
             return ""
         return request.prompt if isinstance(request.prompt, str) else self._vocabulary.text(request.prompt)

@@ -71,7 +71,7 @@ class GgufChatOptions(Options):
     """What an embedding model wants before a text, by name: `query`, `document`, `clustering` or others. Files have none."""
 
     def most_tokens(self) -> int | None:
-        """Give the length of an answer, None for no limit."""
+        """Return the length of an answer, None for no limit."""
         return self.max_tokens if self.max_tokens and self.max_tokens > 0 else None
 
     def chosen_template(self) -> str | None:

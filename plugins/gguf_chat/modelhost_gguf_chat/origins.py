@@ -143,7 +143,7 @@ class Traced(str):
         return joined([first, *(text for part in rest for text in (new, part))])
 
     def _located(self, parts: Sequence[str], between: str | None = None) -> list[str]:
-        """Give parts of this text, one after the other with `between` in the middle (None: whitespace), with their marks."""
+        """Return parts of this text, one after the other with `between` in the middle (None: whitespace), with their marks."""
         if not self.own or len(parts) > MAX_PARTS:
             return [own(part) if pure(self) else Traced(part) for part in parts]
         found: list[str] = []
@@ -214,7 +214,7 @@ def own(text: str) -> Traced:
 
 
 def spans(text: str) -> Spans:
-    """Give where a text's own characters are."""
+    """Return where a text's own characters are."""
     return text.own if isinstance(text, Traced | Safe) else ()
 
 
@@ -224,7 +224,7 @@ def pure(text: str) -> bool:
 
 
 def like(changed: str, text: str) -> Traced:
-    """Give a text whose letters were changed one by one the marks of what it was made of; those of no other change."""
+    """Return a text whose letters were changed one by one the marks of what it was made of; those of no other change."""
     return Traced(changed, spans(text) if len(changed) == len(text) else ())
 
 
@@ -270,7 +270,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _formatted(form: Traced, made: str, values: Any) -> Traced:
-    """Give what `form % values` made its marks, where it is plain to see which characters come from where."""
+    """Return what `form % values` made its marks, where it is plain to see which characters come from where."""
     given = iter(values if isinstance(values, tuple) else (values,))
     parts: list[str] = []
     at = 0

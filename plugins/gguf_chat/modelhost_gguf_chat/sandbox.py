@@ -42,7 +42,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.tests = filters.bounded_tests(dict[str, Any](self.tests))
 
     def word(self, text: str) -> int:
-        """Keep a literal text of the template; gives its number."""
+        """Keep a literal text of the template; returns its number."""
         self.words.append(own(text))
         return len(self.words) - 1
 
@@ -63,7 +63,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     @staticmethod
     def sliced(value: Any, start: Any, stop: Any, step: Any) -> Any:
-        """Give a part of a text or a list."""
+        """Return a part of a text or a list."""
         return paid(value[start:stop:step])
 
     @staticmethod
@@ -99,7 +99,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return (isinstance(obj, list) and attr in LIST_METHODS) or super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """Give a safe `format` or `format_map` in place of a string's own."""
+        """Return a safe `format` or `format_map` in place of a string's own."""
         wrapped = super().wrap_str_format(value)
         form: Any = getattr(value, "__self__", None)
         if wrapped is None or hasattr(form, "__html__"):  # Markup has a formatter of its own, which escapes

@@ -48,7 +48,7 @@ class Shape(NamedTuple):
 
 
 def values_of(messages: tuple[Message, ...], shape: Shape) -> Values:
-    """Give a conversation as the template wants it; raises `UnsupportedError` for parts that are not text."""
+    """Return a conversation as the template wants it; raises `UnsupportedError` for parts that are not text."""
     for message in messages:
         if not all(isinstance(part, TextPart) for part in message.content):
             raise UnsupportedError("this model reads text alone; leave other parts out", param="messages")
@@ -79,7 +79,7 @@ class _Turn:
         return "".join(self.texts)
 
     def calling(self, call: ToolCall, *, first: bool) -> "_Turn":
-        """Give this turn with one of its calls; the first one has all the rest."""
+        """Return this turn with one of its calls; the first one has all the rest."""
         turn = _Turn(self.message if first else Message(role=self.message.role))
         turn.calls = [call]
         return turn
@@ -106,7 +106,7 @@ def _with_calls_in_words(turns: list[_Turn], shape: Shape) -> list[_Turn]:
 
 
 def _one_by_one(turns: list[_Turn]) -> list[_Turn]:
-    """Give each call a turn of its own, with its results behind it."""
+    """Return each call a turn of its own, with its results behind it."""
     apart: list[_Turn] = []
     waiting: list[_Turn] = []
     for turn in turns:
@@ -198,12 +198,12 @@ def _call(call: ToolCall, calls: Calls) -> dict[str, Any]:
 
 
 def _id(written: str, calls: Calls) -> str:
-    """Give an id as the template wants it: the same one for a call and its result."""
+    """Return an id as the template wants it: the same one for a call and its result."""
     return hashlib.sha256(written.encode("utf-8", "replace")).hexdigest()[:9] if calls.short_ids else written
 
 
 def _arguments(call: ToolCall) -> Any:
-    """Give a call's arguments as an object, or the text where it is none."""
+    """Return a call's arguments as an object, or the text where it is none."""
     try:
         value = json.loads(call.arguments or "{}")
     except (ValueError, RecursionError):

@@ -58,7 +58,7 @@ class ChatTemplate:
         generation_prompt: bool = True,
         continues: bool = False,
     ) -> list[Piece]:
-        """Give the prompt that asks for the answer to a conversation.
+        """Return the prompt that asks for the answer to a conversation.
 
         With `generation_prompt` it ends with what begins an answer; with `continues` in the midst of the last message,
         which has to be the model's own, so that the answer goes on with it.
@@ -73,12 +73,12 @@ class ChatTemplate:
             return pieces(self._continued(values, messages[-1].text))
 
     def sample(self) -> list[Piece]:
-        """Give the prompt of a small conversation, to see what the template's own words are; empty where it shows none."""
+        """Return the prompt of a small conversation, to see what the template's own words are; empty where it shows none."""
         text = self._probe(SAMPLE, self.shape)
         return pieces(text) if isinstance(text, Traced) else []
 
     def values(self, messages: tuple[Message, ...], tools: tuple[Tool, ...] = ()) -> dict[str, Any]:
-        """Give what the template sees, but for `add_generation_prompt`."""
+        """Return what the template sees, but for `add_generation_prompt`."""
         return self._seen(messages, self.shape, tools)
 
     def _seen(self, messages: tuple[Message, ...], shape: Shape, tools: tuple[Tool, ...] = ()) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class ChatTemplate:
             bounds.rendering.reset(token)
 
     def _continued(self, values: dict[str, Any], text: str) -> Traced:
-        """Give the prompt that ends with the last message's text: as the template writes it, without what ends the turn.
+        """Return the prompt that ends with the last message's text: as the template writes it, without what ends the turn.
 
         Where the template does not write the text as it is, it follows what begins an answer.
         """

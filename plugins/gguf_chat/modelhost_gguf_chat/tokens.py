@@ -110,13 +110,13 @@ class Vocabulary:
         return list(tokens)
 
     def around_gap(self, before: Sequence[int], after: Sequence[int]) -> list[int]:
-        """Give the prompt for what is missing between two texts: prefix, suffix, middle; only where there are `gap` tokens."""
+        """Return the prompt for what is missing between two texts: prefix, suffix, middle; only where there are `gap` tokens."""
         assert self.gap is not None
         prefix, suffix, middle = self.gap
         return self.with_bos([prefix, *before, suffix, *after, middle])
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
-        """Give a token's bytes, which need not be whole characters; a control token's name only when `special`."""
+        """Return a token's bytes, which need not be whole characters; a control token's name only when `special`."""
         size = self._buffer_size  # another thread may enlarge it meanwhile
         buffer = ctypes.create_string_buffer(size)
         count = llama_cpp.llama_token_to_piece(self.pointer, token, buffer, size, 0, special)
@@ -126,16 +126,16 @@ class Vocabulary:
         return buffer.raw[:count]
 
     def text(self, tokens: Iterable[int]) -> str:
-        """Give what the tokens say, without control tokens; see `joined`."""
+        """Return what the tokens say, without control tokens; see `joined`."""
         return self.joined(map(self.piece, tokens))
 
     def joined(self, pieces: Iterable[bytes]) -> str:
-        """Give the text of tokens' bytes, without the space some models put before every text; no characters become U+FFFD."""
+        """Return the text of tokens' bytes, without the space some models put before every text; no characters become U+FFFD."""
         said = b"".join(pieces)
         return (said.removeprefix(b" ") if self._adds_space else said).decode("utf-8", "replace")
 
     def name(self, token: int) -> str:
-        """Give how a token is spelled in a template; empty for none."""
+        """Return how a token is spelled in a template; empty for none."""
         return (
             "" if token == NO_TOKEN else (llama_cpp.llama_vocab_get_text(self.pointer, token) or b"").decode("utf-8", "replace")
         )
@@ -164,5 +164,5 @@ class Utf8Decoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, data: bytes) -> str:
-        """Add bytes; gives the characters they complete."""
+        """Add bytes; returns the characters they complete."""
         return self._decoder.decode(data)

@@ -47,7 +47,7 @@ def find_weights(path: Path) -> Weights:
 
 
 def load_model(weights: Path, options: GgufChatOptions) -> Any:
-    """Give llama.cpp's pointer to a model; raises `NotReadyError` with its reason, `BadInputError` for an option."""
+    """Return llama.cpp's pointer to a model; raises `NotReadyError` with its reason, `BadInputError` for an option."""
     parameters = llama_cpp.llama_model_default_params()
     parameters.n_gpu_layers = options.n_gpu_layers
     parameters.load_mode = LOAD_MODES[options.use_mmap, options.use_mlock]
@@ -107,5 +107,5 @@ _log_callback = llama_cpp.llama_log_callback(_on_log)  # kept: llama.cpp calls i
 
 
 def reason() -> str:
-    """Give llama.cpp's last complaint, in brackets, for the end of a message; empty where it had none."""
+    """Return llama.cpp's last complaint, in brackets, for the end of a message; empty where it had none."""
     return f" ({_complaints[-1][:200]})" if _complaints else ""

@@ -83,7 +83,7 @@ class OpenaiApiBackend(Backend[OpenaiApiOptions]):
 
     @hookimpl
     def embed(self, request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
-        """Give the upstream's vectors, at length 1."""
+        """Return the upstream's vectors, at length 1."""
         from modelhost_openai_api.embed import embed
 
         return embed(self._ready(), request, context)

@@ -51,7 +51,7 @@ class Answer:
         self._ended = True
 
     def done(self) -> Done:
-        """Give the last event. Raises `BackendFailedError` for an answer that was cut off."""
+        """Return the last event. Raises `BackendFailedError` for an answer that was cut off."""
         if not self._ended and len(self._reasons) < self._n:
             raise BackendFailedError("the upstream's answer ended in the middle")
         return Done(reason=self._reasons.get(0, "stop") if self._n == 1 else "stop", usage=self._usage)

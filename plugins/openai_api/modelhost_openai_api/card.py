@@ -29,7 +29,7 @@ _USUAL: dict[Offered, tuple[Offer, ...]] = {
 
 
 def card_of(options: OpenaiApiOptions) -> ModelCard:
-    """Give the card. Nobody asks the upstream: OpenAI's API has no words for what a model can do."""
+    """Return the card. Nobody asks the upstream: OpenAI's API has no words for what a model can do."""
     speaks_pcm = "synthesize" in options.abilities and options.speech_format == "pcm"
     return ModelCard(
         abilities=options.abilities,
@@ -46,7 +46,7 @@ def card_of(options: OpenaiApiOptions) -> ModelCard:
 
 
 def _always(options: OpenaiApiOptions) -> Iterator[Feature]:
-    """Give what every upstream of an ability can."""
+    """Return what every upstream of an ability can."""
     yield "streaming"
     if "generate" in options.abilities:
         yield "stop"

@@ -33,7 +33,7 @@ _SAME = (
 
 
 def chat_body(request: GenerateRequest, options: OpenaiApiOptions) -> dict[str, Any]:
-    """Give the body of a chat, but for the model. Raises `UnsupportedError` for a field the upstream has no word for."""
+    """Return the body of a chat, but for the model. Raises `UnsupportedError` for a field the upstream has no word for."""
     if request.language and not options.extensions:
         raise UnsupportedError("the upstream has no field for the language of sound; say it in the messages", param="language")
     body = _sampling(request) | {
@@ -63,7 +63,7 @@ def _prefill(request: GenerateRequest) -> dict[str, Any]:
 
 
 def completion_body(request: GenerateRequest) -> dict[str, Any]:
-    """Give the body of a completion, but for the model. Raises `UnsupportedError` for what an answer has no room for."""
+    """Return the body of a completion, but for the model. Raises `UnsupportedError` for what an answer has no room for."""
     if request.echo and request.logprobs:
         raise UnsupportedError("logprobs together with echo are not supported; leave one of them out", param="logprobs")
     body = _sampling(request) | {
@@ -109,7 +109,7 @@ def _message(message: Message, extensions: bool) -> dict[str, Any]:
 
 
 def _content(message: Message) -> str | list[dict[str, Any]] | None:
-    """Give plain words where there is nothing else: every server reads those."""
+    """Return plain words where there is nothing else: every server reads those."""
     match message.content:
         case ():
             return None if message.tool_calls else ""

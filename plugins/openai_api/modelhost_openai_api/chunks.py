@@ -92,7 +92,7 @@ class UsageChunk(Lenient):
     completion_tokens_details: AnswerDetails | None = None
 
     def counts(self) -> Usage:
-        """Give them in the contract's words."""
+        """Return them in the contract's words."""
         prompt, answer = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
             input_tokens=self.prompt_tokens or 0,

@@ -50,7 +50,7 @@ async def embed(upstream: Upstream, request: EmbedRequest, context: Context) -> 
 
 
 def _fields(upstream: Upstream, request: EmbedRequest) -> dict[str, Any]:
-    """Give all of the body but the inputs. Raises `UnsupportedError` for a field the upstream has no word for."""
+    """Return all of the body but the inputs. Raises `UnsupportedError` for a field the upstream has no word for."""
     ours = {name: value for name in ("prompt_name", "title") if (value := getattr(request, name)) is not None}
     if ours and not upstream.options.extensions:
         name = next(iter(ours))

@@ -134,11 +134,11 @@ class OpenaiApiOptions(Options):
             return False
 
     def url(self, endpoint: Endpoint) -> str:
-        """Give the address of an endpoint, without the query."""
+        """Return the address of an endpoint, without the query."""
         return self.base_url.rstrip("/") + self.paths.get(endpoint, PATHS[endpoint])
 
     def all_headers(self) -> dict[str, str]:
-        """Give what is sent with every request, the key included; the end of a line, as files have it, is no part of a value."""
+        """Return what is sent with every request, the key included; the end of a line is no part of a value."""
         found = {name: value.strip() for name, value in self.headers.items()}
         if key := (self.api_key or "").strip():
             found[self.api_key_header] = f"Bearer {key}" if self.api_key_header.lower() == "authorization" else key

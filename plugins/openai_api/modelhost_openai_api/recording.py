@@ -36,7 +36,7 @@ class Recording(NamedTuple):
 
 
 def open_recording(request: TranscribeRequest) -> Recording:
-    """Give the request's audio as a file; blocks while a large one is copied. Raw PCM gets a WAV header in front."""
+    """Return the request's audio as a file; blocks while a large one is copied. Raw PCM gets a WAV header in front."""
     assert request.audio is not None  # the card has no "live"
     kind = kind_of(request.audio, request.format)
     if kind == "pcm":
@@ -79,5 +79,5 @@ def _with_header(audio: Blob, rate: int) -> IO[bytes]:
 
 
 def spoken(part: AudioPart) -> dict[str, str]:
-    """Give the sound of a message as chat has it: base64 and what it is."""
+    """Return the sound of a message as chat has it: base64 and what it is."""
     return {"data": b64encode(part.audio.read()).decode(), "format": kind_of(part.audio, part.format)}

@@ -23,7 +23,7 @@ class EventReader:
         self._begun = False
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take the next bytes; gives the data of the events they complete. Raises ValueError for an event without end."""
+        """Take the next bytes; returns the data of the events they complete. Raises ValueError for an event without end."""
         if self._after_return and piece[:1] == b"\n":  # the second half of a line's end
             piece = piece[1:]
             self._after_return = False
@@ -39,7 +39,7 @@ class EventReader:
         return found
 
     def _line(self, end: bytes) -> bytes | None:
-        """Take the end of a line; gives an event's data where that is its end."""
+        """Take the end of a line; returns an event's data where that is its end."""
         line, self._rest = b"".join((*self._rest, end)), []
         if not self._begun:
             line, self._begun = line.removeprefix(b"\xef\xbb\xbf"), True

@@ -42,7 +42,7 @@ async def synthesize(upstream: Upstream, request: SynthesizeRequest, context: Co
 
 
 def _body(upstream: Upstream, request: SynthesizeRequest) -> dict[str, Any]:
-    """Give the body. Raises `UnsupportedError` for a field the upstream has no word for."""
+    """Return the body. Raises `UnsupportedError` for a field the upstream has no word for."""
     options = upstream.options
     ours = {name: value for name in _OURS if (value := getattr(request, name)) is not None}
     if ours and not options.extensions:
@@ -71,7 +71,7 @@ class SoundReader:
         self._odd = b""
 
     def feed(self, piece: bytes) -> bytes:
-        """Take the next bytes; gives the samples they complete, maybe none. Raises `BackendFailedError` for another format."""
+        """Take the next bytes; returns the samples they complete, maybe none. Raises `BackendFailedError` for another format."""
         if self._head is not None:
             begun = self._begin(self._head + piece)
             if begun is None:
@@ -91,7 +91,7 @@ class SoundReader:
             raise BackendFailedError("the upstream's sound ended before it began")
 
     def _begin(self, head: bytes) -> bytes | None:
-        """Take the beginning; gives what there is of the samples, None where it is too short to tell."""
+        """Take the beginning; returns what there is of the samples, None where it is too short to tell."""
         self._head = head
         if len(head) < SNIFFED:
             return None

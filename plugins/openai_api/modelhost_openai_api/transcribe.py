@@ -92,7 +92,7 @@ async def transcribe(upstream: Upstream, request: TranscribeRequest, context: Co
 
 
 def _fields(upstream: Upstream, request: TranscribeRequest) -> dict[str, Any]:
-    """Give the form's fields. Raises `UnsupportedError` for what OpenAI's translations have no word for."""
+    """Return the form's fields. Raises `UnsupportedError` for what OpenAI's translations have no word for."""
     if request.task == "translate":
         for param, asked in (("language", request.language), ("timestamp_granularities", request.word_timestamps)):
             if asked:

@@ -67,7 +67,7 @@ class Upstream:
             self._loop.run_until_complete(self._client.aclose())
 
     def post_json(self, endpoint: Endpoint, context: Context, body: dict[str, Any]) -> Any:
-        """Send JSON; gives what `post` gives."""
+        """Send JSON; returns what `post` gives."""
         return self.post(endpoint, context, content=msgspec.json.encode(body), headers=JSON)
 
     @asynccontextmanager
@@ -144,6 +144,6 @@ def _whether_again(error: Exception) -> bool | float:
 
 
 def _about(context: Context) -> dict[str, str]:
-    """Give what ties an upstream's log and traces to ours."""
+    """Return what ties an upstream's log and traces to ours."""
     found = {"x-request-id": context.request_id, "traceparent": context.traceparent}
     return {name: value for name, value in found.items() if value}

@@ -24,7 +24,7 @@ class Sound(NamedTuple):
 
 
 def header(rate: int, size: int) -> bytes:
-    """Give the 44 bytes before `size` bytes of 16-bit mono PCM at `rate` Hz."""
+    """Return the 44 bytes before `size` bytes of 16-bit mono PCM at `rate` Hz."""
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, rate, rate * SAMPLE_BYTES, SAMPLE_BYTES, 8 * SAMPLE_BYTES)
     return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + form + struct.pack("<4sI", b"data", size)
 

@@ -38,7 +38,7 @@ def envelope(message="why", **fields):
 
 @pytest.fixture
 def fails(load, stand_in):
-    """Give the error of a request that is answered like this, sent once."""
+    """Return the error of a request that is answered like this, sent once."""
 
     def fails(status, body=b"", **headers):
         stand_in.fail(status, body, **headers)

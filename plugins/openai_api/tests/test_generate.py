@@ -33,7 +33,7 @@ def model(load):
 
 @pytest.fixture
 def answer(model, stand_in):
-    """Give the events of an answer that comes as these pieces."""
+    """Return the events of an answer that comes as these pieces."""
 
     def answer(*pieces, request=HELLO):
         stand_in.says(*pieces)
@@ -44,7 +44,7 @@ def answer(model, stand_in):
 
 @pytest.fixture
 def sent(model, stand_in):
-    """Give the body that a request becomes."""
+    """Return the body that a request becomes."""
 
     def sent(request, model=model):
         stand_in.says(stand_in.chunk({}, "stop", 0), *(stand_in.chunk({}, "stop", n) for n in range(1, request.n)), stand_in.END)

@@ -63,7 +63,7 @@ class FishClient:
         raise of_answer(answer, self.server)
 
     async def voices(self) -> tuple[str, ...]:
-        """Give the names of the voices the server keeps, sorted."""
+        """Return the names of the voices the server keeps, sorted."""
         async with self._answer("GET", "/v1/references/list", headers=_JSON) as answer:
             listing = await answer.aread()
         try:
@@ -97,7 +97,7 @@ class FishClient:
     async def _answer(
         self, method: str, path: str, meant: Mapping[int, ModelhostError] | None = None, **content: Any
     ) -> AsyncIterator[httpx.Response]:
-        """Give the answer of status 200, its body still to be read; anything else raises."""
+        """Return the answer of status 200, its body still to be read; anything else raises."""
         try:
             answer = await self._sent(method, f"{self.server}{path}", content)
             try:

@@ -50,7 +50,7 @@ def _check_text(text: str, limit: int) -> None:
 
 
 def body(request: SynthesizeRequest, options: OpenAudioOptions, voice: str | None) -> dict[str, Any]:
-    """Give the body, for MessagePack; a setting that neither request nor options make is left to the server.
+    """Return the body, for MessagePack; a setting that neither request nor options make is left to the server.
 
     The format is always `wav`: servers answer `pcm` and `opus` with an error.
     """

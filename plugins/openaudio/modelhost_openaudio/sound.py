@@ -26,7 +26,7 @@ class Sound:
         """Bytes of samples that are still to come; None where the header does not say, or is not there."""
 
     def feed(self, data: bytes) -> bytes:
-        """Give the samples that are whole with these bytes. Raises `BackendFailedError` for another kind of sound."""
+        """Return the samples that are whole with these bytes. Raises `BackendFailedError` for another kind of sound."""
         self._held += data
         if not self._in_samples:
             self._in_samples = self._past_header()

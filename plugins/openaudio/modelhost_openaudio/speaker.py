@@ -162,7 +162,7 @@ class Speaker:
         own.check()
 
     async def _preloaded(self) -> tuple[str, ...]:
-        """Give the server the configured voices it lacks, and name all it has."""
+        """Return the server the configured voices it lacks, and name all it has."""
         names = await self._voices.listed()
         missing = [name for name in self._options.references if name not in names]
         for name in missing:
@@ -182,12 +182,12 @@ async def _chunks(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[AudioCh
 
 
 def _answered(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Give all names a request may use."""
+    """Return all names a request may use."""
     return (DEFAULT_VOICE, *(name for name in names if name != DEFAULT_VOICE))
 
 
 def _voice_of(request: SynthesizeRequest, options: OpenAudioOptions) -> str | None:
-    """Give the voice to name to the server, which takes either a name or samples and would drop the samples."""
+    """Return the voice to name to the server, which takes either a name or samples and would drop the samples."""
     named = None if request.voice == DEFAULT_VOICE else request.voice
     if not request.samples:
         return options.voice if named is None else named
@@ -197,7 +197,7 @@ def _voice_of(request: SynthesizeRequest, options: OpenAudioOptions) -> str | No
 
 
 def _meant(request: SynthesizeRequest) -> Mapping[int, ModelhostError]:
-    """Give the errors of statuses that only the request explains."""
+    """Return the errors of statuses that only the request explains."""
     meant: dict[int, ModelhostError] = {}
     if request.chunk_length is not None and request.chunk_length > S1_CHUNK_LENGTH:
         message = f"the speech server is of OpenAudio S1's time and takes a chunk_length of 100 to {S1_CHUNK_LENGTH}"

@@ -67,7 +67,7 @@ class Condenser:
         self._fold(text[:end])
 
     def text(self) -> str:
-        """Give the condensed log: its kinds of lines in the order in which they first appeared."""
+        """Return the condensed log: its kinds of lines in the order in which they first appeared."""
         self._fold(self._rest)
         self._rest = ""
         self._merge()
@@ -133,7 +133,7 @@ class Condenser:
 
 
 def _shapes(kind: str) -> Iterator[str]:
-    """Give the kind with each of its words masked in turn, but for words that no two lines should be merged over."""
+    """Return the kind with each of its words masked in turn, but for words that no two lines should be merged over."""
     if is_frame(kind):
         return
     words = kind.split(" ")

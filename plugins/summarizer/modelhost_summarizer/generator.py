@@ -85,7 +85,7 @@ class TextGenerator:
         self.reason = done.reason
 
     def characters_a_token(self, text: str) -> float:
-        """Give how many characters of this text a token has, by counting where the generator can."""
+        """Return how many characters of this text a token has, by counting where the generator can."""
         sample = text[:SAMPLE]
         try:
             with self._context.host.call("tokenize", self._name, TokenizeRequest(text=sample, add_special=False)) as events:

@@ -69,7 +69,7 @@ _LINE_OF = tuple((name, re.compile(pattern, re.MULTILINE)) for name, pattern in 
 
 
 def detect(filename: str, beginning: str) -> str:
-    """Give the name of the language, as Pygments has it; `Log` for logs, `Text` for what is nothing else."""
+    """Return the name of the language, as Pygments has it; `Log` for logs, `Text` for what is nothing else."""
     base = re.split(r"[/\\]", filename)[-1][-255:]
     if _LOG_NAME.search(base):
         return LOG

@@ -45,7 +45,7 @@ _BEGINS_LIKE_A_LOG = re.compile(rf".{{0,60}}?(?:{_DATED})|[\[(<]?(?:\d\d:\d\d:\d
 
 
 def without_colours(block: str) -> str:
-    """Give lines as a plain text has them: without a terminal's colours, and with plain ends."""
+    """Return lines as a plain text has them: without a terminal's colours, and with plain ends."""
     if "\x1b" in block:
         block = _COLOURS.sub("", block)
     return block.replace("\r\n", "\n") if "\r" in block else block

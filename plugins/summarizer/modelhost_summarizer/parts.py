@@ -8,7 +8,7 @@ _PAUSES = tuple(re.compile(pattern) for pattern in (r"\n\s*\n", r"\n", r"[.!?]\s
 
 
 def split(text: str, most: int) -> list[str]:
-    """Give parts of at most `most` characters, one at least; joined they are the text."""
+    """Return parts of at most `most` characters, one at least; joined they are the text."""
     parts = []
     start = 0
     while (left := len(text) - start) > most:
@@ -20,7 +20,7 @@ def split(text: str, most: int) -> list[str]:
 
 
 def _pause(text: str, earliest: int, latest: int) -> int:
-    """Give the last good place to cut between two places, or the later of them."""
+    """Return the last good place to cut between two places, or the later of them."""
     window = text[earliest:latest]
     for pattern in _PAUSES:
         for found in _last(pattern, window):
@@ -29,5 +29,5 @@ def _pause(text: str, earliest: int, latest: int) -> int:
 
 
 def _last(pattern: re.Pattern[str], window: str) -> list[int]:
-    """Give the end of the last match as a list of one, or of none."""
+    """Return the end of the last match as a list of one, or of none."""
     return [match.end() for match in pattern.finditer(window)][-1:]

@@ -26,7 +26,7 @@ class Persona(Struct, frozen=True, kw_only=True):
         return self.name.rpartition("/")[0]
 
     def filled(self, max_tokens: int) -> str:
-        """Give the prompt with `{max_tokens}` filled in."""
+        """Return the prompt with `{max_tokens}` filled in."""
         return self.prompt.replace("{max_tokens}", str(max_tokens))
 
 
@@ -41,7 +41,7 @@ class Personas:
         """Where they are looked for, anew each time."""
 
     def all(self) -> list[Persona]:
-        """Give every persona, sorted by name, but for those that cannot be used: `find` says why not."""
+        """Return every persona, sorted by name, but for those that cannot be used: `find` says why not."""
         found = []
         for name, path in sorted(self._files().items()):
             with suppress(NotReadyError):
@@ -49,7 +49,7 @@ class Personas:
         return found
 
     def find(self, name: str) -> Persona:
-        """Give a persona by its whole name or the last part of it. Raises `BadInputError` where there is none, or several."""
+        """Return a persona by its whole name or the last part of it. Raises `BadInputError` where there is none, or several."""
         files = self._files()
         if name in files:
             return _read(name, files[name])
@@ -70,7 +70,7 @@ class Personas:
 
 
 def included() -> Path:
-    """Give the folder of the personas that come along: in a wheel beside this module, in a checkout at its root."""
+    """Return the folder of the personas that come along: in a wheel beside this module, in a checkout at its root."""
     beside = Path(__file__).with_name("personas")
     return beside if beside.is_dir() else Path(__file__).parents[3] / "personas"
 

@@ -39,7 +39,7 @@ def _decoded(decoder: codecs.IncrementalDecoder, data: bytes, *, final: bool = F
 
 
 def whole(blob: Blob, most: int) -> str:
-    """Give all of a text of at most `most` characters. Raises `BadInputError` for a longer one, and as `pieces` does."""
+    """Return all of a text of at most `most` characters. Raises `BadInputError` for a longer one, and as `pieces` does."""
     found: list[str] = []
     length = 0
     for piece in pieces(blob):
@@ -60,5 +60,5 @@ def refuse_longer(length: int, most: int) -> None:
 
 
 def beginning(blob: Blob) -> str:
-    """Give the first 64 Ki characters at most, to tell what the text is."""
+    """Return the first 64 Ki characters at most, to tell what the text is."""
     return next(pieces(blob), "")[: 64 * 1024]

@@ -102,7 +102,7 @@ class Writing:
         return told
 
     def _room(self, material: str) -> int:
-        """Give how many characters of this text a prompt may have, as far as that can be known."""
+        """Return how many characters of this text a prompt may have, as far as that can be known."""
         if self._context_length is None:
             return MOST
         density = self._generator.characters_a_token(material)
@@ -114,7 +114,7 @@ class Writing:
         return room
 
     def _less(self, error: BadInputError, tried: int) -> int:
-        """Give the room to try next after a prompt did not fit; other errors are raised again."""
+        """Return the room to try next after a prompt did not fit; other errors are raised again."""
         if error.code != TOO_LONG:
             raise error
         if tried // 2 < LEAST:

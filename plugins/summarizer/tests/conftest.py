@@ -20,7 +20,7 @@ from modelhost import (
     Usage,
 )
 from modelhost.contract.context import CallInfo
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.types import Blob
 from modelhost.testing import Loaded
 from modelhost_summarizer import SummarizerBackend
@@ -42,8 +42,8 @@ class HostOfOne:
         self.silent = False
         self.reason: Any = "stop"
 
-    def call(self, context: Context, ability: str, model: str, request: Any) -> Mailbox[Any]:
-        events: Mailbox[Any] = Mailbox()
+    def call(self, context: Context, ability: str, model: str, request: Any) -> EventStream[Any]:
+        events: EventStream[Any] = EventStream()
         context.on_cancel(events.close)
         try:
             if model not in ("", "writer"):

@@ -94,7 +94,7 @@ class InProcess:
         return caught.value
 
     def leave_while_it_writes(self, model: str) -> int:
-        """Close a summary's stream after its first words; gives the generator's calls in flight a moment later."""
+        """Close a summary's stream after its first words; returns the generator's calls in flight a moment later."""
 
         async def leave() -> int:
             request = SummarizeRequest(text=Blob(b"word " * 1000), generator=model)

@@ -101,7 +101,7 @@ class Decoder:
         self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
 
     def tokenizer(self, language: str, task: str) -> Tokenizer:
-        """Give what turns tokens into text; `language` is of no matter to English-only models."""
+        """Return what turns tokens into text; `language` is of no matter to English-only models."""
         found = self._tokenizers.get((language, task))
         if found is None:
             multilingual = self._model.model.is_multilingual
@@ -110,7 +110,7 @@ class Decoder:
         return found
 
     def context(self, prompt: str | None, hotwords: tuple[str, ...]) -> tuple[int, ...]:
-        """Give the tokens of a prompt and of words to expect, the words first, as Whisper was trained to read them.
+        """Return the tokens of a prompt and of words to expect, the words first, as Whisper was trained to read them.
 
         Names of control tokens in them become nothing. The last 223 tokens of a prompt count, and the first 223 of the words.
         """
@@ -232,7 +232,7 @@ class Decoder:
 
 
 def _chosen(piece: Piece, languages: Languages) -> str:
-    """Give the language to write in; English-only models neither tell nor need one."""
+    """Return the language to write in; English-only models neither tell nor need one."""
     return piece.settings.language or max(languages, key=languages.__getitem__, default="en")
 
 

@@ -61,7 +61,7 @@ class Look:
         return max(sum(span.end - span.start for span in self.speech), LEAST)
 
     def following(self) -> Iterator["Look"]:
-        """Give the looks that follow in the window side by side, whatever is heard in them."""
+        """Return the looks that follow in the window side by side, whatever is heard in them."""
         look = self._on(WINDOW)
         while look:
             yield look
@@ -108,7 +108,7 @@ class Windows:
         return self._seen.pop(0) if self._seen else next(self._windows, None)
 
     def ahead(self) -> Iterator[Look]:
-        """Give what there is to look at in those that have not been taken."""
+        """Return what there is to look at in those that have not been taken."""
         for number in range(1_000_000):
             if number == len(self._seen):
                 window = next(self._windows, None)

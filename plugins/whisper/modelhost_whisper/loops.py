@@ -13,7 +13,7 @@ _LONGEST = 40
 
 
 def before_loop(texts: Sequence[str]) -> int:
-    """Give how many of the texts come whole before the phrase that is repeated to their end; 0 where there is no such phrase."""
+    """Return how many texts come whole before the phrase that is repeated to their end; 0 where there is no such phrase."""
     found = [(word, number) for number, text in enumerate(texts) for word in _words(text)]
     words = [word for word, _ in found]
     starts = [start for period in range(1, _LONGEST) if len(words) - (start := _repeated(words, period)) >= ROUNDS * period]
@@ -37,7 +37,7 @@ def _words(text: str) -> list[str]:
 
 
 def _repeated(words: Sequence[str], period: int) -> int:
-    """Give where the part begins that repeats itself every so many words up to the end."""
+    """Return where the part begins that repeats itself every so many words up to the end."""
     at = len(words) - period
     while at > 0 and words[at - 1] == words[at - 1 + period]:
         at -= 1

@@ -146,7 +146,7 @@ class SpeechModel:
 
 
 def _device(wanted: str) -> tuple[str, int]:
-    """Give CTranslate2's name and number of a device. Raises `BadInputError` for one that is not here."""
+    """Return CTranslate2's name and number of a device. Raises `BadInputError` for one that is not here."""
     gpus = ctranslate2.get_cuda_device_count()
     if wanted == "auto":
         return ("cuda", 0) if gpus else ("cpu", 0)

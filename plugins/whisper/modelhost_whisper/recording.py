@@ -108,7 +108,7 @@ class Recording:
             self._engine.drop(self)
 
     def guess(self, samples: Samples) -> str:
-        """Give what unfinished sound seems to say, at once and without a second attempt; nothing where that is a loop."""
+        """Return what unfinished sound seems to say, at once and without a second attempt; nothing where that is a loop."""
         settings = replace(self._settings, language=self._given or self._usual)
         piece = Piece(self._features(samples), settings, self._temperatures[0])
         try:
@@ -192,7 +192,7 @@ class Recording:
         return risen
 
     def _best(self, look: Look, first: "Future[Outcome]") -> Answer:
-        """Give the best of as many attempts as it takes."""
+        """Return the best of as many attempts as it takes."""
         attempts = [Answer(first.result(), self._temperatures[0], loop=False)]
         while _doubtful(attempts[-1].outcome) and len(attempts) < len(self._temperatures):
             outcome = self._submit(look, len(attempts)).result()

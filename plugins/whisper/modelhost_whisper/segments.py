@@ -30,7 +30,7 @@ class Heard:
 
 
 def split(tokens: Sequence[int], first_timestamp: int, seconds: float) -> tuple[list[Span], float]:
-    """Cut tokens where two timestamps stand side by side; gives the segments and how much of the window they cover.
+    """Cut tokens where two timestamps stand side by side; returns the segments and how much of the window they cover.
 
     Tokens from `first_timestamp` on are times. Where the model stopped in the middle of a segment, that segment is left out and
     the cover ends before it: the rest of the window is to be computed again. The cover is `seconds` where nothing is left,

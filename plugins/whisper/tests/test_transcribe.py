@@ -17,7 +17,7 @@ from modelhost import (
     TranscribeRequest as Request,
 )
 from modelhost.audio import SAMPLE_RATE, to_pcm
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 from modelhost_whisper import WhisperBackend, WhisperOptions
 
 FOX = "The quick brown fox jumps over the lazy dog."
@@ -135,7 +135,7 @@ class TestBadInput:
 
 class TestLive:
     def listen(self, listener, pieces, rate=SAMPLE_RATE):
-        box = Mailbox()
+        box = EventStream()
         for piece in pieces:
             box.put(piece)
         box.finish()

@@ -32,7 +32,7 @@ def the_others_notice_nothing(host: Served) -> Iterator[None]:
 
 
 def answer_to(url: str, sent: bytes) -> tuple[int, bytes]:
-    """Send bytes as they are; gives the status and the body of the first answer."""
+    """Send bytes as they are; returns the status and the body of the first answer."""
     if len(sent) > LARGE:  # is read by a thread, and who has closed one side by then is taken for gone
         with Client(url) as client:
             status, _, answer = client.send(sent).answer()

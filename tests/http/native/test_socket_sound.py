@@ -74,7 +74,7 @@ def of_rate(samples: Any, rate: int) -> bytes:
 
 
 def sent(line: Line, data: bytes) -> Any:
-    """Send sound, its beginning in small pieces, and say that it is over; gives the answer."""
+    """Send sound, its beginning in small pieces, and say that it is over; returns the answer."""
     for at in range(0, min(len(data), 140), 7):
         line.line.send(data[at : min(at + 7, 140)])
     for at in range(140, len(data), 30_000):

@@ -14,7 +14,7 @@ from modelhost.http.routing.bodies.media import Media
 from modelhost.http.routing.bodies.spool import Spool
 from modelhost.http.routing.json.fields import reader_of
 from modelhost.http.routing.json.foreign_fields import EMBEDDING, GENERATING
-from modelhost.http.routing.spec import about_of
+from modelhost.http.routing.spec import spec_of
 from msgspec import inspect
 from serving import Serve, Served
 
@@ -26,7 +26,7 @@ Place = tuple[Callable[[dict[str, Any]], Any], str, inspect.StructType]
 
 def _types() -> dict[str, Any]:
     """Every type a client's JSON is read into: bodies, forms, and messages of WebSockets."""
-    said = [about_of(route) for route in ROUTES]
+    said = [spec_of(route) for route in ROUTES]
     kinds = [kind for one in said for kind in (one.body, one.form, *one.hears) if kind is not None]
     return {kind.__name__ + str(kind.__struct_config__.tag or ""): kind for kind in kinds}
 

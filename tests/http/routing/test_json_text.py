@@ -10,12 +10,12 @@ from litestar.handlers import HTTPRouteHandler
 from modelhost.contract.errors import BadInputError
 from modelhost.http.app import ROUTES
 from modelhost.http.routing.json.text import decoded
-from modelhost.http.routing.spec import about_of
+from modelhost.http.routing.spec import spec_of
 from msgspec.json import decode
 from serving import Serve, Served
 from websockets.sync.client import connect
 
-BODIES = [path for route in ROUTES if about_of(route).body or about_of(route).form for path in sorted(route.paths)]
+BODIES = [path for route in ROUTES if spec_of(route).body or spec_of(route).form for path in sorted(route.paths)]
 LINES = [path for route in ROUTES if not isinstance(route, HTTPRouteHandler) for path in sorted(route.paths)]
 
 BROKEN = [
@@ -108,7 +108,7 @@ def test_half_an_emoji_does_not_end_a_conversation(host: Served) -> None:
 
 
 def ask(host: Served, path: str, *messages: dict[str, Any]) -> dict[str, Any]:
-    """Send messages over a line; gives the one that ends the answer."""
+    """Send messages over a line; returns the one that ends the answer."""
     with connect(host.url.replace("http", "ws") + path, proxy=None) as line:
         for message in messages:
             line.send(json.dumps(message))

@@ -120,7 +120,7 @@ class GenerateRequest(Wire):
     continue_final_message: bool | None = None
     """Go on in the last message, which is the model's own, instead of beginning a turn; None leaves it to `continues`."""
     echo: bool = False
-    """Give the prompt back before its continuation; with `prompt` only."""
+    """Return the prompt too, before its continuation; with `prompt` only."""
     suffix: str | None = None
     """What comes after the gap to fill; with `prompt` only."""
 

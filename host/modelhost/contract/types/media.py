@@ -36,7 +36,7 @@ class Blob:
         return self._path
 
     def read(self) -> bytes:
-        """Give all of the bytes."""
+        """Return all of the bytes."""
         if self._data is not None:
             return self._data
         assert self._path is not None
@@ -61,7 +61,7 @@ class Blob:
         return f"Blob({self.size} bytes)"
 
     def to_wire(self, spool: Path | None) -> dict[str, Any]:
-        """Give what crosses the border; with a folder to spool to, what is large is written there first."""
+        """Return what crosses the border; with a folder to spool to, what is large is written there first."""
         if self._path is not None:
             return {"path": str(self._path)}
         assert self._data is not None

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 
-from modelhost.http.routing.spec import about
+from modelhost.http.routing.spec import route_spec
 
 # Only paths of ours, and relative: the page also works under a proxy's path.
 _PAGE = """\
@@ -67,20 +67,22 @@ def _folder() -> Path:
     return Path(spec.origin).parent
 
 
-@get("/", summary="Be shown to the reference", include_in_schema=False, opt=about("docs", text="text/plain"))
+@get("/", summary="Be shown to the reference", include_in_schema=False, opt=route_spec("docs", text="text/plain"))
 async def home() -> Response[bytes]:
     """Where a browser goes that was given the host's address alone."""
     return Response(b"", status_code=307, headers={"location": "docs"})
 
 
-@get("/docs", summary="Read and try the routes", opt=about("docs", text="text/html"))
+@get("/docs", summary="Read and try the routes", opt=route_spec("docs", text="text/html"))
 async def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The reference of every route, to read and to try out."""
     headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
     return Response(_PAGE.encode(), media_type="text/html", headers=headers)
 
 
-@get("/docs/{name:str}", summary="Read a file of the reference", include_in_schema=False, opt=about("docs", text="text/plain"))
+@get(
+    "/docs/{name:str}", summary="Read a file of the reference", include_in_schema=False, opt=route_spec("docs", text="text/plain")
+)
 async def docs_asset(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
     """The reference's scripts and styles; names are looked up, never joined to a path."""
     headers = {"x-content-type-options": "nosniff", "cache-control": "max-age=3600"}

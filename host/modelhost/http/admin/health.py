@@ -9,10 +9,10 @@ from modelhost.config.schema import HealthView
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.http.admin.health_views import OneModelHealth, ServicesHealth, one_model, services
-from modelhost.http.routing.in_flight import visit_of
+from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json_body import host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import route_spec
 from modelhost.pool import Model
 from modelhost.pool.status import State
 
@@ -37,13 +37,13 @@ class HealthAnswer(Struct, omit_defaults=True):
     models: dict[str, ModelHealth] | None = None
 
 
-@get("/livez", summary="Is the process alive", opt=about("public", text="text/plain"))
+@get("/livez", summary="Is the process alive", opt=route_spec("public", text="text/plain"))
 async def livez() -> Response[bytes]:
     """200 as long as the event loop turns."""
     return Response(b"ok", media_type="text/plain")
 
 
-@get("/readyz", summary="May traffic be sent here", opt=about("public", text="text/plain", errors=(503,)))
+@get("/readyz", summary="May traffic be sent here", opt=route_spec("public", text="text/plain", errors=(503,)))
 async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     """200 once everything that is to be preloaded has been tried, 503 before and while stopping."""
     host = host_of(request)
@@ -55,7 +55,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
 @get(
     "/health",
     summary="How are the models",
-    opt=about(
+    opt=route_spec(
         "public",
         answer=(HealthAnswer, OneModelHealth, ServicesHealth),
         errors=(404,),
@@ -65,19 +65,19 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
         },
     ),
 )
-async def health(request: Request[Any, Any, Any], model: str | None = None) -> JsonAnswer:
+async def health(request: Request[Any, Any, Any], model: str | None = None) -> JsonResponse:
     """`degraded` when a model is failed, in back-off or loads for long. Where there are keys, models are shown to who has one."""
     host = host_of(request)
     models = [one for one in host.pool if one.config.enabled]
-    known = visit_of(request.scope).caller is not None
+    known = in_flight_of(request.scope).caller is not None
     asked = host.router.find(model) if model and known else None
     match request.query_params.get("as") or host.config.server.health_as:
         case "modelhost":
-            return JsonAnswer(await asyncio.to_thread(_own, models, known=known))
+            return JsonResponse(await asyncio.to_thread(_own, models, known=known))
         case "model":
-            return JsonAnswer(await asyncio.to_thread(one_model, models, host.config.routes, asked, known=known))
+            return JsonResponse(await asyncio.to_thread(one_model, models, host.config.routes, asked, known=known))
         case "services":
-            return JsonAnswer(services(models, host.config.routes, known=known))
+            return JsonResponse(services(models, host.config.routes, known=known))
     raise BadInputError(f"as may be {', '.join(get_args(HealthView))}", param="as")
 
 

@@ -91,7 +91,7 @@ def services(models: list[Model], routes: dict[Ability, tuple[str, ...]], *, kno
 
 
 def _able(models: list[Model], routes: dict[Ability, tuple[str, ...]], ability: Ability) -> Iterator[Model]:
-    """Give the models of an ability, first those of its route."""
+    """Return the models of an ability, first those of its route."""
     route = routes.get(ability, ())
 
     def turn(model: Model) -> int:

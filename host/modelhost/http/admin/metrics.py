@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from modelhost.http.routing.json_body import host_of
-from modelhost.http.routing.spec import about
+from modelhost.http.routing.spec import route_spec
 from modelhost.http.server.limits import Connections
 from modelhost.observability.metrics import CONTENT_TYPE
 
@@ -29,7 +29,7 @@ class ConnectionCounts(Collector):
         yield refused
 
 
-@get("/metrics", summary="Read the metrics", opt=about("metrics", text="text/plain"))
+@get("/metrics", summary="Read the metrics", opt=route_spec("metrics", text="text/plain"))
 async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Everything that is counted, in Prometheus' text format."""
     text = await asyncio.to_thread(host_of(request).metrics.text)

@@ -11,8 +11,8 @@ from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability
 from modelhost.http.routing.json_body import JsonBody, host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import Example, route_spec
 from modelhost.pool import Model
 from modelhost.pool.status import State
 
@@ -106,34 +106,34 @@ def describe_model(model: Model) -> ModelAnswer:
     )
 
 
-@get("/v1/models", summary="List the models", opt=about("inference", tag="Models", answer=ModelList))
-async def list_models(request: Request[Any, Any, Any]) -> JsonAnswer:
+@get("/v1/models", summary="List the models", opt=route_spec("inference", tag="Models", answer=ModelList))
+async def list_models(request: Request[Any, Any, Any]) -> JsonResponse:
     """OpenAI's list of models; those that are not enabled are left out."""
     models = [model for model in host_of(request).pool if model.config.enabled]
-    return JsonAnswer(ModelList(data=await described(describe_model, *models)))
+    return JsonResponse(ModelList(data=await described(describe_model, *models)))
 
 
-@get("/v1/models/{name:path}", summary="Show a model", opt=about("inference", tag="Models", answer=ModelAnswer))
-async def show_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
+@get("/v1/models/{name:path}", summary="Show a model", opt=route_spec("inference", tag="Models", answer=ModelAnswer))
+async def show_model(request: Request[Any, Any, Any], name: str) -> JsonResponse:
     """One model, by name, alias or hub id; slashes may be sent as `%2F`."""
     (found,) = await described(describe_model, named(request, name))
-    return JsonAnswer(found)
+    return JsonResponse(found)
 
 
 @post(
     "/v1/models/load",
     status_code=200,
     summary="Load a model",
-    opt=about(
+    opt=route_spec(
         "admin",
         tag="Models",
         body=LoadBody,
         answer=ModelAnswer,
         errors=(404, 503),
-        asks={"a model": Example(value={"model": "smollm2-135m"})},
+        request_examples={"a model": Example(value={"model": "smollm2-135m"})},
     ),
 )
-async def load_model(request: Request[Any, Any, Any]) -> JsonAnswer:
+async def load_model(request: Request[Any, Any, Any]) -> JsonResponse:
     """Load a model now rather than on first use; answers when it is ready. Goes on when the client leaves."""
     asked, headers = await _load_body.read(request)
     name = asked.model or asked.model_name
@@ -142,17 +142,20 @@ async def load_model(request: Request[Any, Any, Any]) -> JsonAnswer:
     model = named(request, name)
     await model.load()
     (found,) = await described(describe_model, model)
-    return JsonAnswer(found, headers=headers)
+    return JsonResponse(found, headers=headers)
 
 
 @delete(
-    "/v1/models/{name:path}", status_code=200, summary="Unload a model", opt=about("admin", tag="Models", answer=UnloadedAnswer)
+    "/v1/models/{name:path}",
+    status_code=200,
+    summary="Unload a model",
+    opt=route_spec("admin", tag="Models", answer=UnloadedAnswer),
 )
-async def unload_model(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
+async def unload_model(request: Request[Any, Any, Any], name: str) -> JsonResponse:
     """Take a model out of memory; its files stay. Running requests may finish first."""
     model = named(request, name)
     freed = await model.unload(host_of(request).config.server.drain_seconds)
-    return JsonAnswer(UnloadedAnswer(id=model.listed_as, deleted=True, state=model.status.state, freed_bytes=freed))
+    return JsonResponse(UnloadedAnswer(id=model.listed_as, deleted=True, state=model.status.state, freed_bytes=freed))
 
 
 async def described(describe: Callable[[Model], T], *models: Model) -> list[T]:

@@ -13,8 +13,8 @@ from litestar.handlers import HTTPRouteHandler
 from modelhost.concurrency.executor import computed
 from modelhost.contract.structs import Struct
 from modelhost.http.routing.json_body import host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import About, Example, about, about_of
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import Example, RouteSpec, route_spec, spec_of
 from modelhost.worker.describe import field_docs
 
 DESCRIPTION = """\
@@ -82,9 +82,9 @@ _PARAMETER = re.compile(r"\{(\w+):\w+\}")
 
 
 def document(routes: Iterable[HTTPRouteHandler], root_path: str = "") -> dict[str, Any]:
-    """Give the document of these routes."""
+    """Return the document of these routes."""
     routes = list(routes)
-    kinds = {kind for route in routes for kind in _kinds(about_of(route))} | {ErrorEnvelope}
+    kinds = {kind for route in routes for kind in _kinds(spec_of(route))} | {ErrorEnvelope}
     ordered = sorted(kinds, key=lambda kind: str(kind.__name__))
     schemas, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     refs = {**dict(zip(ordered, schemas, strict=True)), dict: {"type": "object"}}
@@ -127,7 +127,7 @@ _TAGS = {
 }
 
 
-def _kinds(said: About) -> set[Any]:
+def _kinds(said: RouteSpec) -> set[Any]:
     return {kind for kind in (said.body, said.form, *_several(said.answer), *_several(said.event)) if kind not in (None, dict)}
 
 
@@ -163,7 +163,7 @@ def _describe_fields(kinds: list[Any], components: dict[str, Any]) -> None:
 
 
 def _operation(route: HTTPRouteHandler, path: str, refs: dict[Any, Any]) -> dict[str, Any]:
-    said = about_of(route)
+    said = spec_of(route)
     operation: dict[str, Any] = {
         "operationId": route.fn.__name__,
         "summary": route.summary,
@@ -185,19 +185,19 @@ def _operation(route: HTTPRouteHandler, path: str, refs: dict[Any, Any]) -> dict
             for name, text in said.query.items()
         )
     if said.body is not None:
-        content = {"schema": refs[said.body], "examples": _examples(said.asks)}
+        content = {"schema": refs[said.body], "examples": _examples(said.request_examples)}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     if said.form is not None:
         operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _form(said, refs)}}}
     return operation
 
 
-def _answer(said: About, refs: dict[Any, Any]) -> dict[str, Any]:
+def _answer(said: RouteSpec, refs: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if said.answer is not None:
         content["application/json"] = {"schema": _any_of(said.answer, refs)}
-        if said.answers:
-            content["application/json"]["examples"] = _examples(said.answers)
+        if said.response_examples:
+            content["application/json"]["examples"] = _examples(said.response_examples)
     if said.event is not None:
         names = " or ".join(refs[kind]["$ref"].rpartition("/")[2] for kind in _several(said.event))
         told = f"Events, each a line `data: ` with a {names}{', at last `data: [DONE]`' if '[DONE]' in said.events else ''}."
@@ -209,12 +209,12 @@ def _answer(said: About, refs: dict[Any, Any]) -> dict[str, Any]:
     return {"description": "The answer.", "content": content}
 
 
-def _form(said: About, refs: dict[Any, Any]) -> dict[str, Any]:
+def _form(said: RouteSpec, refs: dict[Any, Any]) -> dict[str, Any]:
     files = {name: {"type": "string", "format": "binary"} for name in said.files}
     return {"allOf": [refs[said.form], {"type": "object", "properties": files, "required": list(files)[:1]}]}
 
 
-def _errors(said: About, *, named: bool) -> dict[str, Any]:
+def _errors(said: RouteSpec, *, named: bool) -> dict[str, Any]:
     statuses = {*_ALWAYS, *said.errors} | ({404} if named else set())
     if said.access not in ("public",):
         statuses |= set(_WITH_KEY)
@@ -238,7 +238,7 @@ def _examples(examples: dict[str, Example]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def own_document(root_path: str) -> dict[str, Any]:
-    """Give the document of the host's own routes."""
+    """Return the document of the host's own routes."""
     from modelhost.http.app import ROUTES  # here, because this route is one of them
 
     return document((route for route in ROUTES if isinstance(route, HTTPRouteHandler) and route.include_in_schema), root_path)
@@ -250,7 +250,7 @@ def _written(root_path: str) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(own_document(root_path)))
 
 
-@get("/openapi.json", summary="Read this document", opt=about("docs", answer=dict))
-async def openapi(request: Request[Any, Any, Any]) -> JsonAnswer:
+@get("/openapi.json", summary="Read this document", opt=route_spec("docs", answer=dict))
+async def openapi(request: Request[Any, Any, Any]) -> JsonResponse:
     """Every route with its schemas and examples, as OpenAPI 3.1."""
-    return JsonAnswer(await computed(_written, host_of(request).config.server.root_path))
+    return JsonResponse(await computed(_written, host_of(request).config.server.root_path))

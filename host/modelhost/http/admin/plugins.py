@@ -9,8 +9,8 @@ from litestar import Request, get
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability
 from modelhost.http.routing.json_body import host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import route_spec
 from modelhost.plugins.discovery import Plugin, Wanted, describe_all, installed
 
 
@@ -45,8 +45,8 @@ class PluginList(Struct, tag_field="object", tag="list"):
     extensions: list[ExtensionAnswer]
 
 
-@get("/v1/plugins", summary="List the plugins", opt=about("admin", tag="Models", answer=PluginList))
-async def list_plugins(request: Request[Any, Any, Any]) -> JsonAnswer:
+@get("/v1/plugins", summary="List the plugins", opt=route_spec("admin", tag="Models", answer=PluginList))
+async def list_plugins(request: Request[Any, Any, Any]) -> JsonResponse:
     """Every installed plugin and extension, with the reason for those that cannot be used."""
     host = host_of(request)
     used = {plugin.name: plugin for plugin in host.plugins.values()}
@@ -59,20 +59,20 @@ async def list_plugins(request: Request[Any, Any, Any]) -> JsonAnswer:
     extensions = [ExtensionAnswer(name=name, state="active") for name in host.extensions.names]
     broken = host.extensions.broken.items()
     extensions += [ExtensionAnswer(name=name, state="quarantined", reason=why) for name, why in broken]
-    return JsonAnswer(PluginList(data=data, extensions=extensions))
+    return JsonResponse(PluginList(data=data, extensions=extensions))
 
 
 def describe_plugin(plugin: Plugin, models: list[str]) -> PluginAnswer:
     """Say what is known of a plugin."""
-    about = plugin.description
+    description = plugin.description
     return PluginAnswer(
         name=plugin.name,
         state="quarantined" if plugin.problem else "active",
         reason=plugin.problem,
-        version=about.version if about else None,
-        distribution=about.distribution if about else None,
-        summary=about.summary if about else None,
-        hooks=about.hooks if about else (),
+        version=description.version if description else None,
+        distribution=description.distribution if description else None,
+        summary=description.summary if description else None,
+        hooks=description.hooks if description else (),
         models=models,
         traceback=plugin.traceback,
     )

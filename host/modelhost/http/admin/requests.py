@@ -8,9 +8,9 @@ from litestar import Request, delete, get
 
 from modelhost.contract.structs import Struct
 from modelhost.http.routing.errors import UnknownRequestError
-from modelhost.http.routing.in_flight import Visit, Visits, visit_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import about
+from modelhost.http.routing.in_flight import InFlightRequest, InFlightRequests, in_flight_of
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import route_spec
 
 
 class RunningRequest(Struct):
@@ -49,52 +49,52 @@ class CancelledRequest(Struct):
     cancelled: Literal[True] = True
 
 
-def _describe(visit: Visit) -> RunningRequest:
-    work = visit.context.work if visit.context else None
+def _describe(in_flight: InFlightRequest) -> RunningRequest:
+    work = in_flight.context.work if in_flight.context else None
     return RunningRequest(
-        id=visit.request_id,
-        key=visit.caller.name if visit.caller else "",
-        method=visit.method,
-        route=visit.route,
+        id=in_flight.request_id,
+        key=in_flight.caller.name if in_flight.caller else "",
+        method=in_flight.method,
+        route=in_flight.route,
         state="reading" if work is None else "waiting" if work.began is None else "running",
-        created=int(visit.since),
-        seconds=round(time.monotonic() - visit.arrived, 3),
-        model=visit.context.info.model if visit.context else None,
+        created=int(in_flight.since),
+        seconds=round(time.monotonic() - in_flight.arrived, 3),
+        model=in_flight.context.info.model if in_flight.context else None,
         ability=work.ability if work else None,
         events=work.events if work else 0,
     )
 
 
-def _visible(request: Request[Any, Any, Any]) -> Iterator[Visit]:
-    """Give the requests a caller may see: those of its own key, and to an administrator everybody's."""
-    asking = visit_of(request.scope)
-    visits: Visits = request.app.state.visits
+def _visible(request: Request[Any, Any, Any]) -> Iterator[InFlightRequest]:
+    """Return the requests a caller may see: those of its own key, and to an administrator everybody's."""
+    asking = in_flight_of(request.scope)
+    in_flight_requests: InFlightRequests = request.app.state.in_flight_requests
     caller = asking.caller
-    for visit in visits:
-        own = caller is not None and visit.caller is not None and visit.caller.name == caller.name
-        if visit is not asking and (own or (caller is not None and "admin" in caller.scopes)):
-            yield visit
+    for in_flight in in_flight_requests:
+        own = caller is not None and in_flight.caller is not None and in_flight.caller.name == caller.name
+        if in_flight is not asking and (own or (caller is not None and "admin" in caller.scopes)):
+            yield in_flight
 
 
-@get("/v1/requests", summary="List the running requests", opt=about("any", answer=RequestList))
-async def list_requests(request: Request[Any, Any, Any]) -> JsonAnswer:
+@get("/v1/requests", summary="List the running requests", opt=route_spec("any", answer=RequestList))
+async def list_requests(request: Request[Any, Any, Any]) -> JsonResponse:
     """Your key's own requests, oldest first; with the scope `admin` everybody's."""
-    found = sorted(_visible(request), key=lambda visit: visit.arrived)
-    return JsonAnswer(RequestList(data=[_describe(visit) for visit in found]))
+    found = sorted(_visible(request), key=lambda in_flight: in_flight.arrived)
+    return JsonResponse(RequestList(data=[_describe(in_flight) for in_flight in found]))
 
 
 @delete(
     "/v1/requests/{name:str}",
     status_code=200,
     summary="Cancel a running request",
-    opt=about("any", answer=CancelledRequest, errors=(404,)),
+    opt=route_spec("any", answer=CancelledRequest, errors=(404,)),
 )
-async def cancel_request(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
+async def cancel_request(request: Request[Any, Any, Any], name: str) -> JsonResponse:
     """Stop a request of your own, or with the scope `admin` anybody's; its client is told."""
-    found = [visit for visit in _visible(request) if visit.request_id == name]
+    found = [in_flight for in_flight in _visible(request) if in_flight.request_id == name]
     if not found:
         raise UnknownRequestError("no running request of yours has this id; it may be done", param="id")
-    for visit in found:
-        visit.cancelled = True
-        visit.cancel()
-    return JsonAnswer(CancelledRequest(id=name))
+    for in_flight in found:
+        in_flight.cancelled = True
+        in_flight.cancel()
+    return JsonResponse(CancelledRequest(id=name))

@@ -8,8 +8,8 @@ from litestar import Request, get
 from modelhost.contract.structs import Struct
 from modelhost.http.admin.models import described, named
 from modelhost.http.routing.json_body import host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import route_spec
 from modelhost.pool import Model
 from modelhost.pool.status import State
 
@@ -57,19 +57,19 @@ class WorkerList(Struct, tag_field="object", tag="list"):
     data: list[WorkerAnswer]
 
 
-@get("/v1/workers", summary="List what runs", opt=about("admin", tag="Models", answer=WorkerList))
-async def list_workers(request: Request[Any, Any, Any]) -> JsonAnswer:
+@get("/v1/workers", summary="List what runs", opt=route_spec("admin", tag="Models", answer=WorkerList))
+async def list_workers(request: Request[Any, Any, Any]) -> JsonResponse:
     """The models that hold memory or are about to, with what they cost."""
     running = [model for model in host_of(request).pool if model.status.state not in ("cold", "disabled")]
-    return JsonAnswer(WorkerList(data=await described(describe_worker, *running)))
+    return JsonResponse(WorkerList(data=await described(describe_worker, *running)))
 
 
-@get("/v1/workers/{name:path}", summary="Show what a worker printed", opt=about("admin", tag="Models", answer=WorkerAnswer))
-async def show_worker(request: Request[Any, Any, Any], name: str) -> JsonAnswer:
+@get("/v1/workers/{name:path}", summary="Show what a worker printed", opt=route_spec("admin", tag="Models", answer=WorkerAnswer))
+async def show_worker(request: Request[Any, Any, Any], name: str) -> JsonResponse:
     """One model, with the last 64 KiB its worker printed and the last exception of its backend."""
     model = named(request, name)
     (found,) = await described(describe_worker, model)
-    return JsonAnswer(msgspec.structs.replace(found, output=model.output(), last_failure=_last_failure(model)))
+    return JsonResponse(msgspec.structs.replace(found, output=model.output(), last_failure=_last_failure(model)))
 
 
 def _last_failure(model: Model) -> FailureAnswer | None:

@@ -14,8 +14,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from modelhost.access.keys import ANYBODY, Caller, Keys
 from modelhost.config import ServerConfig
 from modelhost.contract.errors import BadInputError, ForbiddenError, UnauthenticatedError
-from modelhost.http.routing.in_flight import visit_of
-from modelhost.http.routing.spec import Access, about_of
+from modelhost.http.routing.in_flight import in_flight_of
+from modelhost.http.routing.spec import Access, spec_of
 
 SUBPROTOCOL = b"openai-insecure-api-key."
 """What a browser, which cannot set headers on a WebSocket, offers with its key as a subprotocol; the name is OpenAI's."""
@@ -24,7 +24,7 @@ _BEARER = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 
 
 def caller_of(keys: Keys, given: bytes | None, public: bool) -> Caller | None:
-    """Give who asks; None for nobody known, on what is public. Raises `UnauthenticatedError`."""
+    """Return who asks; None for nobody known, on what is public. Raises `UnauthenticatedError`."""
     if not keys:
         return ANYBODY
     caller = keys.whose(given) if given is not None else None
@@ -45,15 +45,15 @@ def key_in(authorization: bytes | None, header: bytes | None, protocols: list[by
 
 
 def access_to(handler: BaseRouteHandler, server: ServerConfig) -> Access:
-    """Give the rule of a route."""
-    access = about_of(handler).access
+    """Return the rule of a route."""
+    access = spec_of(handler).access
     if access == "docs":
         return "public" if server.public_docs else "any"
     return access
 
 
 def with_scopes(server: ServerConfig) -> Callable[[ASGIApp], ASGIApp]:
-    """Give the layer around every route that refuses a caller whose key is not good for it.
+    """Return the layer around every route that refuses a caller whose key is not good for it.
 
     A layer rather than the framework's guards: those copy the whole route for every request, which costs more than all else here.
     """
@@ -75,11 +75,11 @@ def _check(scope: Scope, server: ServerConfig) -> None:
     access = access_to(handler, server)
     if access == "public":
         return
-    visit = visit_of(scope)
-    if visit.caller is None:
-        visit.refusal = UnauthenticatedError("no API key was sent; send one as `Authorization: Bearer KEY`")
-    elif access != "any" and access not in visit.caller.scopes:
-        message = f"the key {visit.caller.name!r} lacks the scope {access!r} that this takes"
-        visit.refusal = ForbiddenError(message, code="missing_scope")
-    if visit.refusal:
-        raise visit.refusal
+    in_flight = in_flight_of(scope)
+    if in_flight.caller is None:
+        in_flight.refusal = UnauthenticatedError("no API key was sent; send one as `Authorization: Bearer KEY`")
+    elif access != "any" and access not in in_flight.caller.scopes:
+        message = f"the key {in_flight.caller.name!r} lacks the scope {access!r} that this takes"
+        in_flight.refusal = ForbiddenError(message, code="missing_scope")
+    if in_flight.refusal:
+        raise in_flight.refusal

@@ -19,7 +19,7 @@ from modelhost.http.middleware.access_log import Observer, server_timing
 from modelhost.http.middleware.head import BodyNotWantedError, as_get, without_body
 from modelhost.http.middleware.origins import Origins, cors_headers, preflight_headers
 from modelhost.http.routing.errors import RequestCancelledError, UnspokenEncodingError, answer_of, as_modelhost_error
-from modelhost.http.routing.in_flight import Visit, Visits, once
+from modelhost.http.routing.in_flight import InFlightRequest, InFlightRequests, once
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
@@ -35,7 +35,7 @@ _LISTS = frozenset({b"accept", b"content-encoding", b"access-control-request-hea
 _NO_HEADERS: list[tuple[bytes, bytes]] = []
 
 
-class Gate:
+class Gateway:
     """Wraps the application; every response passes through it, 404s included."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Gate:
         draining: Callable[[], bool],
         public: frozenset[str],
         shown: frozenset[str],
-        visits: Visits,
+        in_flight_requests: InFlightRequests,
         observer: Observer,
     ) -> None:
         self._app = app
@@ -55,7 +55,7 @@ class Gate:
         self._draining = draining
         self._public = frozenset(path.encode() for path in public)
         self._shown = frozenset(path.encode() for path in shown)
-        self._visits = visits
+        self._requests = in_flight_requests
         self._observer = observer
         self._origins = Origins(server)
         self._root = server.root_path
@@ -78,68 +78,68 @@ class Gate:
             scope = as_get(scope)
         task = asyncio.current_task()
         assert task is not None
-        visit = Visit(self._request_id(headers), scope, task.cancel)
-        scope["modelhost.visit"] = visit
-        extra = [(self._id_header, visit.request_id.encode())]
+        in_flight = InFlightRequest(self._request_id(headers), scope, task.cancel)
+        scope["modelhost.in_flight"] = in_flight
+        extra = [(self._id_header, in_flight.request_id.encode())]
         plain = scope["type"] == "http"
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.body":
-                visit.complete = not message.get("more_body", False)
+                in_flight.complete = not message.get("more_body", False)
             elif message["type"] in ("http.response.start", "websocket.http.response.start"):
-                visit.status = message["status"]
-                timing = server_timing(visit)
+                in_flight.status = message["status"]
+                timing = server_timing(in_flight)
                 given = [_tidied(header) for header in message.get("headers", _NO_HEADERS)]
                 message["headers"] = [*given, *extra, *timing]
             elif message["type"] == "websocket.accept":
-                visit.status = 101
-                visit.end_of_work()
+                in_flight.status = 101
+                in_flight.end_of_work()
                 message["headers"] = [*message.get("headers", _NO_HEADERS), *extra]
                 _choose_protocol(message, scope)
-            elif message["type"] == "websocket.close" and visit.refusal and not visit.status:
-                await self._answer(visit.refusal, scope, receive, send_with_headers)
+            elif message["type"] == "websocket.close" and in_flight.refusal and not in_flight.status:
+                await self._answer(in_flight.refusal, scope, receive, send_with_headers)
                 return
             await send(message)
 
         answer = without_body(send_with_headers) if is_head else send_with_headers
-        self._visits.enter(visit)
+        self._requests.enter(in_flight)
         try:
             if self._root:
                 _strip(scope, self._root)
-            if await self._refused(visit, headers, repeated, extra, receive, answer):
+            if await self._refused(in_flight, headers, repeated, extra, receive, answer):
                 return
             await self._app(scope, receive, answer)
         except BodyNotWantedError:
             pass
         except asyncio.CancelledError:
             # By DELETE /v1/requests, or because the server is going down and this request has been waited for long enough.
-            if not visit.cancelled and not self._draining():
+            if not in_flight.cancelled and not self._draining():
                 raise
-            if plain and not visit.status:
-                error = RequestCancelledError() if visit.cancelled else _stopping()
+            if plain and not in_flight.status:
+                error = RequestCancelledError() if in_flight.cancelled else _stopping()
                 await self._answer(error, scope, receive, answer)
         except Exception as error:
-            self._observer.cut(visit, error)
-            if plain and not visit.status:
+            self._observer.cut(in_flight, error)
+            if plain and not in_flight.status:
                 await self._answer(as_modelhost_error(error), scope, receive, answer)
             # Else the answer had begun and there is no telling any more: the connection ends in the middle of it.
         finally:
-            visit.end_of_work()
-            visit.leave()
-            self._visits.leave(visit)
-            self._observer.left(visit)
+            in_flight.end_of_work()
+            in_flight.leave()
+            self._requests.leave(in_flight)
+            self._observer.left(in_flight)
 
     async def _refused(
         self,
-        visit: Visit,
+        in_flight: InFlightRequest,
         headers: dict[bytes, bytes],
         repeated: str,
         extra: list[tuple[bytes, bytes]],
         receive: Receive,
         send: Send,
     ) -> bool:
-        """Answer what goes no further; gives whether it did."""
-        scope = visit.scope
+        """Answer what goes no further; returns whether it did."""
+        scope = in_flight.scope
         try:
             if repeated:
                 raise BadInputError(f"the header {repeated} is there twice", code="repeated_header")
@@ -164,13 +164,13 @@ class Gate:
                 self._origins.check_embedded(headers.get(b"sec-fetch-site"))
             if headers.get(b"content-encoding", b"identity").lower() != b"identity" and not _is_mounted(scope):
                 raise UnspokenEncodingError
-            visit.caller = caller_of(keys, given, public)
+            in_flight.caller = caller_of(keys, given, public)
             if self._draining() and not public:
                 raise _stopping()
             if not public and (connection := scope.get("modelhost.connection")):
                 # With one key there are no others whom it could keep out.
-                connection.identify(visit.caller.name if visit.caller and len(keys) > 1 else "")
-                visit.end_of_work = once(visit.begin_work())
+                connection.identify(in_flight.caller.name if in_flight.caller and len(keys) > 1 else "")
+                in_flight.end_of_work = once(in_flight.begin_work())
         except ModelhostError as error:
             if isinstance(error, UnauthenticatedError) and _is_person(scope, headers):
                 await locked(answer_of(error).headers).to_asgi_response(app=None, request=None)(scope, receive, send)  # type: ignore[arg-type]
@@ -179,8 +179,8 @@ class Gate:
             return True
         traceparent = headers.get(b"traceparent", b"")
         if _TRACEPARENT.fullmatch(traceparent):
-            visit.traceparent = traceparent.decode()
-        self._observer.entered(visit)
+            in_flight.traceparent = traceparent.decode()
+        self._observer.entered(in_flight)
         return False
 
     async def _answer(self, error: ModelhostError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -34,7 +34,7 @@ class Origins:
         self.check = lru_cache(maxsize=256)(self._check)
 
     def _check(self, host: bytes, origin: bytes | None, secure: bool = False) -> bool:
-        """Give whether a page of another origin asks, which then needs CORS headers; `secure` says that it asks over TLS.
+        """Return whether a page of another origin asks, which then needs CORS headers; `secure` says that it asks over TLS.
 
         Raises `RequestError`.
         """
@@ -85,7 +85,7 @@ class Origins:
 
 
 def cors_headers(origin: bytes) -> list[tuple[bytes, bytes]]:
-    """Give what lets a page of this origin read an answer."""
+    """Return what lets a page of this origin read an answer."""
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-expose-headers", EXPOSED.encode()),
@@ -94,7 +94,7 @@ def cors_headers(origin: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def preflight_headers(origin: bytes, asked: bytes) -> list[tuple[bytes, bytes]]:
-    """Give the answer to a page that asks whether it may send a request with the headers `asked`."""
+    """Return the answer to a page that asks whether it may send a request with the headers `asked`."""
     return [
         *cors_headers(origin),
         (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),

@@ -16,8 +16,8 @@ from modelhost.authors.extras import how_to_install
 from modelhost.config import ServerConfig
 from modelhost.contract.context import Context
 from modelhost.contract.errors import ConfigError
-from modelhost.http.routing.in_flight import Visit
-from modelhost.observability.call_record import Work
+from modelhost.http.routing.in_flight import InFlightRequest
+from modelhost.observability.call_record import CallRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -37,7 +37,7 @@ class Tracing:
 
     @classmethod
     def of(cls, server: ServerConfig) -> "Tracing | None":
-        """Give what the configuration asks for. Raises `ConfigError` where OpenTelemetry is not installed."""
+        """Return what the configuration asks for. Raises `ConfigError` where OpenTelemetry is not installed."""
         return cls(server.tracing) if server.tracing else None
 
     def __init__(self, collector: str) -> None:
@@ -53,44 +53,44 @@ class Tracing:
         exporter = OTLPSpanExporter(endpoint=f"{collector.rstrip('/')}/v1/traces", timeout=CLOSE_SECONDS)
         self._processor = BatchSpanProcessor(exporter)
 
-    def begin(self, visit: Visit) -> None:
+    def begin(self, in_flight: InFlightRequest) -> None:
         """Choose a request's span, within the client's trace where it is in one; its backends see this span as theirs."""
-        found = _TRACEPARENT.fullmatch(visit.traceparent)
+        found = _TRACEPARENT.fullmatch(in_flight.traceparent)
         trace, flags = (found[1], found[3]) if found else (secrets.token_hex(16), "01")
-        visit.parent = visit.traceparent
-        visit.traceparent = f"00-{trace}-{secrets.token_hex(8)}-{flags}"
+        in_flight.parent = in_flight.traceparent
+        in_flight.traceparent = f"00-{trace}-{secrets.token_hex(8)}-{flags}"
 
-    def end(self, visit: Visit, route: str, status: int) -> None:
+    def end(self, in_flight: InFlightRequest, route: str, status: int) -> None:
         """Send a request's spans, unless its client said that nobody looks at this trace."""
-        for span in self._spans(visit, route, status):
+        for span in self._spans(in_flight, route, status):
             self._processor.on_end(span)
 
     def close(self) -> None:
         """Send what is left; blocks for `CLOSE_SECONDS` at most."""
         self._processor.force_flush(int(CLOSE_SECONDS * 1000))
 
-    def _spans(self, visit: Visit, route: str, status: int) -> Iterator["ReadableSpan"]:
+    def _spans(self, in_flight: InFlightRequest, route: str, status: int) -> Iterator["ReadableSpan"]:
         from opentelemetry.trace import SpanKind
 
-        own = _context_of(visit.traceparent)
+        own = _context_of(in_flight.traceparent)
         if own is None:
             return
-        method = visit.method
+        method = in_flight.method
         facts = {
             "http.request.method": method,
             "http.route": route,
             "http.response.status_code": status,
-            "modelhost.request_id": visit.request_id,
-            "modelhost.key": visit.caller.name if visit.caller else "",
+            "modelhost.request_id": in_flight.request_id,
+            "modelhost.key": in_flight.caller.name if in_flight.caller else "",
         }
         now = time.monotonic()
-        yield self._span(f"{method} {route}", own, _context_of(visit.parent), facts, visit.arrived, now, SpanKind.SERVER)
-        contexts = visit.stages.values() if visit.stages else [visit.context] if visit.context else []
+        yield self._span(f"{method} {route}", own, _context_of(in_flight.parent), facts, in_flight.arrived, now, SpanKind.SERVER)
+        contexts = in_flight.stages.values() if in_flight.stages else [in_flight.context] if in_flight.context else []
         for context in contexts:
             if context.work is not None:
                 yield from self._of_work(own, context, context.work, now)
 
-    def _of_work(self, parent: "SpanContext", context: Context, work: Work, now: float) -> Iterator["ReadableSpan"]:
+    def _of_work(self, parent: "SpanContext", context: Context, work: CallRecord, now: float) -> Iterator["ReadableSpan"]:
         from opentelemetry.trace import SpanKind
 
         began = now if work.began is None else work.began

@@ -32,14 +32,14 @@ from modelhost.dialogue.steps import (
 from modelhost.http.openai.audio.speech import SampleRate, named_voice
 from modelhost.http.routing.audio_response import Sound
 from modelhost.http.routing.bodies.form import Upload
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.errors import as_modelhost_error, envelope
 from modelhost.http.routing.forms import FormReader
-from modelhost.http.routing.in_flight import request_id_of, visit_of
+from modelhost.http.routing.in_flight import in_flight_of, request_id_of
 from modelhost.http.routing.json_body import context_of, host_of
-from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Limit, limited
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.streaming import byte_stream
 from modelhost.observability.logs import host_log
 
@@ -88,7 +88,7 @@ class DialogueForm(Struct):
     """Speak the reply; without it the answer is in writing alone."""
 
     def to_turn(self, files: dict[str, list[Upload]], config: Config) -> Turn:
-        """Give what is asked for. Raises `BadInputError` unless there is either a text or a recording."""
+        """Return what is asked for. Raises `BadInputError` unless there is either a text or a recording."""
         recording = self._recording(files)
         default = config.dialogue.audio_prompt if recording else config.dialogue.text_prompt
         return Turn(
@@ -228,19 +228,19 @@ _STEPS = (
     "/v1/dialogue",
     status_code=200,
     summary="Answer what is said, in speech",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Audio",
         body=DialogueForm,
         answer=DialogueAnswer,
         text=NDJSON,
-        asks={
+        request_examples={
             "written": Example(summary="A written turn", value={"text": "Say hello.", "session_id": "kitchen"}),
             "streamed": Example(
                 summary="Spoken while it is written", value={"text": "Say hello.", "stream_audio": True, "stream_text": True}
             ),
         },
-        answers={
+        response_examples={
             "spoken": Example(
                 summary="To a spoken turn",
                 value={
@@ -273,22 +273,22 @@ async def dialogue(request: Request[Any, Any, Any]) -> Response[Any]:
     steps = _dialogue_of(request).reply(turn, context_of(request), _noting(request))
     if asked.stream_audio or asked.stream_text:
         return await byte_stream(request, _lines(steps, request_id_of(request)), headers, NDJSON)
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         answer, sound = await _whole(steps)
-    return sound.answer(answer, headers) if sound.size else JsonAnswer(answer, headers=headers)
+    return sound.answer(answer, headers) if sound.size else JsonResponse(answer, headers=headers)
 
 
 @delete(
     "/v1/dialogue/{session_id:str}",
     status_code=200,
     summary="Forget a dialogue",
-    opt=about("inference", tag="Audio", answer=ForgottenDialogue),
+    opt=route_spec("inference", tag="Audio", answer=ForgottenDialogue),
 )
-async def forget_dialogue(request: Request[Any, Any, Any], session_id: str) -> JsonAnswer:
+async def forget_dialogue(request: Request[Any, Any, Any], session_id: str) -> JsonResponse:
     """Drop what is remembered of a dialogue of your own key. What is being answered right now is remembered when it is done."""
-    caller = visit_of(request.scope).caller
+    caller = in_flight_of(request.scope).caller
     forgotten = await _dialogue_of(request).memory.forget(caller.name if caller else "", session_id)
-    return JsonAnswer(ForgottenDialogue(session_id=session_id, forgotten=forgotten))
+    return JsonResponse(ForgottenDialogue(session_id=session_id, forgotten=forgotten))
 
 
 def _dialogue_of(request: Request[Any, Any, Any]) -> Dialogue:
@@ -298,18 +298,18 @@ def _dialogue_of(request: Request[Any, Any, Any]) -> Dialogue:
 
 def _noting(request: Request[Any, Any, Any]) -> Callable[[Ability, Context], None]:
     """Have the visit know of every stage. It stands and falls with hearing and writing; speaking is beside the point."""
-    visit = visit_of(request.scope)
+    in_flight = in_flight_of(request.scope)
 
     def began(ability: Ability, context: Context) -> None:
-        visit.stages[ability] = context
+        in_flight.stages[ability] = context
         if ability != "synthesize":
-            visit.context = context
+            in_flight.context = context
 
     return began
 
 
 async def _lines(steps: AsyncIterator[Step], request_id: str) -> AsyncIterator[bytes]:
-    """Give each step as a line; a failure is one too, unless it comes first and can have its status."""
+    """Return each step as a line; a failure is one too, unless it comes first and can have its status."""
     begun = False
     try:
         async with aclosing(cast(Any, steps)):

@@ -12,12 +12,12 @@ from modelhost.contract.errors import BadInputError, PluginError, ServiceError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest
 from modelhost.contract.vectors import numbers
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.embed_call import Asking, Dimensions
 from modelhost.http.routing.forms import FormReader
 from modelhost.http.routing.json_body import host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.text_files import text_of
 
 USUAL = 128
@@ -58,17 +58,17 @@ _QUERY = {
     "/embed",
     status_code=200,
     summary="Turn a file into a vector",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Embeddings",
         form=EmbedForm,
         files=("file",),
         query=_QUERY,
         answer=dict,
-        answers={"answer": Example(value={"embedding_128d": [0.6, 0.0, -0.8]})},
+        response_examples={"answer": Example(value={"embedding_128d": [0.6, 0.0, -0.8]})},
     ),
 )
-async def embed_file(request: Request[Any, Any, Any]) -> JsonAnswer:
+async def embed_file(request: Request[Any, Any, Any]) -> JsonResponse:
     """The vector of a text file, under the name of its length; `dimensions` may be there several times."""
     asked = _read_query(request)
     _, files, headers = await _form.read(request)
@@ -92,7 +92,7 @@ async def embed_file(request: Request[Any, Any, Any]) -> JsonAnswer:
             rows = await asking.vectors(asked.model, wanted)
         answer[f"embedding_{rows.dimensions}d"] = numbers(rows.vectors[0])
         headers |= {TRUNCATED: "true"} if rows.truncated else {}
-    return JsonAnswer(answer, headers={**headers, **asking.headers()})
+    return JsonResponse(answer, headers={**headers, **asking.headers()})
 
 
 def _read_query(request: Request[Any, Any, Any]) -> EmbedQuery:
@@ -105,10 +105,10 @@ def _read_query(request: Request[Any, Any, Any]) -> EmbedQuery:
 
 
 async def _usual(request: Request[Any, Any, Any], model: str | None) -> int | None:
-    """Give the dimensions for a request that says none: as the card of the first model that can be loaded has them."""
+    """Return the dimensions for a request that says none: as the card of the first model that can be loaded has them."""
     for chosen in host_of(request).router.candidates("embed", model):
         if "embed" in chosen.abilities:
-            with CancelledWhenGone(request), contextlib.suppress(ServiceError, PluginError):
+            with CancelOnDisconnect(request), contextlib.suppress(ServiceError, PluginError):
                 await chosen.load()
                 return USUAL if chosen.card and USUAL in chosen.card.dimensions else None
     return None  # nobody can: the call says why

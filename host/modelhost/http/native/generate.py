@@ -11,11 +11,11 @@ from modelhost.contract.structs import Struct
 from modelhost.contract.types import Delta, Done, FinishReason, GenerateEvent, GenerateRequest, Message, TextPart
 from modelhost.http.openai.chat.examples import USAGE
 from modelhost.http.openai.chat.shapes import UsageAnswer
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
-from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Sampling
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.streaming import byte_stream
 
 
@@ -29,7 +29,7 @@ class GenerateBody(Sampling, kw_only=True):
     """What the model is told before."""
 
     def to_request(self) -> GenerateRequest:
-        """Give what a backend is asked."""
+        """Return what a backend is asked."""
         system = [Message(role="system", content=(TextPart(text=self.system),))] if self.system else []
         user = Message(role="user", content=(TextPart(text=self.prompt),))
         return GenerateRequest(**self.sampling(), messages=(*system, user))
@@ -53,13 +53,13 @@ _ASKS = {"question": Example(summary="A question", value={"prompt": "Say hello."
     "/v1/generate",
     status_code=200,
     summary="Answer a prompt",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Text",
         body=GenerateBody,
         answer=GenerateAnswer,
-        asks=_ASKS,
-        answers={
+        request_examples=_ASKS,
+        response_examples={
             "answer": Example(
                 value={
                     "generated_text": "Hello!",
@@ -71,14 +71,14 @@ _ASKS = {"question": Example(summary="A question", value={"prompt": "Say hello."
         },
     ),
 )
-async def generate(request: Request[Any, Any, Any]) -> JsonAnswer:
+async def generate(request: Request[Any, Any, Any]) -> JsonResponse:
     """A prompt in, `generated_text` out."""
     asked, headers = await _body.read(request)
     context = context_of(request)
     events = host_of(request).router.call("generate", asked.model, asked.to_request(), context)
     text: list[str] = []
     done = Done()
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         async with aclosing(cast(Any, events)):
             async for event in cast(AsyncIterator[GenerateEvent], events):
                 if isinstance(event, Delta):
@@ -91,14 +91,16 @@ async def generate(request: Request[Any, Any, Any]) -> JsonAnswer:
         finish_reason=done.reason,
         usage=UsageAnswer.of(done.usage),
     )
-    return JsonAnswer(answer, headers=headers)
+    return JsonResponse(answer, headers=headers)
 
 
 @post(
     "/v1/generate_stream",
     status_code=200,
     summary="Answer a prompt as it is written",
-    opt=about("inference", tag="Text", body=GenerateBody, text="text/plain; charset=utf-8", asks=_ASKS, events="Hello!"),
+    opt=route_spec(
+        "inference", tag="Text", body=GenerateBody, text="text/plain; charset=utf-8", request_examples=_ASKS, events="Hello!"
+    ),
 )
 async def generate_stream(request: Request[Any, Any, Any]) -> Stream:
     """The bare text, chunk by chunk. Where the model fails midway the connection is cut, so that half is not taken for whole."""

@@ -13,10 +13,10 @@ from modelhost.contract.errors import BadInputError, UnsupportedError
 from modelhost.contract.structs import Struct
 from modelhost.http.native import python_outline as outline
 from modelhost.http.routing.bodies.form import Upload
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.text_files import text_of
 
 LANGUAGES = ("python",)
@@ -110,26 +110,26 @@ _EXAMPLE = {
     "/parse-ast",
     status_code=200,
     summary="Outline a file of source code",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Code",
         form=ParseForm,
         files=("file",),
         answer=Outline,
-        answers={"answer": Example(value=_EXAMPLE)},
+        response_examples={"answer": Example(value=_EXAMPLE)},
     ),
 )
-async def parse_ast(request: Request[Any, Any, Any]) -> JsonAnswer:
+async def parse_ast(request: Request[Any, Any, Any]) -> JsonResponse:
     """Imports, classes and functions of a Python file; it is parsed and never run. No model takes part."""
     asked, files, headers = await _form.read(request)
     if asked.language.lower() not in LANGUAGES:
         raise UnsupportedError(f"this language is not supported; these are: {', '.join(LANGUAGES)}", param="language")
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         parsed = await _parsed(await _text(files))
     if parsed.outline is None:
         where = f"line {parsed.line}, column {parsed.column}"
         raise BadInputError(f"the code does not parse at {where}: {parsed.problem}", param="file", code="invalid_syntax")
-    return JsonAnswer(parsed.outline, headers=headers)
+    return JsonResponse(parsed.outline, headers=headers)
 
 
 async def _text(files: dict[str, list[Upload]]) -> str:

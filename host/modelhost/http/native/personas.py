@@ -6,10 +6,10 @@ from litestar import Request, get
 
 from modelhost.contract.errors import UnsupportedError
 from modelhost.contract.structs import Struct
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import Example, route_spec
 
 
 class Persona(Struct, tag_field="object", tag="persona"):
@@ -28,12 +28,12 @@ class PersonaList(Struct, tag_field="object", tag="list"):
 @get(
     "/v1/personas",
     summary="List the personas",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Text",
         answer=PersonaList,
         query={"model": "Whose personas; without it those of the model that summarises."},
-        answers={
+        response_examples={
             "personas": Example(
                 value={
                     "object": "list",
@@ -44,13 +44,13 @@ class PersonaList(Struct, tag_field="object", tag="list"):
         },
     ),
 )
-async def list_personas(request: Request[Any, Any, Any], model: str | None = None) -> JsonAnswer:
+async def list_personas(request: Request[Any, Any, Any], model: str | None = None) -> JsonResponse:
     """The personas that the model had when it was loaded; it is loaded if need be. One that was added since can be used, too."""
     chosen = host_of(request).router.candidates("summarize", model)[0]
     if chosen.abilities and "summarize" not in chosen.abilities:  # where they are unknown, loading tells why
         raise UnsupportedError(f"model {chosen.name!r} cannot summarize", param="model")
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         # Also where a card is known from an earlier run of the host: personas are files, which change without the model.
         await chosen.load()
     names = chosen.card.personas if chosen.card else ()
-    return JsonAnswer(PersonaList(data=[Persona(id=name) for name in names], model=chosen.name))
+    return JsonResponse(PersonaList(data=[Persona(id=name) for name in names], model=chosen.name))

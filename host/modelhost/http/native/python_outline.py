@@ -95,7 +95,7 @@ def _limit() -> None:
 
 
 def main() -> int:
-    """Write the outline, or where and why the text does not parse; gives 1 where it is too much to be parsed."""
+    """Write the outline, or where and why the text does not parse; returns 1 where it is too much to be parsed."""
     _limit()
     try:
         answer: dict[str, Any] = {"outline": outline(sys.stdin.buffer.read().decode())}

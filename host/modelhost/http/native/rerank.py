@@ -16,8 +16,8 @@ from modelhost.http.openai.embeddings import EmbeddingsUsage
 from modelhost.http.routing.embed_call import MAX_INPUTS, Asking
 from modelhost.http.routing.in_flight import request_id_of
 from modelhost.http.routing.json_body import JsonBody
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import Example, route_spec
 
 
 class RerankDocument(Struct):
@@ -33,16 +33,16 @@ class RerankBody(Struct):
     documents: Annotated[list[str | RerankDocument], Meta(min_length=1, max_length=MAX_INPUTS)]
     model: str | None = None
     top_n: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    """Give only so many, the best."""
+    """Return only so many, the best."""
     return_documents: bool | None = None
-    """Give the documents' texts back."""
+    """Return the documents' texts too."""
     truncate: bool | None = None
     """Compare the beginnings of texts that are too long, in place of refusing them; the answer names the documents."""
     cache: bool | None = None
     """`false` computes anew and keeps nothing."""
 
     def texts(self) -> tuple[str, ...]:
-        """Give the documents' texts. Raises `BadInputError`."""
+        """Return the documents' texts. Raises `BadInputError`."""
         texts = tuple(document if isinstance(document, str) else document.text for document in self.documents)
         if "" in texts:
             raise BadInputError(f"document {texts.index('')} is empty; leave it out", param="documents")
@@ -77,12 +77,12 @@ _body = JsonBody(RerankBody)
     "/v1/rerank",
     status_code=200,
     summary="Sort documents by a question",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Embeddings",
         body=RerankBody,
         answer=Reranked,
-        asks={
+        request_examples={
             "documents": Example(
                 summary="Two documents",
                 value={
@@ -94,7 +94,7 @@ _body = JsonBody(RerankBody)
                 },
             )
         },
-        answers={
+        response_examples={
             "answer": Example(
                 value={
                     "id": "req_1",
@@ -108,7 +108,7 @@ _body = JsonBody(RerankBody)
         },
     ),
 )
-async def rerank(request: Request[Any, Any, Any]) -> JsonAnswer:
+async def rerank(request: Request[Any, Any, Any]) -> JsonResponse:
     """Compares vectors, made with the model's prompts for questions and documents where it has them."""
     asked, headers = await _body.read(request)
     texts = asked.texts()
@@ -126,7 +126,7 @@ async def rerank(request: Request[Any, Any, Any]) -> JsonAnswer:
         usage=EmbeddingsUsage.of(Usage(input_tokens=documents.usage.input_tokens + query.usage.input_tokens)),
         truncated=[*documents.truncated] or UNSET,
     )
-    return JsonAnswer(answer, headers={**headers, **asking.headers()})
+    return JsonResponse(answer, headers={**headers, **asking.headers()})
 
 
 async def _vectors(
@@ -143,7 +143,7 @@ async def _vectors(
 
 
 def _scores(query: Rows, documents: Rows) -> list[float]:
-    """Give the cosine of each document; a vector without length is like nothing."""
+    """Return the cosine of each document; a vector without length is like nothing."""
     asked = numbers(query.vectors[0])
     scores = []
     for row in documents.vectors:

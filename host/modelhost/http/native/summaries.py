@@ -13,12 +13,12 @@ from modelhost.contract.types import Blob, Delta, Detected, Done, FinishReason, 
 from modelhost.http.openai.chat.examples import USAGE
 from modelhost.http.openai.chat.shapes import UsageAnswer
 from modelhost.http.routing.cache_headers import CACHE, may_be_cached, told
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
 from modelhost.http.routing.json_body import IGNORED, JsonBody, context_of, host_of
-from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Limit, limited
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.streaming import event, event_stream
 
 
@@ -44,7 +44,7 @@ class Summarizing(Struct):
     """`false` has it written anew and keeps nothing; the header `cache-control: no-store` says the same."""
 
     def asked(self, text: Blob, filename: str, generator: str | None) -> SummarizeRequest:
-        """Give what a backend is asked."""
+        """Return what a backend is asked."""
         return SummarizeRequest(
             text=text,
             filename=filename,
@@ -135,19 +135,19 @@ class _Summary:
                 self._done = one
 
     def short(self) -> SummarizeAnswer:
-        """Give it in an older client's shape."""
+        """Return it in an older client's shape."""
         return SummarizeAnswer(language=self._language, summary="".join(self._words))
 
     def whole(self) -> SummaryAnswer:
-        """Give it with all that is known of it."""
+        """Return it with all that is known of it."""
         return SummaryAnswer(**self._facts())
 
     def done(self) -> SummaryDone:
-        """Give it as the last event of a stream."""
+        """Return it as the last event of a stream."""
         return SummaryDone(**self._facts(), ignored=[*self._done.ignored] or UNSET)
 
     def ignored(self, headers: dict[str, str]) -> dict[str, str]:
-        """Give headers that name the fields without effect, beside those that nobody knows."""
+        """Return headers that name the fields without effect, beside those that nobody knows."""
         named = [*filter(None, (headers.get(IGNORED),)), *self._done.ignored]
         return {**headers, IGNORED: ", ".join(named)} if self._done.ignored else headers
 
@@ -187,7 +187,7 @@ _EVENTS = (
     "/summarize",
     status_code=200,
     summary="Summarise a file",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Text",
         form=SummarizeForm,
@@ -195,7 +195,7 @@ _EVENTS = (
         query=_QUERY,
         answer=SummarizeAnswer,
         event=(SummaryProgress, SummaryDelta, SummaryDone),
-        answers={"summary": Example(value={"language": "Python", "summary": "Adds two numbers."})},
+        response_examples={"summary": Example(value={"language": "Python", "summary": "Adds two numbers."})},
         events=_EVENTS,
     ),
 )
@@ -211,13 +211,13 @@ async def summarize(request: Request[Any, Any, Any]) -> Response[Any]:
     "/v1/summaries",
     status_code=200,
     summary="Summarise a text",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Text",
         body=SummaryBody,
         answer=SummaryAnswer,
         event=(SummaryProgress, SummaryDelta, SummaryDone),
-        asks={
+        request_examples={
             "code": Example(
                 summary="A file of code",
                 value={
@@ -228,7 +228,7 @@ async def summarize(request: Request[Any, Any, Any]) -> Response[Any]:
                 },
             )
         },
-        answers={"summary": Example(value={"summary": "Adds two numbers.", **_FACTS})},
+        response_examples={"summary": Example(value={"summary": "Adds two numbers.", **_FACTS})},
         events=_EVENTS,
     ),
 )
@@ -254,11 +254,11 @@ async def _answer(
         answer = await event_stream(request, _as_events(events, summary), headers)
         answer.set_header(CACHE, told(context))
         return answer
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         async with aclosing(cast(Any, events)):
             async for one in events:
                 summary.take(one)
-    return JsonAnswer(shape(summary), headers={**summary.ignored(headers), CACHE: told(context)})
+    return JsonResponse(shape(summary), headers={**summary.ignored(headers), CACHE: told(context)})
 
 
 async def _as_events(events: AsyncIterator[SummarizeEvent], summary: _Summary) -> AsyncIterator[bytes]:

@@ -13,10 +13,10 @@ from modelhost.http.openai.chat.body import MEDIA, ChatMessage, messages_of
 from modelhost.http.openai.chat.prefill import check_prefill
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
-from modelhost.http.routing.json_response import JsonAnswer, listed
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.json_response import JsonResponse, listed
+from modelhost.http.routing.spec import Example, route_spec
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -40,12 +40,12 @@ class TokenizeBody(Struct):
     parse_special: bool | None = None
     """Take the names of control tokens for the tokens."""
     with_pieces: bool | None = None
-    """Give each token with its text."""
+    """Return each token with its text."""
     return_token_strs: bool | None = None
-    """Give the tokens' texts in a list of their own."""
+    """Return the tokens' texts in a list of their own."""
 
     def to_request(self, media: Media) -> TokenizeRequest:
-        """Give what a backend is asked. Raises `BadInputError`."""
+        """Return what a backend is asked. Raises `BadInputError`."""
         given = [name for name in ("content", "prompt", "messages") if getattr(self, name) is not None]
         if len(given) != 1 or self.messages == []:
             raise BadInputError("give one of content, prompt and messages", param=given[0] if given else "content")
@@ -114,7 +114,7 @@ async def _ask(request: Request[Any, Any, Any], model: str | None, wanted: Token
     context = context_of(request)
     events = host_of(request).router.call("tokenize", model, wanted, context)
     found = _Found()
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         async with aclosing(cast(Any, events)):
             async for event in events:
                 if isinstance(event, Tokens):
@@ -137,24 +137,24 @@ _detokenize_body = JsonBody(DetokenizeBody)
     "/tokenize",
     status_code=200,
     summary="Cut a text or a chat into tokens",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Text",
         body=TokenizeBody,
         answer=TokenizeAnswer,
-        asks={
+        request_examples={
             "text": Example(summary="A text", value={"model": "chat", "content": "Hello world"}),
             "chat": Example(
                 summary="A chat, to know what it costs",
                 value={"model": "chat", "messages": [{"role": "user", "content": "Hello"}]},
             ),
         },
-        answers={
+        response_examples={
             "answer": Example(value={"model": "smollm2-135m", "count": 2, "max_model_len": 8192, "tokens": [19556, 905]}),
         },
     ),
 )
-async def tokenize(request: Request[Any, Any, Any]) -> JsonAnswer:
+async def tokenize(request: Request[Any, Any, Any]) -> JsonResponse:
     """What the model would read; never waits behind an answer that is being written."""
     asked, headers = await _tokenize_body.read(request)
     found, model = await _ask(request, asked.model, await made(request, asked.to_request, Media.of(request)))
@@ -173,23 +173,23 @@ async def tokenize(request: Request[Any, Any, Any]) -> JsonAnswer:
             token_strs=cast(Any, listed(texts)) if asked.return_token_strs else UNSET,
         )
 
-    return await JsonAnswer.of_many(len(found.tokens), answer, headers)
+    return await JsonResponse.of_many(len(found.tokens), answer, headers)
 
 
 @post(
     "/detokenize",
     status_code=200,
     summary="Turn tokens back into text",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Text",
         body=DetokenizeBody,
         answer=DetokenizeAnswer,
-        asks={"tokens": Example(summary="Token ids", value={"model": "chat", "tokens": [19556, 905]})},
-        answers={"answer": Example(value={"model": "smollm2-135m", "content": "Hello world", "prompt": "Hello world"})},
+        request_examples={"tokens": Example(summary="Token ids", value={"model": "chat", "tokens": [19556, 905]})},
+        response_examples={"answer": Example(value={"model": "smollm2-135m", "content": "Hello world", "prompt": "Hello world"})},
     ),
 )
-async def detokenize(request: Request[Any, Any, Any]) -> JsonAnswer:
+async def detokenize(request: Request[Any, Any, Any]) -> JsonResponse:
     """What a list of token ids says."""
     asked, headers = await _detokenize_body.read(request)
     found, model = await _ask(request, asked.model, TokenizeRequest(tokens=tuple(asked.tokens)))
@@ -198,4 +198,4 @@ async def detokenize(request: Request[Any, Any, Any]) -> JsonAnswer:
         text = "".join(found.texts)
         return DetokenizeAnswer(model=model, content=text, prompt=text)
 
-    return await JsonAnswer.of_many(len(asked.tokens), answer, headers)
+    return await JsonResponse.of_many(len(asked.tokens), answer, headers)

@@ -7,11 +7,11 @@ from litestar import Request, delete, get, post
 
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Voices, VoiceSample, VoicesRequest
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
 from modelhost.http.routing.json_body import context_of, host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import route_spec
 
 
 class Voice(Struct, tag_field="object", tag="audio.voice"):
@@ -52,12 +52,12 @@ _form = FormReader(VoiceForm, files=("audio_sample", "file", "audio"), base64_as
 _MODEL = {"model": "Whose voices; without it those of the model that speaks."}
 
 
-@get("/v1/audio/voices", summary="List the voices", opt=about("inference", tag="Audio", answer=VoiceList, query=_MODEL))
-async def list_voices(request: Request[Any, Any, Any], model: str | None = None) -> JsonAnswer:
+@get("/v1/audio/voices", summary="List the voices", opt=route_spec("inference", tag="Audio", answer=VoiceList, query=_MODEL))
+async def list_voices(request: Request[Any, Any, Any], model: str | None = None) -> JsonResponse:
     """The voices of the model that `?model=` names, or of the one that speaks where none is named."""
     host = host_of(request)
     chosen = host.router.candidates("synthesize", model)[0]
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         if chosen.card is None:
             await chosen.load()
         if "voices" in chosen.abilities:
@@ -65,38 +65,38 @@ async def list_voices(request: Request[Any, Any, Any], model: str | None = None)
         else:
             names = chosen.card.voices if chosen.card else ()
     voices = [Voice(id=name, name=name) for name in names]
-    return JsonAnswer(VoiceList(model=chosen.name, data=voices, voices=voices))
+    return JsonResponse(VoiceList(model=chosen.name, data=voices, voices=voices))
 
 
 @post(
     "/v1/audio/voices",
     status_code=200,
     summary="Make a voice from a recording",
-    opt=about("admin", tag="Audio", form=VoiceForm, files=("audio_sample",), answer=Voice),
+    opt=route_spec("admin", tag="Audio", form=VoiceForm, files=("audio_sample",), answer=Voice),
 )
-async def add_voice(request: Request[Any, Any, Any]) -> JsonAnswer:
+async def add_voice(request: Request[Any, Any, Any]) -> JsonResponse:
     """A new voice, for all who use the model; it takes a model that clones voices."""
     asked, files, headers = await _form.read(request)
     sample = VoiceSample(audio=one_file(files, "a recording", "audio_sample", "file", "audio").audio, text=asked.text)
     model = host_of(request).router.candidates("voices", asked.model)[0]
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         await _ask(request, model.name, VoicesRequest(add=asked.name, samples=(sample,)))
-    return JsonAnswer(Voice(id=asked.name, name=asked.name), headers=headers)
+    return JsonResponse(Voice(id=asked.name, name=asked.name), headers=headers)
 
 
 @delete(
     "/v1/audio/voices/{name:path}",
     status_code=200,
     summary="Forget a voice",
-    opt=about("admin", tag="Audio", answer=DeletedVoice, query=_MODEL),
+    opt=route_spec("admin", tag="Audio", answer=DeletedVoice, query=_MODEL),
 )
-async def delete_voice(request: Request[Any, Any, Any], name: str, model: str | None = None) -> JsonAnswer:
+async def delete_voice(request: Request[Any, Any, Any], name: str, model: str | None = None) -> JsonResponse:
     """A voice that was made here is made no longer; those a model came with stay."""
     named = name.removeprefix("/")
     chosen = host_of(request).router.candidates("voices", model)[0]
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         await _ask(request, chosen.name, VoicesRequest(delete=named))
-    return JsonAnswer(DeletedVoice(id=named, deleted=True))
+    return JsonResponse(DeletedVoice(id=named, deleted=True))
 
 
 async def _ask(request: Request[Any, Any, Any], model: str, asked: VoicesRequest) -> tuple[str, ...]:

@@ -18,11 +18,11 @@ from modelhost.http.openai.chat.examples import USAGE
 from modelhost.http.openai.chat.shapes import FinishReason, UsageAnswer
 from modelhost.http.openai.token_ids import as_texts
 from modelhost.http.routing.bodies.json_text import made
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
-from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Sampling, StreamOptions
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.streaming import DONE, event, event_stream
 from modelhost.router import Router
 
@@ -44,7 +44,7 @@ class CompletionBody(Sampling, kw_only=True):
     best_of: Annotated[int, Meta(ge=1, le=128)] | None = None
     """Only the same as `n`: nothing is generated to be thrown away."""
     echo: bool | None = None
-    """Give the prompt back before its continuation."""
+    """Return the prompt too, before its continuation."""
     suffix: str | None = None
     """What comes after the gap to fill, of models that can."""
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
@@ -52,7 +52,7 @@ class CompletionBody(Sampling, kw_only=True):
     user: str | None = None
 
     def prompts(self) -> list[str | tuple[int, ...]]:
-        """Give the prompts one by one. Raises `BadInputError`."""
+        """Return the prompts one by one. Raises `BadInputError`."""
         if isinstance(self.prompt, str):
             return [self.prompt]
         if not self.prompt or (len(self.prompt) > 128 and not isinstance(self.prompt[0], int)):
@@ -69,7 +69,7 @@ class CompletionBody(Sampling, kw_only=True):
         raise BadInputError("prompt must be a text, token ids, or a list of texts or of lists of ids", param="prompt")
 
     def to_request(self, prompt: str | tuple[int, ...]) -> GenerateRequest:
-        """Give what a backend is asked for one prompt. Raises `RequestError` for what cannot be honoured."""
+        """Return what a backend is asked for one prompt. Raises `RequestError` for what cannot be honoured."""
         if self.best_of not in (None, self.n or 1):
             raise UnsupportedError("best_of other than n is not supported; ask for n", param="best_of")
         if self.stream_options and not self.stream:
@@ -142,7 +142,7 @@ class _Choice:
 
 
 def _logprobs(tokens: tuple[TokenLogprob, ...], offset: int, text: str) -> CompletionLogprobs:
-    """Give OpenAI's parallel lists; a token begins where those before it end, as far as the text goes."""
+    """Return OpenAI's parallel lists; a token begins where those before it end, as far as the text goes."""
     offsets, at = [], 0
     for token in tokens:
         offsets.append(offset + min(at, len(text)))
@@ -168,7 +168,7 @@ class _Completion:
         self._usage = Usage()
 
     async def parts(self) -> AsyncIterator[CompletionChoice]:
-        """Give the choices piece by piece, and note what they cost."""
+        """Return the choices piece by piece, and note what they cost."""
         n = self._asked.n or 1
         for number, request in enumerate(self._requests):
             # Each prompt is a call of its own: the way to the model is not a circle because it was gone before.
@@ -197,7 +197,7 @@ class _Completion:
         return self._answer([choice.whole() for choice in choices], UsageAnswer.of(self._usage))
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Give server-sent events, ready to go out."""
+        """Return server-sent events, ready to go out."""
         async for part in self.parts():
             yield self._event([part], None)
         if self._include_usage:
@@ -230,14 +230,16 @@ _TAIL = ',"object":"text_completion","system_fingerprint":null}'
     "/v1/completions",
     status_code=200,
     summary="Continue a text",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Text",
         body=CompletionBody,
         answer=TextCompletion,
         event=TextCompletion,
-        asks={"text": Example(summary="A text", value={"model": "chat", "prompt": "The capital of France is", "max_tokens": 8})},
-        answers={
+        request_examples={
+            "text": Example(summary="A text", value={"model": "chat", "prompt": "The capital of France is", "max_tokens": 8})
+        },
+        response_examples={
             "answer": Example(
                 summary="Its continuation",
                 value={
@@ -258,7 +260,7 @@ _TAIL = ',"object":"text_completion","system_fingerprint":null}'
         ),
     ),
 )
-async def completions(request: Request[Any, Any, Any]) -> JsonAnswer | Stream:
+async def completions(request: Request[Any, Any, Any]) -> JsonResponse | Stream:
     """OpenAI's completions: the model goes on where the prompt ends, without a chat template around it."""
     asked, headers = await _body.read(request)
     router = host_of(request).router
@@ -266,6 +268,6 @@ async def completions(request: Request[Any, Any, Any]) -> JsonAnswer | Stream:
     completion = await made(request, _Completion, router, context_of(request), asked, prompts)
     if asked.stream:
         return await event_stream(request, completion.chunks(), headers)
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         answer = await completion.whole()
-    return JsonAnswer(answer, headers=headers)
+    return JsonResponse(answer, headers=headers)

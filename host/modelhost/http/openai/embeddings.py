@@ -18,8 +18,8 @@ from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.embed_call import MAX_INPUTS, Asking, Dimensions
 from modelhost.http.routing.json.foreign_fields import EMBEDDING, Elsewhere
 from modelhost.http.routing.json_body import JsonBody, host_of
-from modelhost.http.routing.json_response import JsonAnswer, JsonPieces
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.json_response import JsonResponse, JsonStream
+from modelhost.http.routing.spec import Example, route_spec
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -53,7 +53,7 @@ class EmbeddingsBody(Struct):
     """`false` computes anew and keeps nothing; the header `cache-control: no-store` says the same."""
 
     def inputs(self) -> tuple[str | tuple[int, ...], ...]:
-        """Give the inputs one by one. Raises `BadInputError`."""
+        """Return the inputs one by one. Raises `BadInputError`."""
         given = [self.input] if isinstance(self.input, str) else self.input
         for kind in (list[str], list[list[TokenId]], list[TokenId]):
             try:
@@ -65,7 +65,7 @@ class EmbeddingsBody(Struct):
         raise BadInputError("input must be a text, token ids, or a list of texts or of lists of ids", param="input")
 
     def to_request(self) -> EmbedRequest:
-        """Give what a backend is asked. Raises `BadInputError`."""
+        """Return what a backend is asked. Raises `BadInputError`."""
         return EmbedRequest(
             inputs=self.inputs(),
             dimensions=self.dimensions,
@@ -122,19 +122,19 @@ _body = JsonBody(EmbeddingsBody)
     "/v1/embeddings",
     status_code=200,
     summary="Turn texts into vectors",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Embeddings",
         body=EmbeddingsBody,
         answer=Embeddings,
-        asks={
+        request_examples={
             "texts": Example(summary="Texts", value={"model": "text-embedding-3-small", "input": ["a cat", "a car"]}),
             "query": Example(
                 summary="A question, for a search",
                 value={"model": "text-embedding-3-small", "input": "who purrs?", "prompt_name": "query"},
             ),
         },
-        answers={
+        response_examples={
             "answer": Example(
                 value={
                     "object": "list",
@@ -146,7 +146,7 @@ _body = JsonBody(EmbeddingsBody)
         },
     ),
 )
-async def embeddings(request: Request[Any, Any, Any]) -> JsonAnswer | JsonPieces:
+async def embeddings(request: Request[Any, Any, Any]) -> JsonResponse | JsonStream:
     """OpenAI's embeddings; equal inputs of one caller are computed once, which `x-modelhost-cache` tells."""
     asked, headers = await _body.read(request)
     asking = Asking(request, cache=asked.cache)
@@ -161,12 +161,14 @@ async def embeddings(request: Request[Any, Any, Any]) -> JsonAnswer | JsonPieces
     )
     headers |= asking.headers()
     return (
-        JsonPieces(_pieces(answer, rows, as_base64=as_base64), headers=headers) if large else JsonAnswer(answer, headers=headers)
+        JsonStream(_pieces(answer, rows, as_base64=as_base64), headers=headers)
+        if large
+        else JsonResponse(answer, headers=headers)
     )
 
 
 async def _as_the_model_reads(request: Request[Any, Any, Any], asked: EmbeddingsBody) -> EmbedRequest:
-    """Give the request, with texts in place of token ids that are not of the model's vocabulary."""
+    """Return the request, with texts in place of token ids that are not of the model's vocabulary."""
     wanted: EmbedRequest = await made(request, asked.to_request)
     texts = await as_texts("input", [*wanted.inputs], asked.model, host_of(request).router)
     return msgspec.structs.replace(wanted, inputs=_checked(tuple(texts)))

@@ -23,7 +23,7 @@ Ids = str | tuple[int, ...]
 
 
 async def as_texts(param: str, given: list[Ids], model: str | None, router: Router) -> list[Ids]:
-    """Give texts in place of ids, where `model` is a name of OpenAI's and who answers to it here is none of them.
+    """Return texts in place of ids, where `model` is a name of OpenAI's and who answers to it here is none of them.
 
     Raises `UnknownModelError`, and `BadInputError` where the vocabulary is not here, or has no such id.
     """

@@ -9,7 +9,7 @@ from litestar.response import Stream
 
 from modelhost.concurrency.executor import in_thread
 from modelhost.contract.structs import Struct
-from modelhost.http.routing.json_response import AT_ONCE, JsonPieces
+from modelhost.http.routing.json_response import AT_ONCE, JsonStream
 
 IN_MEMORY = 1024 * 1024
 """Bytes of one speech that are not worth a file: 20 seconds of the usual kind."""
@@ -54,11 +54,11 @@ class Sound:
         self._file.seek(0)
         self._file.write(head)
 
-    def answer(self, answer: Struct, headers: dict[str, str]) -> JsonPieces:
+    def answer(self, answer: Struct, headers: dict[str, str]) -> JsonStream:
         """Answer with a struct, whose empty `audio_base64` this sound takes the place of."""
         head, tail = msgspec.json.encode(answer).split(_NO_SOUND, 1)
         size = len(head) + len(_NO_SOUND) + -(-self.size // 3) * 4 + len(tail)
-        return JsonPieces(self._pieces(head + _NO_SOUND[:-1], _NO_SOUND[-1:] + tail), size=size, headers=headers)
+        return JsonStream(self._pieces(head + _NO_SOUND[:-1], _NO_SOUND[-1:] + tail), size=size, headers=headers)
 
     def plain(self, media_type: str, headers: dict[str, str]) -> Stream:
         """Answer with the sound itself."""

@@ -16,5 +16,5 @@ def may_be_cached(request: Request[Any, Any, Any], said: bool | None) -> bool:
 
 
 def told(context: Context) -> str:
-    """Give what the header says of a call that has begun to answer."""
+    """Return what the header says of a call that has begun to answer."""
     return context.work.cache if context.work else "off"

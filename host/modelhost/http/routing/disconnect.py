@@ -6,14 +6,14 @@ from typing import Any
 
 from litestar import Request
 
-from modelhost.concurrency.coarse_timers import alarms
+from modelhost.concurrency.coarse_timers import coarse_timers
 from modelhost.http.routing.errors import ClientGoneError
 
 AFTER = 0.005
 """Seconds before a watch may begin: answers that are there by then need none, and it would cost more than they do."""
 
 
-class CancelledWhenGone:
+class CancelOnDisconnect:
     """`with CancelledWhenGone(request):` cancels the block's task, and raises `ClientGoneError`, when the client leaves."""
 
     def __init__(self, request: Request[Any, Any, Any]) -> None:
@@ -23,7 +23,7 @@ class CancelledWhenGone:
 
     def __enter__(self) -> None:
         self._task = asyncio.current_task()
-        self._alarm = alarms().set(AFTER, self._begin)
+        self._timer = coarse_timers().set(AFTER, self._begin)
 
     def _begin(self) -> None:
         self._watching = asyncio.get_running_loop().create_task(self._watch())
@@ -36,7 +36,7 @@ class CancelledWhenGone:
         self._task.cancel()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        alarms().clear(self._alarm)
+        coarse_timers().clear(self._timer)
         if self._watching:
             self._watching.cancel()
         if self._gone and isinstance(error, asyncio.CancelledError):

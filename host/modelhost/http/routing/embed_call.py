@@ -10,9 +10,9 @@ from modelhost.contract.errors import UnsupportedError
 from modelhost.contract.types import EmbedRequest, Usage
 from modelhost.contract.vectors import Rows, collect
 from modelhost.http.routing.cache_headers import CACHE, may_be_cached, told
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import context_of, host_of
-from modelhost.observability.call_record import Told, Work
+from modelhost.observability.call_record import CacheStatus, CallRecord
 
 MAX_INPUTS = 2048
 """Texts in one request, as OpenAI has it."""
@@ -29,14 +29,14 @@ class Asking:
         self._request = request
         self._cached = may_be_cached(request, cache)
         self._told: set[str] = set()
-        self._work: Work | None = None
+        self._work: CallRecord | None = None
 
     async def vectors(self, model: str | None, wanted: EmbedRequest) -> Rows:
         """Ask for vectors, unless the client leaves meanwhile; `context.info.model` then names who has answered."""
         # A further call is one beside the last, not one that the last has made.
         self.context.info = msgspec.structs.replace(self.context.info, chain=())
         events = host_of(self._request).router.call("embed", model, wanted, self.context, cached=self._cached)
-        with CancelledWhenGone(self._request):
+        with CancelOnDisconnect(self._request):
             rows = await collect(events, len(wanted.inputs))
         self._told.add(told(self.context))
         self._add_up()
@@ -68,6 +68,6 @@ class Asking:
         """Say what the cache had to do with the answer: it was known before if all of it was."""
         return {CACHE: self._cache()}
 
-    def _cache(self) -> Told:
-        answers: tuple[Told, ...] = ("miss", "hit")
+    def _cache(self) -> CacheStatus:
+        answers: tuple[CacheStatus, ...] = ("miss", "hit")
         return next((one for one in answers if one in self._told), "off")

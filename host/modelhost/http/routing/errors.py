@@ -10,9 +10,9 @@ from litestar.exceptions import HTTPException
 from modelhost.contract import errors
 from modelhost.contract.errors import ModelhostError, RequestError
 from modelhost.contract.log import place_of
-from modelhost.http.routing.in_flight import request_id_of, visit_of
+from modelhost.http.routing.in_flight import in_flight_of, request_id_of
 from modelhost.http.routing.json.fields import invalid
-from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.json_response import JsonResponse
 from modelhost.observability.logs import host_log
 
 _log = host_log()
@@ -86,12 +86,12 @@ SAID = frozenset({"context_length_exceeded"})
 
 
 def status_of(error: ModelhostError) -> int:
-    """Give the HTTP status of an error."""
+    """Return the HTTP status of an error."""
     return next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
 
 
 def envelope(error: ModelhostError) -> dict[str, Any]:
-    """Give the JSON body of an error."""
+    """Return the JSON body of an error."""
     if isinstance(error, errors.OverQuotaError):
         kind = "rate_limit_error"
     elif isinstance(error, RequestError):
@@ -105,7 +105,7 @@ def envelope(error: ModelhostError) -> dict[str, Any]:
 
 
 def error_event(error: Exception) -> bytes:
-    """Give a failure as a server-sent event, for a stream whose status has already gone out."""
+    """Return a failure as a server-sent event, for a stream whose status has already gone out."""
     return b"data: " + msgspec.json.encode(envelope(as_modelhost_error(error))) + b"\n\n"
 
 
@@ -130,7 +130,7 @@ def in_its_words(error: ModelhostError, spelt: dict[str, str]) -> ModelhostError
     return error
 
 
-def answer_of(error: ModelhostError) -> JsonAnswer:
+def answer_of(error: ModelhostError) -> JsonResponse:
     """Answer an error that may be told."""
     headers = {"x-should-retry": "true" if error.retry else "false"}
     if error.retry_after is not None:
@@ -139,14 +139,14 @@ def answer_of(error: ModelhostError) -> JsonAnswer:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, UnspokenEncodingError):
         headers["accept-encoding"] = "identity"
-    return JsonAnswer(envelope(error), status=status_of(error), headers=headers)
+    return JsonResponse(envelope(error), status=status_of(error), headers=headers)
 
 
-def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonAnswer:
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> JsonResponse:
     """Answer any exception that a route raised."""
     if isinstance(error, HTTPException):
         return _answer_http(request, error)
-    told = in_its_words(as_modelhost_error(error), visit_of(request.scope).spelt)
+    told = in_its_words(as_modelhost_error(error), in_flight_of(request.scope).spelt)
     status = status_of(told)
     if status >= 500:
         facts = {"error": type(error).__name__, "code": told.code, "status": status}
@@ -163,7 +163,7 @@ _REASONS = {
 }
 
 
-def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> JsonAnswer:
+def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> JsonResponse:
     """Answer what the framework refused by itself."""
     status = error.status_code
     if status >= 500:
@@ -174,4 +174,4 @@ def _answer_http(request: Request[Any, Any, Any], error: HTTPException) -> JsonA
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() in ("allow", "retry-after")}
-    return JsonAnswer(body, status=status, headers={"x-should-retry": "false", **headers})
+    return JsonResponse(body, status=status, headers={"x-should-retry": "false", **headers})

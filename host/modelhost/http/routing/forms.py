@@ -65,7 +65,7 @@ class FormReader(Generic[T]):
         self._lists = {field.encode_name: _is_choice(field.type) for field in fields if _is_list(field.type)}
 
     async def read(self, request: Request[Any, Any, Any]) -> tuple[T, dict[str, list[Upload]], dict[str, str]]:
-        """Give the struct, the files by field, and headers for the answer; the files are there until that has gone out."""
+        """Return the struct, the files by field, and headers for the answer; the files are there until that has gone out."""
         form = await self._form(request)
         headers = ignored(request, sorted({*(form.fields.keys() - self._known), *(form.files.keys() - set(self._files))}))
         asked, within = await made(request, self.asked, form)
@@ -187,12 +187,12 @@ class FormReader(Generic[T]):
         return form
 
     def asked(self, form: Form) -> tuple[T, Unknown]:
-        """Give the struct, and what in its fields nobody knows. Raises `BadInputError`."""
+        """Return the struct, and what in its fields nobody knows. Raises `BadInputError`."""
         given = {name: self._value(name, values) for name, values in form.fields.items() if name in self._known}
         return self._reader.convert({name: value for name, value in given.items() if value != ""}, strict=False)
 
     def _value(self, name: str, values: list[Any]) -> Any:
-        """Give a field's value; an empty one is how HTML forms leave a field out."""
+        """Return a field's value; an empty one is how HTML forms leave a field out."""
         if name in self._lists:
             found = [one for value in values for one in (value if isinstance(value, list) else self._listed(name, value))]
             return [one for one in found if one != ""] or ""
@@ -201,7 +201,7 @@ class FormReader(Generic[T]):
         return values[0]
 
     def _listed(self, name: str, value: Any) -> list[Any]:
-        """Give the values that one field has: a list in JSON, or several choices with commas between."""
+        """Return the values that one field has: a list in JSON, or several choices with commas between."""
         if isinstance(value, str) and value.lstrip().startswith("["):
             try:
                 return msgspec.json.decode(value, type=list[Any])
@@ -213,7 +213,7 @@ class FormReader(Generic[T]):
 
 
 def one_file(files: dict[str, list[Upload]], what: str, *names: str) -> Upload:
-    """Give the one file of a form, under whichever of its names; `what` it should be is for the error. Raises `BadInputError`."""
+    """Return the one file of a form, under whichever of its names; the error says `what` it should be. Raises `BadInputError`."""
     found = [upload for name in names for upload in files.get(name, ())]
     if not found:
         raise BadInputError(f"send {what} as the file {names[0]!r}", param=names[0], code="missing_required_parameter")

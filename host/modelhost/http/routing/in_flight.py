@@ -14,7 +14,7 @@ from modelhost.contract.types import Ability
 from modelhost.http.middleware.head import HEAD
 
 
-class Visit:
+class InFlightRequest:
     """One request, from its arrival to the last byte of its answer."""
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Visit:
             callback()
 
     def begin_work(self) -> Callable[[], None]:
-        """Count work for its client, which then waits for us; gives what says once that it has ended. Raises `OverQuotaError`."""
+        """Count work for its client, which then waits for us; returns what ends it. Raises `OverQuotaError`."""
         connection = self.scope.get("modelhost.connection")
         return connection.begin() if connection else nothing
 
@@ -97,43 +97,43 @@ def nothing() -> None:
 
 
 def once(act: Callable[[], None]) -> Callable[[], None]:
-    """Give what does something the first time it is called."""
+    """Return what does something the first time it is called."""
     left = [act]
     return lambda: left.pop()() if left else None
 
 
-class Visits:
+class InFlightRequests:
     """All requests that are in the house."""
 
     def __init__(self) -> None:
-        self._visits: set[Visit] = set()
+        self._requests: set[InFlightRequest] = set()
         self.empty = asyncio.Event()
         self.empty.set()
 
-    def __iter__(self) -> Iterator[Visit]:
-        return iter(self._visits)
+    def __iter__(self) -> Iterator[InFlightRequest]:
+        return iter(self._requests)
 
     def __len__(self) -> int:
-        return len(self._visits)
+        return len(self._requests)
 
-    def enter(self, visit: Visit) -> None:
+    def enter(self, in_flight: InFlightRequest) -> None:
         """Note that a request has come in."""
-        self._visits.add(visit)
+        self._requests.add(in_flight)
         self.empty.clear()
 
-    def leave(self, visit: Visit) -> None:
+    def leave(self, in_flight: InFlightRequest) -> None:
         """Note that it has been answered."""
-        self._visits.discard(visit)
-        if not self._visits:
+        self._requests.discard(in_flight)
+        if not self._requests:
             self.empty.set()
 
 
 def request_id_of(request: Request[Any, Any, Any]) -> str:
-    """Give the request's id, as the client sees it."""
-    return visit_of(request.scope).request_id
+    """Return the request's id, as the client sees it."""
+    return in_flight_of(request.scope).request_id
 
 
-def visit_of(scope: Any) -> Visit:
-    """Give the visit that an ASGI scope belongs to."""
-    visit: Visit = scope["modelhost.visit"]
-    return visit
+def in_flight_of(scope: Any) -> InFlightRequest:
+    """Return the visit that an ASGI scope belongs to."""
+    in_flight: InFlightRequest = scope["modelhost.in_flight"]
+    return in_flight

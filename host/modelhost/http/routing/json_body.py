@@ -10,7 +10,7 @@ from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError
 from modelhost.host import ModelHost
 from modelhost.http.routing.bodies.json_text import json_of, made
-from modelhost.http.routing.in_flight import visit_of
+from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json.fields import Reader, reader_of
 from modelhost.http.routing.json.foreign_fields import refuse_what_others_know
 
@@ -27,17 +27,17 @@ SESSION = "x-session-id"
 
 
 def host_of(request: Request[Any, Any, Any]) -> ModelHost:
-    """Give the host behind the application."""
+    """Return the host behind the application."""
     host: ModelHost = request.app.state.host
     return host
 
 
 def context_of(request: Request[Any, Any, Any]) -> Context:
     """Make the context of the model's call that a request asks for."""
-    visit = visit_of(request.scope)
-    caller = visit.caller.name if visit.caller else ""
-    visit.context = host_of(request).router.context(visit.request_id, caller, visit.traceparent)
-    return visit.context
+    in_flight = in_flight_of(request.scope)
+    caller = in_flight.caller.name if in_flight.caller else ""
+    in_flight.context = host_of(request).router.context(in_flight.request_id, caller, in_flight.traceparent)
+    return in_flight.context
 
 
 class JsonBody(Generic[T]):
@@ -53,7 +53,7 @@ class JsonBody(Generic[T]):
         self._reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]  # classes can be hashed
 
     async def read(self, request: Request[Any, Any, Any]) -> tuple[T, dict[str, str]]:
-        """Give the struct, and headers for the answer. Raises what `http.errors` turns into a 4xx or 503."""
+        """Return the struct, and headers for the answer. Raises what `http.errors` turns into a 4xx or 503."""
         kind = request.headers.get("content-type", "")
         if kind and not _is_json(kind):
             raise HTTPException(status_code=415)
@@ -64,7 +64,7 @@ class JsonBody(Generic[T]):
 
 
 def ignored(request: Request[Any, Any, Any], unknown: list[str]) -> dict[str, str]:
-    """Give the header that names what nobody knows. Raises `BadInputError` where the host is strict."""
+    """Return the header that names what nobody knows. Raises `BadInputError` where the host is strict."""
     if not unknown:
         return {}
     first = min(unknown)[:100]

@@ -19,19 +19,19 @@ PORTION = 2048
 JSON = (b"content-type", b"application/json")
 
 
-class JsonAnswer(Response[bytes]):
+class JsonResponse(Response[bytes]):
     """A body that is ready: it skips what the framework would do to find out how to encode it."""
 
     def __init__(self, value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> None:
         super().__init__(msgspec.json.encode(value), status_code=status, headers=headers)
 
     @classmethod
-    async def of_many(cls, count: int, make: Callable[[], Any], headers: dict[str, str]) -> "JsonAnswer":
+    async def of_many(cls, count: int, make: Callable[[], Any], headers: dict[str, str]) -> "JsonResponse":
         """Make a value of `count` parts and encode it, in a thread where there are many."""
         return await computed(lambda: cls(make(), headers=headers)) if count > PORTION else cls(make(), headers=headers)
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIApp:  # type: ignore[override]  # any ASGI application will do
-        """Give the messages of the answer."""
+        """Return the messages of the answer."""
         body = self.content
         headers = [JSON, (b"content-length", str(len(body)).encode()), *_encoded(self.headers)]
         status = self.status_code or 200
@@ -46,7 +46,7 @@ class JsonAnswer(Response[bytes]):
         return send_it
 
 
-class JsonPieces(Response[bytes]):
+class JsonStream(Response[bytes]):
     """A body that is written while it goes out, because it is too large to be held."""
 
     def __init__(self, pieces: AsyncIterator[bytes], *, size: int | None = None, headers: dict[str, str] | None = None) -> None:
@@ -56,7 +56,7 @@ class JsonPieces(Response[bytes]):
         self._size = size
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIApp:  # type: ignore[override]  # any ASGI application will do
-        """Give the messages of the answer."""
+        """Return the messages of the answer."""
         length = [] if self._size is None else [(b"content-length", str(self._size).encode())]
         headers = [JSON, *length, *_encoded(self.headers)]
 

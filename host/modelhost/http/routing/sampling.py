@@ -58,7 +58,7 @@ class Sampling(Struct):
     """Go on where the model would stop, until `max_tokens`."""
 
     def sampling(self) -> dict[str, Any]:
-        """Give the fields of a `GenerateRequest`. Raises `BadInputError`."""
+        """Return the fields of a `GenerateRequest`. Raises `BadInputError`."""
         return {
             "max_tokens": self.limit(),
             "temperature": self.temperature,
@@ -75,24 +75,24 @@ class Sampling(Struct):
         }
 
     def limit(self, usual: int | None = None) -> int | None:
-        """Give the most tokens of the answer: `usual` where nothing is said, None for no limit. Raises `BadInputError`."""
+        """Return the most tokens of the answer: `usual` where nothing is said, None for no limit. Raises `BadInputError`."""
         return limited(first_of(self.max_tokens, self.max_new_tokens, self.n_predict), usual)
 
 
 def limited(wanted: int | None, usual: int | None = None, *, param: str = "max_tokens") -> int | None:
-    """Give a limit: `usual` where nothing is said, None for -1. Raises `BadInputError` for 0."""
+    """Return a limit: `usual` where nothing is said, None for -1. Raises `BadInputError` for 0."""
     if wanted == 0:
         raise BadInputError(f"{param} must be at least 1, or -1 for no limit", param=param)
     return None if wanted == -1 else usual if wanted is None else wanted
 
 
 def first_of(*values: T | None) -> T | None:
-    """Give the first that is there."""
+    """Return the first that is there."""
     return next((value for value in values if value is not None), None)
 
 
 def seed_of(seed: int | None) -> int | None:
-    """Give a seed; -1 is how llama.cpp and its clients ask for none."""
+    """Return a seed; -1 is how llama.cpp and its clients ask for none."""
     return None if seed == -1 else seed
 
 

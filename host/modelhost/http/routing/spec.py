@@ -18,7 +18,7 @@ class Example(Struct):
     summary: str = ""
 
 
-class About(Struct):
+class RouteSpec(Struct):
     """A route's entry in the host's own documents, and the rule of who may use it."""
 
     access: Access
@@ -38,29 +38,29 @@ class About(Struct):
     """Media types of answers that are bytes."""
     query: dict[str, str] = {}
     """Parameters in the URL's query, with what each is for."""
-    hears: tuple[Any, ...] = ()
+    receives: tuple[Any, ...] = ()
     """Types of the messages a WebSocket takes."""
-    says: tuple[Any, ...] = ()
+    sends: tuple[Any, ...] = ()
     """Types of the messages it sends."""
     errors: tuple[int, ...] = ()
     """Statuses it may fail with, beside those every route has."""
-    asks: dict[str, Example] = {}
+    request_examples: dict[str, Example] = {}
     """Requests to copy, by name."""
-    answers: dict[str, Example] = {}
+    response_examples: dict[str, Example] = {}
     """Answers to expect, by name."""
     events: str = ""
     """A stream to expect, as it comes over the line."""
     tag: str = ""
 
 
-def about(access: Access, **facts: Any) -> dict[str, Any]:
-    """Give a handler's `opt`."""
-    return {"about": About(access=access, **facts)}
+def route_spec(access: Access, **facts: Any) -> dict[str, Any]:
+    """Return a handler's `opt`."""
+    return {"spec": RouteSpec(access=access, **facts)}
 
 
-def about_of(handler: BaseRouteHandler) -> About:
-    """Give what a route says of itself; a route that says nothing is nobody's."""
-    found = handler.opt.get("about")
-    if not isinstance(found, About):
-        raise TypeError(f"the route {handler} does not say who may use it: give it opt=about(…)")
+def spec_of(handler: BaseRouteHandler) -> RouteSpec:
+    """Return what a route says of itself; a route that says nothing is nobody's."""
+    found = handler.opt.get("spec")
+    if not isinstance(found, RouteSpec):
+        raise TypeError(f"the route {handler} does not say who may use it: give it opt=route_spec(…)")
     return found

@@ -10,10 +10,10 @@ from litestar import Request
 from litestar.response import Stream
 
 from modelhost.contract.errors import OverQuotaError
-from modelhost.contract.event_stream import Mailbox
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.contract.event_stream import EventStream
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.errors import RequestCancelledError, error_event
-from modelhost.http.routing.in_flight import visit_of
+from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json_body import host_of
 
 HEARTBEAT = 15.0
@@ -57,7 +57,7 @@ class _Streamed:
         self._events = events
         self._waiting = 0
         self._room: asyncio.Future[None] | None = None
-        self._box: Mailbox[bytes] = Mailbox(on_taken=self._taken)
+        self._box: EventStream[bytes] = EventStream(on_taken=self._taken)
         self._answered = False
         self._last = self._loop.time()
         self._task = self._loop.create_task(self._fill())
@@ -142,7 +142,7 @@ def _others_wait(request: Request[Any, Any, Any]) -> Callable[[], bool]:
     """Return what says whether somebody waits for the model that answers a request."""
 
     def wanted() -> bool:
-        context = visit_of(request.scope).context
+        context = in_flight_of(request.scope).context
         return context is not None and host_of(request).router.find(context.info.model).waiting > 0
 
     return wanted
@@ -161,8 +161,8 @@ async def byte_stream(
 
 
 async def _stream(request: Request[Any, Any, Any], stream: _Streamed, headers: dict[str, str], media_type: str) -> Stream:
-    visit_of(request.scope).cancel = stream.cancel
-    with CancelledWhenGone(request):
+    in_flight_of(request.scope).cancel = stream.cancel
+    with CancelOnDisconnect(request):
         try:
             await stream.first(host_of(request).config.server.hold_status)
         except BaseException:

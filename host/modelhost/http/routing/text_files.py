@@ -6,7 +6,7 @@ from modelhost.http.routing.forms import one_file
 
 
 def text_of(files: dict[str, list[Upload]], name: str = "file") -> str:
-    """Give the one text of a form, without a byte order mark. Raises `BadInputError` unless it is UTF-8 without NUL."""
+    """Return the one text of a form, without a byte order mark. Raises `BadInputError` unless it is UTF-8 without NUL."""
     try:
         text = one_file(files, "a text", name).audio.read().decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -19,7 +19,7 @@ from modelhost.contract.structs import Struct
 from modelhost.host import ModelHost
 from modelhost.http.native.sockets.query import merged, settings_in
 from modelhost.http.routing.errors import as_modelhost_error, envelope
-from modelhost.http.routing.in_flight import visit_of
+from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json.fields import Reader, reader_of
 from modelhost.http.routing.json.foreign_fields import refuse_what_others_know
 from modelhost.http.routing.json.text import decoded
@@ -51,7 +51,7 @@ class Failure(Struct, tag_field="type", tag="error"):
     error: dict[str, Any]
 
 
-class Talk(Generic[T]):
+class MessageSocket(Generic[T]):
     """Reads messages of the kinds in `T`, and bytes of binary frames; writes structs as JSON.
 
     `async with Talk(…) as talk: async for message in talk: …` ends, cancelling the block, when the client leaves.
@@ -97,7 +97,7 @@ class Talk(Generic[T]):
         return isinstance(error, Exception) and await self._ended_by(error)
 
     async def _ended_by(self, error: Exception) -> bool:
-        """Tell what ends the line; gives whether that is all there is to it, as with a full disk. Else somebody has to log it."""
+        """Tell what ends the line; returns whether that is all, as with a full disk. Else somebody has to log it."""
         told = as_modelhost_error(error)
         with contextlib.suppress(Exception):  # the client may have left as well
             await self.tell(told)
@@ -203,10 +203,10 @@ class Talk(Generic[T]):
 
     def context(self, *, timed: bool = True) -> Context:
         """Make the context of a model's call; one that is not `timed` lasts as long as the client stays."""
-        visit = visit_of(self.socket.scope)
-        caller = visit.caller.name if visit.caller else ""
-        visit.context = self.host.router.context(visit.request_id, caller, visit.traceparent, timed=timed)
-        return visit.context
+        in_flight = in_flight_of(self.socket.scope)
+        caller = in_flight.caller.name if in_flight.caller else ""
+        in_flight.context = self.host.router.context(in_flight.request_id, caller, in_flight.traceparent, timed=timed)
+        return in_flight.context
 
     def work(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Have something done beside the reading; what goes wrong with it is told."""
@@ -216,7 +216,7 @@ class Talk(Generic[T]):
 
     async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            end = visit_of(self.socket.scope).begin_work()
+            end = in_flight_of(self.socket.scope).begin_work()
         except ModelhostError:
             work.close()
             raise

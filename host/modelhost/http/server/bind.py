@@ -57,14 +57,14 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(sock: socket.socket, config: ServerConfig) -> str:
-    """Give the base URL of a bound socket."""
+    """Return the base URL of a bound socket."""
     host, port = sock.getsockname()[:2]
     scheme = "https" if config.tls_cert else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def tls_files(config: ServerConfig, folder: Path) -> dict[str, Any]:
-    """Give uvicorn the certificate and its key, tried out. Raises `ConfigError`."""
+    """Return uvicorn the certificate and its key, tried out. Raises `ConfigError`."""
     if config.tls_cert is None and config.tls_key is None:
         return {}
     if config.tls_cert is None or config.tls_key is None:
@@ -89,7 +89,7 @@ def tls_files(config: ServerConfig, folder: Path) -> dict[str, Any]:
 
 
 def among(networks: tuple[str, ...]) -> Callable[[str], bool]:
-    """Give what tells whether an address is in one of these networks. Raises `ConfigError` for what is none."""
+    """Return what tells whether an address is in one of these networks. Raises `ConfigError` for what is none."""
     try:
         known = [ipaddress.ip_network(network) for network in networks]
     except ValueError as error:

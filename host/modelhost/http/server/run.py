@@ -17,11 +17,11 @@ from modelhost.host import ModelHost
 from modelhost.http.admin.metrics import ConnectionCounts
 from modelhost.http.app import make_app, public_paths, shown_paths
 from modelhost.http.middleware.access_log import Observer
-from modelhost.http.middleware.gateway import Gate
+from modelhost.http.middleware.gateway import Gateway
 from modelhost.http.middleware.tracing import Tracing
-from modelhost.http.routing.in_flight import Visits
+from modelhost.http.routing.in_flight import InFlightRequests
 from modelhost.http.server.bind import among, tls_files
-from modelhost.http.server.limits import Connections, GuardedConnection, open_files
+from modelhost.http.server.limits import Connections, LimitedConnection, open_files
 from modelhost.observability.library_log import listen_to_loop
 from modelhost.observability.logs import host_log
 
@@ -39,26 +39,28 @@ class HostServer(uvicorn.Server):
     def __init__(self, host: ModelHost, on_ready: Callable[[], None]) -> None:
         self._host = host
         self._on_ready = on_ready
-        self._visits = Visits()
+        self._requests = InFlightRequests()
         server = host.config.server
         self._tracing = Tracing.of(server)
         self.connections = Connections(server, exempt=among(server.trusted_proxies))
-        gate = Gate(
-            make_app(host, self._visits),
+        gateway = Gateway(
+            make_app(host, self._requests),
             server,
             keys=lambda: host.key_ring.keys,
             draining=lambda: host.draining,
             public=public_paths(server),
             shown=shown_paths(),
-            visits=self._visits,
+            in_flight_requests=self._requests,
             observer=Observer(host.metrics, host_log(part="http"), self._tracing),
         )
         host.metrics.register(ConnectionCounts(self.connections))
         super().__init__(
             uvicorn.Config(
-                ProxyHeadersMiddleware(gate, trusted_hosts=list(server.trusted_proxies)) if server.trusted_proxies else gate,
+                ProxyHeadersMiddleware(gateway, trusted_hosts=list(server.trusted_proxies))
+                if server.trusted_proxies
+                else gateway,
                 loop="uvloop",
-                http=functools.partial(GuardedConnection, self.connections),  # type: ignore[arg-type]  # it is only ever called
+                http=functools.partial(LimitedConnection, self.connections),  # type: ignore[arg-type]  # it is only ever called
                 lifespan="on",
                 access_log=False,
                 proxy_headers=False,
@@ -125,7 +127,7 @@ class HostServer(uvicorn.Server):
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._visits.empty.wait(), self._host.config.server.drain_seconds)
+            await asyncio.wait_for(self._requests.empty.wait(), self._host.config.server.drain_seconds)
         self.should_exit = True
 
 

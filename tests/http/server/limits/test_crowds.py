@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from guarded import Hosts, Inside, Pretended, Watched, echo, hosts as hosts, in_a_loop
 from modelhost.config import ServerConfig
-from modelhost.http.server.limits import FAST, Connections, GuardedConnection
+from modelhost.http.server.limits import FAST, Connections, LimitedConnection
 from raw_client import GET, Client, chat
 from serving import Served, eventually
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -163,7 +163,7 @@ def test_an_ipv6_network_counts_as_one_address_and_exempt_ones_have_no_limit() -
     async def count(addresses: list[str], **more: Any) -> int:
         connections = Connections(ServerConfig(max_connections_per_address=3), **more)
         for address in addresses:
-            protocol = GuardedConnection(connections, uvicorn.Config(echo, log_config=None), ServerState(), {})
+            protocol = LimitedConnection(connections, uvicorn.Config(echo, log_config=None), ServerState(), {})
             protocol.client = None
             protocol.transport = Pretended()
             protocol.flow = FlowControl(protocol.transport)

@@ -8,7 +8,7 @@ import uvicorn
 from guarded import Pretended, echo
 from hypothesis import given, settings, strategies as st
 from modelhost.config import ServerConfig
-from modelhost.http.server.limits import Connections, GuardedConnection
+from modelhost.http.server.limits import Connections, LimitedConnection
 from raw_client import CHUNKED, GET, chat
 from uvicorn.server import ServerState
 
@@ -21,7 +21,7 @@ def answers_to(pieces: list[bytes]) -> tuple[bytes, bool]:
     async def serve() -> tuple[bytes, bool]:
         connections = Connections(ServerConfig())
         state = ServerState()
-        protocol = GuardedConnection(connections, uvicorn.Config(echo, log_config=None), state, {})
+        protocol = LimitedConnection(connections, uvicorn.Config(echo, log_config=None), state, {})
         transport = Pretended()
         protocol.connection_made(transport)
         for piece in pieces:

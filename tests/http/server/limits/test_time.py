@@ -138,5 +138,5 @@ async def test_who_takes_a_long_answer_slowly_is_waited_for_and_who_takes_none_o
         watched.transport.unsent -= 5_000
         assert watched.seconds_until_closed(1) == 1
     assert 25 < watched.seconds_until_closed(1000) < 35
-    assert watched.connection._guard.refused["unread"] == 1
+    assert watched.connection._connections.refused["unread"] == 1
     watched.end()

@@ -94,7 +94,7 @@ FLOOD = 32 * 2**20
 
 
 def flood(line: socket.socket, kind: str, *, most: int = FLOOD) -> int:
-    """Send until nobody takes it; gives how many bytes went out."""
+    """Send until nobody takes it; returns how many bytes went out."""
     begins, goes_on = FLOODS[kind]
     sending = goes_on * (65536 // len(goes_on) + 1)
     line.settimeout(0.3)

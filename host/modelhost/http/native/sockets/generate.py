@@ -12,8 +12,8 @@ from modelhost.contract.structs import Struct
 from modelhost.contract.types import Delta, Done, FinishReason
 from modelhost.http.native.generate import GenerateBody
 from modelhost.http.openai.chat.shapes import UsageAnswer
-from modelhost.http.routing.spec import about
-from modelhost.http.routing.websocket import Failure, Talk
+from modelhost.http.routing.spec import route_spec
+from modelhost.http.routing.websocket import Failure, MessageSocket
 
 
 class Prompt(GenerateBody, kw_only=True, tag_field="type", tag="prompt"):
@@ -49,48 +49,48 @@ HEARS = (Prompt, Cancel)
 SAYS = (Token, Generated, Cancelled, Failure)
 
 
-@websocket("/v1/generate_ws", opt=about("inference", tag="Text", hears=HEARS, says=SAYS))
+@websocket("/v1/generate_ws", opt=route_spec("inference", tag="Text", receives=HEARS, sends=SAYS))
 async def generate_ws(socket: WebSocket[Any, Any, Any]) -> None:
     """Answer prompts, token by token."""
     running: asyncio.Task[None] | None = None
-    async with Talk[Prompt | Cancel](socket, Prompt | Cancel, {"prompt": "prompt"}, begin=(Prompt,)) as talk:
+    async with MessageSocket[Prompt | Cancel](socket, Prompt | Cancel, {"prompt": "prompt"}, begin=(Prompt,)) as messages:
         try:
-            async for message in talk:
+            async for message in messages:
                 busy = running is not None and not running.done()
                 if isinstance(message, bytes):
-                    await talk.tell(BadInputError("prompts come as JSON, not as binary frames"))
+                    await messages.tell(BadInputError("prompts come as JSON, not as binary frames"))
                 elif isinstance(message, Cancel):
                     if busy and running:
                         running.cancel()
                         await asyncio.wait({running})
-                    await talk.send(Cancelled())
+                    await messages.send(Cancelled())
                 elif busy:
-                    await talk.tell(BadInputError("an answer is being made; wait for `done`, or send `cancel`"))
+                    await messages.tell(BadInputError("an answer is being made; wait for `done`, or send `cancel`"))
                 else:
-                    running = talk.work(_answer(talk, message))
+                    running = messages.work(_answer(messages, message))
         finally:
             if running:
                 running.cancel()
 
 
-async def _answer(talk: Talk[Any], asked: Prompt) -> None:
-    context = talk.context()
+async def _answer(messages: MessageSocket[Any], asked: Prompt) -> None:
+    context = messages.context()
     text: list[str] = []
     try:
-        events = talk.host.router.call("generate", asked.model, asked.to_request(), context)
+        events = messages.host.router.call("generate", asked.model, asked.to_request(), context)
         async with aclosing(cast(Any, events)):
             async for event in events:
                 if isinstance(event, Delta) and event.text:
                     text.append(event.text)
-                    await talk.send(Token(text=event.text))
+                    await messages.send(Token(text=event.text))
                 elif isinstance(event, Done):
                     done = Generated(
                         generated_text="".join(text),
                         model=context.info.model,
                         finish_reason=event.reason,
                         usage=UsageAnswer.of(event.usage),
-                        ignored=talk.ignored(),
+                        ignored=messages.ignored(),
                     )
-                    await talk.send(done)
+                    await messages.send(done)
     except ModelhostError as error:
-        await talk.tell(error)
+        await messages.tell(error)

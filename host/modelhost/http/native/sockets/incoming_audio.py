@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelhost.audio.kinds import kind_of, wav_head
 from modelhost.contract.errors import BadInputError
-from modelhost.http.native.sockets.live_input import Feed
+from modelhost.http.native.sockets.live_input import LiveInput
 
 PCM = frozenset({"", "pcm", "pcm16", "pcm_s16le", "s16le", "raw"})
 """What clients call 16-bit little-endian PCM."""
@@ -20,7 +20,7 @@ class Incoming:
     def __init__(self, form: str, sample_rate: int, *, most_mb: float) -> None:
         """Take sound that is said to be of a format and a rate in Hz; as a file at most so many MiB."""
         said = form.strip().lower().rpartition("/")[2].partition(";")[0].strip()
-        self.feed = Feed()
+        self.live_input = LiveInput()
         self.live = None if said in PCM else False
         self.format = "pcm" if said in PCM else said
         self.sample_rate = sample_rate
@@ -40,10 +40,10 @@ class Incoming:
         if not self.live:
             self._store(data)
         elif self._left is None:
-            await self.feed.put(data)
+            await self.live_input.put(data)
         elif data := data[: self._left]:  # what follows the sound in a file is no sound
             self._left -= len(data)
-            await self.feed.put(data)
+            await self.live_input.put(data)
 
     async def finish(self) -> None:
         """Take what has come for all of it."""
@@ -52,11 +52,11 @@ class Incoming:
             data, self._beginning = self._beginning, b""
             if data:
                 await self.put(data)
-        self.feed.finish()
+        self.live_input.finish()
 
     def forget(self) -> None:
         """Let go of everything."""
-        self.feed.mailbox.close()
+        self.live_input.stream.close()
         if self.path:
             self.path.unlink(missing_ok=True)
 

@@ -2,17 +2,17 @@
 
 import asyncio
 
-from modelhost.contract.event_stream import Mailbox
+from modelhost.contract.event_stream import EventStream
 
 AHEAD = 1024 * 1024
 """Bytes that may wait for the model; then the client has to wait."""
 
 
-class Feed:
+class LiveInput:
     """Goes into a context as its `input`."""
 
     def __init__(self) -> None:
-        self.mailbox: Mailbox[bytes] = Mailbox(on_taken=self._taken, on_close=self._let_go)
+        self.stream: EventStream[bytes] = EventStream(on_taken=self._taken, on_close=self._let_go)
         self._waiting = 0
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
@@ -25,11 +25,11 @@ class Feed:
         self._waiting += len(data)
         if self._waiting > AHEAD and not self._over:
             self._room.clear()
-        self.mailbox.put(data, len(data))
+        self.stream.put(data, len(data))
 
     def finish(self) -> None:
         """Say that nothing follows."""
-        self.mailbox.finish()
+        self.stream.finish()
 
     def _taken(self, size: int) -> None:
         self._loop.call_soon_threadsafe(self._free, size)

@@ -12,10 +12,10 @@ from modelhost.contract.errors import BadInputError, ModelhostError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioChunk, AudioFormat, Done, SynthesizeRequest
 from modelhost.contract.types.synthesize import MEDIA_TYPES
-from modelhost.http.native.sockets.live_input import Feed
+from modelhost.http.native.sockets.live_input import LiveInput
 from modelhost.http.openai.audio.speech import Speaking, named_voice
-from modelhost.http.routing.spec import about
-from modelhost.http.routing.websocket import Failure, Talk
+from modelhost.http.routing.spec import route_spec
+from modelhost.http.routing.websocket import Failure, MessageSocket
 
 
 class Speak(Speaking, kw_only=True, tag_field="type", tag="start"):
@@ -74,33 +74,33 @@ HEARS = (Say, Speak, Text, End)
 SAYS = (SoundFormat, SoundPart, Spoken, Failure)
 
 
-@websocket(["/v1/text-to-speech/ws", "/ws/tts"], opt=about("inference", tag="Audio", hears=HEARS, says=SAYS))
+@websocket(["/v1/text-to-speech/ws", "/ws/tts"], opt=route_spec("inference", tag="Audio", receives=HEARS, sends=SAYS))
 async def speak(socket: WebSocket[Any, Any, Any]) -> None:
     """Speak text as it comes."""
     session: SpeakingSession | None = None
     kinds = Speak | Say | Text | End
-    async with Talk[Speak | Say | Text | End](socket, kinds, {"text": "say"}, begin=(Speak, Say)) as talk:
+    async with MessageSocket[Speak | Say | Text | End](socket, kinds, {"text": "say"}, begin=(Speak, Say)) as messages:
         try:
-            async for message in talk:
+            async for message in messages:
                 if isinstance(message, (Speak, Say)) and session and not session.over:
-                    await talk.tell(BadInputError("send `end` before you `start` again"))
+                    await messages.tell(BadInputError("send `end` before you `start` again"))
                     continue
                 match message:
                     case Say():
-                        session = SpeakingSession(talk, message)
+                        session = SpeakingSession(messages, message)
                         await session.say(message.text)
                         await session.end()
                         session = None
                     case Speak():
-                        session = SpeakingSession(talk, message)
+                        session = SpeakingSession(messages, message)
                     case Text():
-                        session = session or SpeakingSession(talk, talk.asked_in_url(Speak))
+                        session = session or SpeakingSession(messages, messages.asked_in_url(Speak))
                         await session.say(message.text)
                     case End():
-                        await (session.end() if session else talk.send(Spoken(duration=0.0, ignored=talk.ignored())))
+                        await (session.end() if session else messages.send(Spoken(duration=0.0, ignored=messages.ignored())))
                         session = None
                     case _:
-                        await talk.tell(BadInputError("text comes as JSON, not as binary frames"))
+                        await messages.tell(BadInputError("text comes as JSON, not as binary frames"))
         finally:
             if session:
                 session.cancel()
@@ -109,11 +109,11 @@ async def speak(socket: WebSocket[Any, Any, Any]) -> None:
 class SpeakingSession:
     """One text, from `start` to `end`."""
 
-    def __init__(self, talk: Talk[Any], asked: Speak) -> None:
-        self._talk = talk
+    def __init__(self, messages: MessageSocket[Any], asked: Speak) -> None:
+        self._messages = messages
         self._binary = asked.binary
-        self._feed = Feed()
-        speech = talk.host.config.speech
+        self._live_input = LiveInput()
+        speech = messages.host.config.speech
         request = SynthesizeRequest(
             text="",
             voice=named_voice(asked.voice or asked.reference_id),
@@ -134,17 +134,17 @@ class SpeakingSession:
         """Take more text."""
         self._begin()  # not before: a model's place is for who has something to say
         if not self.over:
-            await self._feed.put(text.encode())
+            await self._live_input.put(text.encode())
 
     def _begin(self) -> None:
         if self._task is None:
-            self._talk.live = True
-            self._task = self._talk.work(self._tell(*self._asked))
+            self._messages.live = True
+            self._task = self._messages.work(self._tell(*self._asked))
 
     async def end(self) -> None:
         """Say that nothing follows, and wait until all is spoken."""
         self._begin()
-        self._feed.finish()
+        self._live_input.finish()
         assert self._task is not None
         await asyncio.wait({self._task})
 
@@ -154,11 +154,11 @@ class SpeakingSession:
             self._task.cancel()
 
     async def _tell(self, model: str | None, request: SynthesizeRequest) -> None:
-        context = self._talk.context(timed=False)
-        context.input = self._feed.mailbox
+        context = self._messages.context(timed=False)
+        context.input = self._live_input.stream
         told = False
         try:
-            events = self._talk.host.router.call("synthesize", model, request, context)
+            events = self._messages.host.router.call("synthesize", model, request, context)
             async with aclosing(cast(Any, events)):
                 async for event in events:
                     if isinstance(event, AudioChunk):
@@ -166,19 +166,19 @@ class SpeakingSession:
                             told = True
                             media_type = MEDIA_TYPES[request.format]
                             form = SoundFormat(format=request.format, media_type=media_type, sample_rate=event.sample_rate)
-                            await self._talk.send(form)
+                            await self._messages.send(form)
                         await self._send(event.data)
                     elif isinstance(event, Done):
                         seconds = round(event.usage.audio_seconds, 3)
-                        await self._talk.send(Spoken(duration=seconds, ignored=self._talk.ignored()))
+                        await self._messages.send(Spoken(duration=seconds, ignored=self._messages.ignored()))
         except ModelhostError as error:
-            await self._talk.tell(error)
+            await self._messages.tell(error)
         finally:
-            self._talk.live = False
-            self._feed.mailbox.close()
+            self._messages.live = False
+            self._live_input.stream.close()
 
     async def _send(self, data: bytes) -> None:
         if self._binary:
-            await self._talk.send_bytes(data)
+            await self._messages.send_bytes(data)
         else:
-            await self._talk.send(SoundPart(audio=base64.b64encode(data).decode()))
+            await self._messages.send(SoundPart(audio=base64.b64encode(data).decode()))

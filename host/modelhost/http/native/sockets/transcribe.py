@@ -15,8 +15,8 @@ from modelhost.http.native.sockets.incoming_audio import Incoming
 from modelhost.http.openai.audio.transcript import Transcript
 from modelhost.http.openai.audio.transcript_shapes import DurationUsage, TranscriptWord
 from modelhost.http.routing.bodies.media import from_base64
-from modelhost.http.routing.spec import about
-from modelhost.http.routing.websocket import Failure, Talk
+from modelhost.http.routing.spec import route_spec
+from modelhost.http.routing.websocket import Failure, MessageSocket
 
 
 class Listen(Struct, tag_field="type", tag="start"):
@@ -85,45 +85,45 @@ HEARS = (Listen, Sound, End)
 SAYS = (Language, PartialText, FinalText, Heard, Failure)
 
 
-@websocket(["/v1/speech-to-text/ws", "/ws/stt"], opt=about("inference", tag="Audio", hears=HEARS, says=SAYS))
+@websocket(["/v1/speech-to-text/ws", "/ws/stt"], opt=route_spec("inference", tag="Audio", receives=HEARS, sends=SAYS))
 async def listen(socket: WebSocket[Any, Any, Any]) -> None:
     """Write down sound as it comes."""
     session: Listening | None = None
-    async with Talk[Listen | Sound | End](socket, Listen | Sound | End, {"audio": "audio"}, begin=(Listen,)) as talk:
+    async with MessageSocket[Listen | Sound | End](socket, Listen | Sound | End, {"audio": "audio"}, begin=(Listen,)) as messages:
         try:
-            async for message in talk:
+            async for message in messages:
                 match message:
                     case Listen():
                         if session and not session.over:
-                            await talk.tell(BadInputError("send `end` before you `start` again"))
+                            await messages.tell(BadInputError("send `end` before you `start` again"))
                         else:
-                            session = Listening(talk, message)
+                            session = Listening(messages, message)
                     case End():
-                        await (session.end() if session else talk.send(_nothing_heard(talk)))
+                        await (session.end() if session else messages.send(_nothing_heard(messages)))
                         session = None
                     case _:
-                        session = session or Listening(talk, talk.asked_in_url(Listen))
+                        session = session or Listening(messages, messages.asked_in_url(Listen))
                         try:
                             await session.hear(message if isinstance(message, bytes) else from_base64(message.audio, "audio"))
                         except BadInputError as error:
-                            await talk.tell(error)
+                            await messages.tell(error)
         finally:
             if session:
                 session.cancel()
 
 
-def _nothing_heard(talk: Talk[Any]) -> Heard:
+def _nothing_heard(messages: MessageSocket[Any]) -> Heard:
     """Make the answer to an `end` before which nothing was sent."""
-    return Heard(text="", language=None, usage=DurationUsage(seconds=0.0), ignored=talk.ignored())
+    return Heard(text="", language=None, usage=DurationUsage(seconds=0.0), ignored=messages.ignored())
 
 
 class Listening:
     """One stretch of sound, from `start` to `end`."""
 
-    def __init__(self, talk: Talk[Any], asked: Listen) -> None:
-        self._talk = talk
+    def __init__(self, messages: MessageSocket[Any], asked: Listen) -> None:
+        self._messages = messages
         self._asked = asked
-        self._incoming = Incoming(asked.format, asked.sample_rate, most_mb=talk.host.config.server.max_audio_mb)
+        self._incoming = Incoming(asked.format, asked.sample_rate, most_mb=messages.host.config.server.max_audio_mb)
         self._task: asyncio.Task[None] | None = None
         self._refused = False
 
@@ -162,12 +162,12 @@ class Listening:
         self._forget()
 
     def _forget(self) -> None:
-        self._talk.live = False
+        self._messages.live = False
         self._incoming.forget()
 
     def _begin(self) -> None:
         incoming, asked = self._incoming, self._asked
-        self._talk.live = incoming.path is None
+        self._messages.live = incoming.path is None
         request = TranscribeRequest(
             audio=Blob(path=incoming.path) if incoming.path else None,
             format=incoming.format,
@@ -177,35 +177,35 @@ class Listening:
             hotwords=asked.hotwords,
             word_timestamps=asked.word_timestamps,
         )
-        self._task = self._talk.work(self._tell(request))
+        self._task = self._messages.work(self._tell(request))
 
     async def _tell(self, request: TranscribeRequest) -> None:
-        context = self._talk.context(timed=request.audio is not None)
+        context = self._messages.context(timed=request.audio is not None)
         if request.audio is None:
-            context.input = self._incoming.feed.mailbox
+            context.input = self._incoming.live_input.stream
         transcript = Transcript("transcribe", request.language)
         try:
-            events = self._talk.host.router.call("transcribe", self._asked.model, request, context)
+            events = self._messages.host.router.call("transcribe", self._asked.model, request, context)
             async with aclosing(cast(Any, events)):
                 async for event in events:
                     transcript.take(event)
                     await self._pass_on(event)
-            ignored = self._talk.ignored()
+            ignored = self._messages.ignored()
             done = Heard(text=transcript.text, language=transcript.language, usage=transcript.usage, ignored=ignored)
-            await self._talk.send(done)
+            await self._messages.send(done)
         except ModelhostError as error:
-            await self._talk.tell(error)
+            await self._messages.tell(error)
         finally:
             self._forget()
 
     async def _pass_on(self, event: Any) -> None:
         match event:
             case Partial() if self._asked.partial:
-                await self._talk.send(PartialText(text=event.text))
+                await self._messages.send(PartialText(text=event.text))
             case Segment() if not event.degenerate:
-                await self._talk.send(_final(event))
+                await self._messages.send(_final(event))
             case Detected():
-                await self._talk.send(Language(language=event.language, probability=event.probability))
+                await self._messages.send(Language(language=event.language, probability=event.probability))
 
 
 def _final(event: Segment) -> FinalText:

@@ -16,10 +16,10 @@ from modelhost.contract.types.synthesize import MEDIA_TYPES
 from modelhost.http.routing.audio_response import Sound
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.sampling import Limit, Seed, limited, seed_of
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.streaming import byte_stream, event, event_stream
 
 PCM_RATE = 24_000
@@ -29,7 +29,7 @@ SampleRate = Annotated[int, Meta(ge=8000, le=192_000)]
 
 
 def named_voice(name: str | None) -> str | None:
-    """Give the voice a client names; `default` is the one of the configuration, like none."""
+    """Return the voice a client names; `default` is the one of the configuration, like none."""
     return None if name in (None, "", "default") else name
 
 
@@ -49,7 +49,7 @@ class Speaking(Struct):
     normalize: bool | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Give these as fields of a request."""
+        """Return these as fields of a request."""
         names = ("temperature", "top_p", "repetition_penalty", "chunk_length", "normalize")
         chosen = {"seed": seed_of(self.seed), "max_tokens": limited(self.max_tokens)}
         return {**chosen, **{name: getattr(self, name) for name in names}}
@@ -86,7 +86,7 @@ class SpeechBody(Speaking, kw_only=True):
         return self.stream
 
     def to_request(self, default_rate: int | None) -> SynthesizeRequest:
-        """Give what a backend is asked."""
+        """Return what a backend is asked."""
         rate = self.sample_rate or (PCM_RATE if self.response_format == "pcm" else default_rate)
         return SynthesizeRequest(
             text=self.input,
@@ -115,7 +115,7 @@ class SpeechUsage(Struct):
 
     @classmethod
     def of(cls, usage: Usage) -> "SpeechUsage":
-        """Give a backend's usage in OpenAI's words."""
+        """Return a backend's usage in OpenAI's words."""
         tokens = usage.input_tokens + usage.output_tokens
         return cls(
             input_tokens=usage.input_tokens,
@@ -138,13 +138,13 @@ _speech = JsonBody(SpeechBody)
     "/v1/audio/speech",
     status_code=200,
     summary="Say a text",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Audio",
         body=SpeechBody,
         media=tuple(MEDIA_TYPES.values()),
         event=(SpeechDelta, SpeechDone),
-        asks={
+        request_examples={
             "speech": Example(
                 summary="A sentence",
                 value={"model": "piper", "input": "Hello, world.", "voice": "default", "response_format": "wav"},
@@ -168,7 +168,7 @@ async def speech(request: Request[Any, Any, Any]) -> Response[Any]:
     media_type = MEDIA_TYPES[wanted.format]
     if asked.is_streamed:
         return await byte_stream(request, _sound(events), headers, media_type)
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         sound, _, _ = await collected(events, wanted.format)
     return sound.plain(media_type, headers)
 
@@ -213,7 +213,7 @@ class TextToSpeechBody(Speaking, kw_only=True):
     speed: Annotated[float, Meta(ge=0.25, le=4)] = 1.0
 
     def to_request(self, default_format: AudioFormat, default_rate: int | None, media: Media) -> SynthesizeRequest:
-        """Give what a backend is asked. Raises `BadInputError` for a recording that is not base64."""
+        """Return what a backend is asked. Raises `BadInputError` for a recording that is not base64."""
         samples = [
             VoiceSample(audio=media.blob(reference.audio, "references"), text=reference.text)
             for reference in self.references or ()
@@ -250,16 +250,16 @@ _text_to_speech = JsonBody(TextToSpeechBody, base64_in=("audio",))
     "/v1/text-to-speech",
     status_code=200,
     summary="Say a text, answered in JSON",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Audio",
         body=TextToSpeechBody,
         answer=TextToSpeechAnswer,
         media=tuple(MEDIA_TYPES.values()),
-        asks={
+        request_examples={
             "speech": Example(summary="A sentence", value={"text": "Hello, world.", "format": "wav", "reference_id": "default"})
         },
-        answers={
+        response_examples={
             "speech": Example(
                 value={
                     "audio_base64": "UklGRg==",
@@ -285,7 +285,7 @@ async def text_to_speech(request: Request[Any, Any, Any]) -> Response[Any]:
     media_type = MEDIA_TYPES[wanted.format]
     if asked.stream:
         return await byte_stream(request, _sound(events), headers, media_type)
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         sound, rate, usage = await collected(events, wanted.format)
     answer = TextToSpeechAnswer(
         audio_base64="",
@@ -300,7 +300,7 @@ async def text_to_speech(request: Request[Any, Any, Any]) -> Response[Any]:
 
 
 async def collected(events: AsyncIterator[SynthesizeEvent], form: AudioFormat) -> tuple[Sound, int, Usage]:
-    """Give all of the sound, its rate in Hz, and what it cost."""
+    """Return all of the sound, its rate in Hz, and what it cost."""
     sound = Sound()
     rate, usage = 0, Usage()
     async with aclosing(cast(Any, events)):

@@ -65,11 +65,11 @@ class Transcript:
         return DurationUsage(seconds=round(self.seconds, 2))
 
     def plain(self) -> Transcription:
-        """Give the text alone."""
+        """Return the text alone."""
         return Transcription(text=self.text, usage=self.usage)
 
     def verbose(self, granularities: tuple[str, ...]) -> VerboseTranscription:
-        """Give everything that is known; of words and segments those asked for."""
+        """Return everything that is known; of words and segments those asked for."""
         words = [word for segment in self.segments for word in segment.words]
         return VerboseTranscription(
             task=self._task,
@@ -85,11 +85,11 @@ class Transcript:
         )
 
     def written(self, form: str) -> str:
-        """Give the text, or subtitles."""
+        """Return the text, or subtitles."""
         return _WRITERS[form](self)
 
     async def stream(self, events: AsyncIterator[TranscribeEvent], form: Format, asked: list[str] | None) -> AsyncIterator[bytes]:
-        """Give server-sent events as OpenAI names them: the text as it is heard, then all of it, in the format asked for."""
+        """Return server-sent events as OpenAI names them: the text as it is heard, then all of it, in the format asked for."""
         begun = False
         async for one in events:
             self.take(one)
@@ -138,10 +138,10 @@ _WRITERS: dict[str, Callable[[Transcript], str]] = {
 
 
 def granularities(asked: list[str] | None) -> tuple[str, ...]:
-    """Give what a verbose transcript has: segments, unless words alone are asked for."""
+    """Return what a verbose transcript has: segments, unless words alone are asked for."""
     return tuple(asked) if asked else ("segment",)
 
 
 def answer_of(transcript: Transcript, form: Format, asked: list[str] | None) -> Any:
-    """Give the JSON answer of a format."""
+    """Return the JSON answer of a format."""
     return transcript.verbose(granularities(asked)) if form == "verbose_json" else transcript.plain()

@@ -19,12 +19,12 @@ from modelhost.http.openai.audio.transcript_shapes import (
     VerboseTranscription,
 )
 from modelhost.http.routing.bodies.form import Upload
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
-from modelhost.http.routing.in_flight import visit_of
+from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json_body import context_of, host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import Example, about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.streaming import event_stream
 
 
@@ -75,13 +75,13 @@ _EVENTS = (
     'data: {"type":"transcript.text.done","text":"Hello, world.","usage":{"type":"duration","seconds":1.4}}\n\n'
 )
 
-_ABOUT: dict[str, Any] = {
+_SPEC: dict[str, Any] = {
     "tag": "Audio",
     "files": ("file",),
     "answer": (Transcription, VerboseTranscription),
     "media": tuple(MEDIA_TYPES.values()),
     "event": (TranscriptDelta, TranscriptDone, VerboseTranscriptDone),
-    "answers": _ANSWERS,
+    "response_examples": _ANSWERS,
     "events": _EVENTS,
 }
 """What both routes say of themselves."""
@@ -91,7 +91,7 @@ _ABOUT: dict[str, Any] = {
     ["/v1/audio/transcriptions", "/v1/speech-to-text"],
     status_code=200,
     summary="Write down a recording",
-    opt=about("inference", form=TranscriptionForm, **_ABOUT),
+    opt=route_spec("inference", form=TranscriptionForm, **_SPEC),
 )
 async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
     """OpenAI's transcription: as text, JSON, subtitles, with times of segments and words, whole or as a stream."""
@@ -109,7 +109,7 @@ async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
     "/v1/audio/translations",
     status_code=200,
     summary="Write down a recording in English",
-    opt=about("inference", form=TranslationForm, **_ABOUT),
+    opt=route_spec("inference", form=TranslationForm, **_SPEC),
 )
 async def translations(request: Request[Any, Any, Any]) -> Response[Any]:
     """OpenAI's translation: English, whatever was spoken; takes a model that has `translate` among its features."""
@@ -134,12 +134,12 @@ async def _answer(
     events = host_of(request).router.call("transcribe", asked.model, wanted, context_of(request))
     if asked.stream:
         return await event_stream(request, transcript.stream(events, form, granularities), headers)
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         async with aclosing(cast(Any, events)):
             await transcript.collect(events)
     if form in MEDIA_TYPES:
         return Response(transcript.written(form).encode(), media_type=MEDIA_TYPES[form], headers=headers)
-    return JsonAnswer(answer_of(transcript, form, granularities), headers=headers)
+    return JsonResponse(answer_of(transcript, form, granularities), headers=headers)
 
 
 def _request_of(
@@ -154,7 +154,7 @@ def _request_of(
     recording = one_file(files, "a recording", "file", "audio")
     keywords = None
     # The path says what to do, and another model may be able to.
-    spelt = visit_of(request.scope).spelt = {"task": "model", "audio": "file" if files.get("file") else "audio"}
+    spelt = in_flight_of(request.scope).spelt = {"task": "model", "audio": "file" if files.get("file") else "audio"}
     if isinstance(asked, TranscriptionForm):
         keywords = asked.keywords
         if asked.languages and asked.language is None:

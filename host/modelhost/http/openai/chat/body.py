@@ -249,7 +249,7 @@ class ChatBody(Sampling, kw_only=True):
     language: str | None = None
 
     def to_request(self, media: Media) -> GenerateRequest:
-        """Give what a backend is asked. Raises `RequestError` for what cannot be honoured."""
+        """Return what a backend is asked. Raises `RequestError` for what cannot be honoured."""
         self._refuse_what_nobody_can()
         messages = messages_of(self.messages, media)
         if isinstance(self.audio, str):
@@ -273,7 +273,7 @@ class ChatBody(Sampling, kw_only=True):
         )
 
     def limit(self, usual: int | None = None) -> int | None:
-        """Give the most tokens of the answer, as OpenAI calls it now or did before. Raises `BadInputError`."""
+        """Return the most tokens of the answer, as OpenAI calls it now or did before. Raises `BadInputError`."""
         if self.max_completion_tokens is None:
             return super().limit(usual)
         return limited(self.max_completion_tokens, param="max_completion_tokens")
@@ -319,7 +319,7 @@ class ChatBody(Sampling, kw_only=True):
 
 
 def messages_of(messages: list[ChatMessage], media: Media) -> tuple[Message, ...]:
-    """Give a chat's turns as a backend reads them. Raises `RequestError` naming what is wrong."""
+    """Return a chat's turns as a backend reads them. Raises `RequestError` naming what is wrong."""
     return tuple(_message(message, at, media) for at, message in enumerate(messages))
 
 

@@ -23,7 +23,7 @@ from modelhost.http.openai.chat.shapes import (
     ToolCallDelta,
     UsageAnswer,
 )
-from modelhost.http.routing.json_response import JsonAnswer
+from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.streaming import DONE
 
 _encode = msgspec.json.Encoder().encode
@@ -83,7 +83,7 @@ class Completion:
         self._usage_null = b',"usage":null' if include_usage else b""
         self._include_usage = include_usage
 
-    async def whole(self, events: AsyncIterator[GenerateEvent], headers: dict[str, str]) -> JsonAnswer:
+    async def whole(self, events: AsyncIterator[GenerateEvent], headers: dict[str, str]) -> JsonResponse:
         """Collect the events into one answer."""
         choices = [_Choice() for _ in range(self._n)]
         done = Done()
@@ -108,10 +108,10 @@ class Completion:
                 usage=UsageAnswer.of(done.usage),
             )
 
-        return await JsonAnswer.of_many(count, answer, headers)
+        return await JsonResponse.of_many(count, answer, headers)
 
     async def chunks(self, events: AsyncIterator[GenerateEvent]) -> AsyncIterator[bytes]:
-        """Give server-sent events, ready to go out."""
+        """Return server-sent events, ready to go out."""
         finished: set[int] = set()
         envelope: bytes | None = None
         # Most events are plain words of the only choice: all but the words is rendered once.

@@ -12,10 +12,10 @@ from modelhost.http.openai.chat.response import Completion
 from modelhost.http.openai.chat.shapes import ChatCompletion, ChatCompletionChunk
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
-from modelhost.http.routing.disconnect import CancelledWhenGone
+from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
-from modelhost.http.routing.json_response import JsonAnswer
-from modelhost.http.routing.spec import about
+from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spec import route_spec
 from modelhost.http.routing.streaming import event_stream
 
 _body = JsonBody(ChatBody, base64_in=MEDIA)
@@ -25,18 +25,18 @@ _body = JsonBody(ChatBody, base64_in=MEDIA)
     "/v1/chat/completions",
     status_code=200,
     summary="Continue a conversation",
-    opt=about(
+    opt=route_spec(
         "inference",
         tag="Text",
         body=ChatBody,
         answer=ChatCompletion,
         event=ChatCompletionChunk,
-        asks=examples.ASKS,
-        answers=examples.ANSWERS,
+        request_examples=examples.ASKS,
+        response_examples=examples.ANSWERS,
         events=examples.EVENTS,
     ),
 )
-async def chat_completions(request: Request[Any, Any, Any]) -> JsonAnswer | Stream:
+async def chat_completions(request: Request[Any, Any, Any]) -> JsonResponse | Stream:
     """OpenAI's chat: whole or as a stream, with tools and reasoning where the model has them."""
     asked, headers = await _body.read(request)
     wanted = await made(request, asked.to_request, Media.of(request))
@@ -51,6 +51,6 @@ async def chat_completions(request: Request[Any, Any, Any]) -> JsonAnswer | Stre
     events = host_of(request).router.call("generate", asked.model, wanted, context)
     if asked.stream:
         return await event_stream(request, completion.chunks(events), headers)
-    with CancelledWhenGone(request):
+    with CancelOnDisconnect(request):
         async with aclosing(cast(Any, events)):
             return await completion.whole(events, headers)

@@ -37,7 +37,7 @@ class UsageAnswer(Struct):
 
     @classmethod
     def of(cls, usage: Usage) -> "UsageAnswer":
-        """Give a model's own counts in OpenAI's words."""
+        """Return a model's own counts in OpenAI's words."""
         return cls(
             prompt_tokens=usage.input_tokens,
             completion_tokens=usage.output_tokens,

@@ -78,7 +78,7 @@ class Lifter:
         return True
 
     def _keep_string(self) -> bytes:
-        """Keep the string that begins here; gives what is in it, where it is short."""
+        """Keep the string that begins here; returns what is in it, where it is short."""
         begin = len(self._rest)
         self._keep(self._at + 1)
         while True:

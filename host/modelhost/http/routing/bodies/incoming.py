@@ -19,23 +19,23 @@ AT_ONCE = 256 * 1024
 
 
 def server_of(request: Request[Any, Any, Any]) -> ServerConfig:
-    """Give the host's own configuration."""
+    """Return the host's own configuration."""
     server: ServerConfig = request.app.state.host.config.server
     return server
 
 
 def plain_limit(server: ServerConfig) -> int:
-    """Give the bytes a body may have without its recordings and pictures."""
+    """Return the bytes a body may have without its recordings and pictures."""
     return int(server.max_body_mb * MIB)
 
 
 def media_limit(server: ServerConfig) -> int:
-    """Give the bytes a recording or picture may have, or several of one request together."""
+    """Return the bytes a recording or picture may have, or several of one request together."""
     return int(server.max_audio_mb * MIB)
 
 
 def base64_limit(server: ServerConfig) -> int:
-    """Give the bytes of a body that has its recordings in base64."""
+    """Return the bytes of a body that has its recordings in base64."""
     return media_limit(server) * 4 // 3 + plain_limit(server)
 
 
@@ -58,7 +58,7 @@ async def arriving(request: Request[Any, Any, Any], limit: int, refusal: Callabl
 
 
 async def handed(chunks: AsyncIterator[bytes], feed: Callable[[bytes], Any]) -> None:
-    """Give a body to `feed`, which runs in a thread, in pieces of about `AT_ONCE`."""
+    """Return a body to `feed`, which runs in a thread, in pieces of about `AT_ONCE`."""
     waiting: list[bytes] = []
     size = 0
     async for chunk in chunks:

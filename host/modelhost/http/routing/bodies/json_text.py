@@ -48,7 +48,7 @@ async def json_of(request: Request[Any, Any, Any], base64_in: frozenset[str] = f
 
 
 async def arrived_of(request: Request[Any, Any, Any], most: int, refusal: Callable[[], TooLargeError]) -> "bytes | Arrived":
-    """Wait for a body of at most `most` bytes; gives it where it is small, and else the file that it is in."""
+    """Wait for a body of at most `most` bytes; returns it where it is small, and else the file that it is in."""
     begun: list[bytes] = []
     size = 0
     chunks = arriving(request, most, refusal)

@@ -62,7 +62,7 @@ class Base64File:
         self._left = data[whole:]
 
     def _after_head(self, data: bytes) -> int | None:
-        """Give where the base64 begins; None where that cannot be said yet."""
+        """Return where the base64 begins; None where that cannot be said yet."""
         if data[: len(_HEAD)] == _HEAD[: len(data)]:
             comma = data.find(b",", 0, LONGEST_HEAD)
             if comma < 0 and len(data) < LONGEST_HEAD:
@@ -109,7 +109,7 @@ class Media:
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any]) -> "Media":
-        """Give that of a request, which has one."""
+        """Return that of a request, which has one."""
         scope: Any = request.scope
         if "modelhost.media" not in scope:
             scope["modelhost.media"] = cls(Spool.of(request))
@@ -121,21 +121,21 @@ class Media:
         return self._spool.new()
 
     def lifted(self, path: Path, head: str) -> str:
-        """Give the string that stands for a file; nobody outside can make one up."""
+        """Return the string that stands for a file; nobody outside can make one up."""
         self._token = self._token or secrets.token_hex(16)
         name = f"{self._token}{len(self._lifted)}"
         self._lifted[name] = Lifted(path=path, head=head)
         return name
 
     def blob(self, text: str, param: str) -> Blob:
-        """Give what a string of the body stands for. Raises `BadInputError` where it is no base64. Blocks where it is large."""
+        """Return what a string of the body stands for. Raises `BadInputError` where it is no base64. Blocks where it is large."""
         if found := self._lifted.get(text):
             return Blob(path=found.path)
         data = from_base64(text, param)
         return Blob(data) if len(data) <= SMALL else Blob(path=self._spool.store(data))
 
     def picture(self, url: str, param: str) -> tuple[str, Blob]:
-        """Give the media type and the bytes of a `data:` URL. Raises `RequestError` for any other."""
+        """Return the media type and the bytes of a `data:` URL. Raises `RequestError` for any other."""
         found = self._lifted.get(url)
         head, comma, _ = (found.head, ",", "") if found else url.partition(",")
         if not head.startswith("data:") or not comma or not head.endswith(";base64"):

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Request
 
 from modelhost.contract.errors import OverloadedError
-from modelhost.http.routing.in_flight import visit_of
+from modelhost.http.routing.in_flight import in_flight_of
 
 PATIENCE = 5.0
 """Seconds a body waits for memory; chosen, because clients and proxies wait at least ten for an answer."""
@@ -25,13 +25,13 @@ class Held:
         self.size = size
 
     def shrink(self, size: int) -> None:
-        """Give back all but `size`."""
+        """Return all but `size`."""
         if size < self.size:
             self._memory.free(self.size - size, self._caller)
             self.size = size
 
     def release(self) -> None:
-        """Give back everything."""
+        """Return everything."""
         self.shrink(0)
 
 
@@ -108,8 +108,8 @@ class BodyMemory:
 
 async def hold(request: Request[Any, Any, Any], size: int) -> Held:
     """Borrow memory for a request until it has been answered. Raises `OverloadedError`."""
-    visit = visit_of(request.scope)
+    in_flight = in_flight_of(request.scope)
     memory: BodyMemory = request.app.state.bodies
-    held = await memory.take(size, visit.caller.name if visit.caller else "")
-    visit.on_leave(held.release)
+    held = await memory.take(size, in_flight.caller.name if in_flight.caller else "")
+    in_flight.on_leave(held.release)
     return held

@@ -116,7 +116,7 @@ class Parts:
 
 
 def boundary_in(parameters: str) -> str:
-    """Give the boundary that a Content-Type names. Raises `BadInputError`."""
+    """Return the boundary that a Content-Type names. Raises `BadInputError`."""
     for parameter in parameters.split(";"):
         name, _, value = parameter.strip().partition("=")
         if name.lower() == "boundary" and 0 < len(value) <= 200:

@@ -9,7 +9,7 @@ from typing import IO, Any
 from litestar import Request
 
 from modelhost.concurrency.executor import threads
-from modelhost.http.routing.in_flight import visit_of
+from modelhost.http.routing.in_flight import in_flight_of
 
 PREFIX = "modelhost-upload-"
 
@@ -24,10 +24,10 @@ class Spool:
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any]) -> "Spool":
-        """Give the spool of a request, which has one."""
+        """Return the spool of a request, which has one."""
         scope: Any = request.scope
         if "modelhost.spool" not in scope:
-            scope["modelhost.spool"] = cls(visit_of(scope).on_leave)
+            scope["modelhost.spool"] = cls(in_flight_of(scope).on_leave)
         spool: Spool = scope["modelhost.spool"]
         return spool
 

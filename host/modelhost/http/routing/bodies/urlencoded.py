@@ -56,7 +56,7 @@ class _Pieces:
         return bool(data)
 
     def name(self) -> bytes | None:
-        """Give the next name; None at the end."""
+        """Return the next name; None at the end."""
         while (end := self._buffer.find(b"=")) < 0 and len(self._buffer) <= SMALL and self._more():
             pass
         if not self._buffer:

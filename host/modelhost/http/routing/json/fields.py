@@ -74,7 +74,7 @@ class Shape:
                 self.values = shape_of(kind.value_type, known)
 
     def tidied(self, value: Any, path: str, unknown: Unknown) -> Any:
-        """Give a value without what is as good as absent, and note in `unknown` what nobody knows."""
+        """Return a value without what is as good as absent, and note in `unknown` what nobody knows."""
         match value:
             case dict():
                 fields = self._fields_for(value)
@@ -107,7 +107,7 @@ class Shape:
         return kept
 
     def at(self, steps: Iterable[str | None]) -> "list[Shape]":
-        """Give what may be found at a place: names of fields, and None for an item of a list or of a dictionary."""
+        """Return what may be found at a place: names of fields, and None for an item of a list or of a dictionary."""
         found: list[Shape] = [self]
         for step in steps:
             found = [after for shape in found for after in shape._after(step)]
@@ -139,7 +139,7 @@ def _fields_of(kind: inspect.StructType, known: "dict[type, dict[str, Field]]") 
 
 
 def strict(kind: Any) -> Any:
-    """Give a type that is the same but for refusing what it does not know, in its fields too."""
+    """Return a type that is the same but for refusing what it does not know, in its fields too."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _strict_struct(kind)
     parts, origin = get_args(kind), get_origin(kind)
@@ -211,7 +211,7 @@ class Reader(Generic[T]):
 
 @cache
 def reader_of(kind: Any) -> Reader[Any]:
-    """Give the reader of a type; describing one takes longer than reading."""
+    """Return the reader of a type; describing one takes longer than reading."""
     return Reader(kind)
 
 

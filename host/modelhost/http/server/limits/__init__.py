@@ -5,11 +5,11 @@ must be done, and it may be closed to make room for another; while a request is 
 there and who gives way to whom, `connection` speaks HTTP/1.1, `websocket` what a connection has become after an upgrade.
 """
 
-from modelhost.http.server.limits.connection import FAST, MAX_PIPELINED, MIN_RATE, GuardedConnection
+from modelhost.http.server.limits.connection import FAST, MAX_PIPELINED, MIN_RATE, LimitedConnection
 from modelhost.http.server.limits.connections import Connections
 from modelhost.http.server.limits.files import open_files
 from modelhost.http.server.limits.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL, REFUSALS
-from modelhost.http.server.limits.websocket import GuardedWebSocket
+from modelhost.http.server.limits.websocket import LimitedWebSocket
 
 __all__ = [
     "FAST",
@@ -20,7 +20,7 @@ __all__ = [
     "MIN_RATE",
     "REFUSALS",
     "Connections",
-    "GuardedConnection",
-    "GuardedWebSocket",
+    "LimitedConnection",
+    "LimitedWebSocket",
     "open_files",
 ]

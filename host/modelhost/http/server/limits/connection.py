@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from modelhost.http.server.limits.connections import Connection, Connections
 from modelhost.http.server.limits.refusals import ANSWERS, MAX_HEAD, MAX_HEADERS, MAX_URL
-from modelhost.http.server.limits.websocket import GuardedWebSocket
+from modelhost.http.server.limits.websocket import LimitedWebSocket
 
 MAX_PIPELINED = 16
 """Requests that may wait on one connection for those before them."""
@@ -41,7 +41,7 @@ Phase = Literal["head", "body", "idle", "leaving", "upgraded"]
 """What comes next from the client; from one that is `leaving` nothing is taken any more."""
 
 
-class GuardedConnection(HttpToolsProtocol, Connection):
+class LimitedConnection(HttpToolsProtocol, Connection):
     """uvicorn's HTTP/1.1 with an end to everything: size, count and time."""
 
     def __init__(
@@ -50,7 +50,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
         super().__init__(config, server_state, app_state, **more)
         # uvicorn has the parser go on after `connection: close`, where nothing may follow.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
-        self._guard = connections
+        self._connections = connections
         self._patience: dict[Phase, float] = {
             "head": connections.config.header_timeout,
             "body": REST_SECONDS,
@@ -71,7 +71,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
         self._got = 0
         """Bytes of a body since the last look."""
         self._reason = "malformed"
-        self._line: GuardedWebSocket | None = None
+        self._line: LimitedWebSocket | None = None
         """What it has become."""
         self._working = 0
         """Pieces of work for it."""
@@ -84,7 +84,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
         """Count the connection, or refuse it."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(HIGH_WATER_LIMIT)  # TLS would have eight times that
-        self._guard.take(self, self.client[0] if self.client else "")
+        self._connections.take(self, self.client[0] if self.client else "")
         if self._phase != "leaving":
             self._settle()
 
@@ -99,8 +99,8 @@ class GuardedConnection(HttpToolsProtocol, Connection):
         return self._running is not None or self._working > 0
 
     def begin(self) -> Callable[[], None]:
-        """Count a piece of work of its key's; gives what is to be called once at its end. Raises `OverQuotaError`."""
-        end_of_key = self._guard.begin(self)
+        """Count a piece of work of its key's; returns what is to be called once at its end. Raises `OverQuotaError`."""
+        end_of_key = self._connections.begin(self)
         self._working += 1
         self.used()
 
@@ -113,7 +113,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
 
     def identify(self, key: str) -> None:
         """Note whose key its request carries. Raises `OverloadedError` for a guest that may not come in."""
-        self._guard.identify(self, key)
+        self._connections.identify(self, key)
 
     def used(self) -> None:
         """Note that something was just said on a WebSocket, or that work for it began or ended."""
@@ -122,7 +122,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request at work, which with pipelining is not the one that uvicorn tells."""
-        self._guard.forget(self)
+        self._connections.forget(self)
         self._stop_running()
         self.pipeline.clear()
         super().connection_lost(exc)
@@ -177,7 +177,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
         self.connections.discard(self)
         head = [b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)]
         head += [b"%s: %s\r\n" % (name, value) for name, value in self.headers]
-        self._line = line = GuardedWebSocket(self, self._guard, self.config, self.server_state, self.app_state)
+        self._line = line = LimitedWebSocket(self, self._connections, self.config, self.server_state, self.app_state)
         line.connection_made(self.transport)
         self.transport.set_protocol(line)
         if not line.shake_hands(b"".join([*head, b"\r\n"])):
@@ -280,9 +280,9 @@ class GuardedConnection(HttpToolsProtocol, Connection):
         if self._phase == "upgraded":
             self._due = NEVER  # its keep-alive sees to that
             if self._working:
-                self._guard.works(self)
+                self._connections.works(self)
             else:
-                self._guard.waits(self)
+                self._connections.waits(self)
             return
         if self._running is None:
             patience = self._patience.get(self._phase, NEVER)
@@ -294,9 +294,9 @@ class GuardedConnection(HttpToolsProtocol, Connection):
             patience = NEVER
         self._due = self.loop.time() + patience
         if patience == NEVER:
-            self._guard.works(self)
+            self._connections.works(self)
         else:
-            self._guard.waits(self)
+            self._connections.waits(self)
 
     def pause_writing(self) -> None:
         """Begin to watch whether the client takes what is written."""
@@ -310,7 +310,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
         self._settle()
 
     def _watch_writing(self, now: float) -> None:
-        self._stalled = now + self._guard.config.write_timeout
+        self._stalled = now + self._connections.config.write_timeout
         self._unsent = self.transport.get_write_buffer_size()
 
     def look(self, now: float, since: float) -> None:
@@ -333,7 +333,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
         if self._got:
             self._due = min(self._due + self._got / MIN_RATE, max(self._due, now + MAX_CREDIT))
             if self._got > FAST * since and self.cycle is self._running:
-                self._guard.waits(self)
+                self._connections.waits(self)
         self._got = 0
 
     def _look_at_writing(self, now: float) -> None:
@@ -343,9 +343,9 @@ class GuardedConnection(HttpToolsProtocol, Connection):
             self._settle()
             return
         taken, self._unsent = max(0, self._unsent - unsent), unsent
-        self._stalled = min(self._stalled + taken / MIN_RATE, now + self._guard.config.write_timeout)
+        self._stalled = min(self._stalled + taken / MIN_RATE, now + self._connections.config.write_timeout)
         if self._stalled <= now:
-            self._guard.refused["unread"] += 1
+            self._connections.refused["unread"] += 1
             self.transport.abort()
 
     def _late(self, now: float) -> None:
@@ -366,15 +366,15 @@ class GuardedConnection(HttpToolsProtocol, Connection):
 
     def drop(self) -> None:
         """Close it to make room, and say so where something was to come."""
-        self._guard.forget(self)
+        self._connections.forget(self)
         if self._line is not None:
-            self._guard.refused["dropped"] += 1
+            self._connections.refused["dropped"] += 1
             self._phase = "leaving"
-            self._guard.linger(self)
+            self._connections.linger(self)
             self._settle()
             self._line.part()
         elif self._phase == "idle":
-            self._guard.refused["dropped"] += 1
+            self._connections.refused["dropped"] += 1
             self._leave(b"")
         else:
             self._refuse("dropped")
@@ -385,7 +385,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
 
     def _refuse(self, reason: str) -> None:
         """Answer with an error and close; requests that are at work are answered first."""
-        self._guard.refused[reason] += 1
+        self._connections.refused[reason] += 1
         answer = ANSWERS[reason]
         if self._phase == "body":
             if self.pipeline and self.pipeline[0][0] is self.cycle:
@@ -404,7 +404,7 @@ class GuardedConnection(HttpToolsProtocol, Connection):
     def _leave(self, answer: bytes) -> None:
         """Say the last words, and close. Who is still sending would lose them if it were closed both ways at once."""
         self._phase = "leaving"
-        self._guard.linger(self)
+        self._connections.linger(self)
         self._settle()
         if self.transport.is_closing():
             return

@@ -114,7 +114,7 @@ class Connections:
         return len(self._open)
 
     def fit(self, files: float) -> bool:
-        """Take fewer than configured where the process may not open as many `files`; gives whether that is so."""
+        """Take fewer than configured where the process may not open as many `files`; returns whether that is so."""
         spare = min(SPARE_FILES, int(min(files, 65_536)) // 2)
         self.most = int(max(1, min(self.most, files - spare)))
         self._most_guests = max(1, min(MAX_GUESTS, spare // 8))
@@ -230,7 +230,7 @@ class Connections:
             self.waits(connection)
 
     def begin(self, connection: Connection) -> Callable[[], None]:
-        """Count a piece of work for the connection's key; gives what is to be called once at its end.
+        """Count a piece of work for the connection's key; returns what is to be called once at its end.
 
         Raises `OverQuotaError` where the key has its share of the connections at work.
         """
@@ -278,7 +278,7 @@ def _queues_of(connection: Connection) -> list[Queue]:
 
 
 def _network_of(address: str) -> str:
-    """Give what is one client: an IPv4 address, or the 64 bits of an IPv6 address that its provider gave it."""
+    """Return what is one client: an IPv4 address, or the 64 bits of an IPv6 address that its provider gave it."""
     if ":" not in address:
         return address
     parsed = ipaddress.IPv6Address(address)

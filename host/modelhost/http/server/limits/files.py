@@ -5,7 +5,7 @@ import resource
 
 
 def open_files() -> float:
-    """Let the process open as many files as the system grants; gives how many that is."""
+    """Let the process open as many files as the system grants; returns how many that is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -38,7 +38,7 @@ _REJECTIONS: dict[int, ModelhostError] = {
 _FAILED = BackendFailedError("something went wrong in the host; its log says where", code="internal_error")
 
 
-class GuardedWebSocket(WebSocketsSansIOProtocol):
+class LimitedWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket with a bound on everything that it keeps. `watched` is the connection that it was."""
 
     def __init__(
@@ -128,7 +128,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     async def receive(self) -> Any:
-        """Give the next message; the line is read again when there is no other."""
+        """Return the next message; the line is read again when there is no other."""
         message: Any = await self.queue.get()
         if self.queue.empty():
             self.read_paused = False
