@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from modelhost.runner.inline import InlineRunner
 from modelhost.runner.machine import all_memory
 from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec
+from modelhost.running_call import CallDetails, RunningCall
 from modelhost.worker.describe import OptionsReport
 from modelhost.worker.log_limit import MOST, LogLimit
 
@@ -174,8 +175,8 @@ class ModelHost:
         )
         return ProcessRunner(spec, log=log, watch=watch, host_call=self._call_from_backend, failed=failed)
 
-    def _call_from_backend(self, context: Context, ability: Ability, model: str, request: Any) -> AsyncIterator[Any]:
-        return self.router.call(ability, model, request, context)
+    def _call_from_backend(self, context: Context, ability: Ability, model: str, request: Any) -> RunningCall[Any]:
+        return self.router.start(ability, model, request, CallDetails.within(context))
 
 
 def _limited(log: Log) -> Log:

@@ -1,9 +1,10 @@
 """From a name to a model: aliases, defaults, fallbacks, and the extensions around every call."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from modelhost.caching import Cache, Caching
 from modelhost.config import Config
@@ -18,11 +19,14 @@ from modelhost.contract.errors import (
     UnknownModelError,
     UnsupportedError,
 )
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.log import Log
 from modelhost.contract.types import Ability
+from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
 from modelhost.plugins.extensions import Extensions
 from modelhost.pool import Model, Pool
+from modelhost.running_call import UNSAID, CallDetails, RunningCall
 
 
 class Router:
@@ -74,6 +78,58 @@ class Router:
         names = ", ".join(model.name for model in able)
         raise BadInputError(f"say which `model` is to {ability}: {names}", param="model", code="missing_required_parameter")
 
+    def start(self, ability: Ability, name: str | None, request: Any, details: CallDetails = UNSAID) -> RunningCall[Any]:
+        """Begin a call; read its events, and close it. Raises `RequestError` for the name."""
+        candidates = self.candidates(ability, name)
+        record = CallRecord(ability)
+        details.noted(record)
+        if details.chain:
+            self._caching.compositions.asks(details.request_id, ability, name, candidates[0])
+        if len(candidates) == 1:
+            return RunningCall(record, self._on(candidates[0], request, details, record))
+        return RunningCall(record, self._on_first_available(candidates, request, details, record))
+
+    async def _on_first_available(
+        self, candidates: list[Model], request: Any, details: CallDetails, record: CallRecord
+    ) -> AsyncGenerator[Any, None]:
+        """Try one model after another until one gives an event; bad input is bad for all of them."""
+        for model in candidates:
+            started = False
+            events = self._on(model, request, details, record)
+            try:
+                async for event in events:
+                    started = True
+                    yield event
+            except (ServiceError, PluginError) as error:
+                if started or model is candidates[-1]:
+                    raise
+                self._metrics.fallbacks.labels(model.name, record.ability).inc()
+                if details.chain:
+                    self._caching.compositions.falls_back(details.request_id)
+                self._log.warning("falling back", ability=record.ability, model=model.name, reason=error.code)
+            else:
+                return
+            finally:
+                await events.aclose()
+
+    def _on(self, model: Model, request: Any, details: CallDetails, record: CallRecord) -> AsyncGenerator[Any, None]:
+        ability, chain = record.ability, details.chain
+        if model.name in chain:
+            raise CallCycleError(f"models call each other in a circle: {' → '.join((*chain, model.name))}")
+        record.goes_to(model.name, model.revision)
+
+        def call(request: Any, context: Context) -> ClosableEvents[Any]:
+            return model.call(ability, request, context, record)
+
+        if details.cached:
+            call = self._caching.around(model, call, record)
+        context = details.context(model.name, model.revision)
+        if not self._extended:
+            return complete(ability, request, call(request, context), failed=_left_alone)
+        events = self._extensions.call(ability, model.name, call, request, context)
+        return complete(ability, request, events, failed=self._extensions.failed)
+
+    # TRANSITION
     def context(self, request_id: str, caller: str = "", traceparent: str = "", *, timed: bool = True) -> Context:
         """Make the context of a request that has just come in; one that is not `timed` may last as long as it likes."""
         remaining = self._timeout if timed else None
@@ -82,61 +138,20 @@ class Router:
 
     def call(
         self, ability: Ability, name: str | None, request: Any, context: Context, *, cached: bool = True
-    ) -> AsyncIterator[Any]:
-        """Run a request: gives its events, as an async generator to be closed. Raises `RequestError` for the name.
+    ) -> AsyncGenerator[Any, None]:
+        """Run a request."""
+        call = self.start(ability, name, request, replace(CallDetails.within(context), cached=cached))
+        context.work = call.record
+        return self._noting(call, context)
 
-        From the first event on `context.info.model` names the model that answers. What is not to be `cached` is neither
-        taken from the cache nor kept there.
-        """
-        candidates = self.candidates(ability, name)
-        chain = context.info.chain
-        if chain:
-            self._caching.compositions.asks(context, ability, name, candidates[0])
-        if len(candidates) == 1:
-            return self._on(candidates[0], ability, request, context, chain, cached)
-        return self._on_first_available(candidates, ability, request, context, chain, cached)
-
-    async def _on_first_available(
-        self, candidates: list[Model], ability: Ability, request: Any, context: Context, chain: tuple[str, ...], cached: bool
-    ) -> AsyncIterator[Any]:
-        """Try one model after another until one gives an event; bad input is bad for all of them."""
-        for model in candidates:
-            started = False
-            events: Any = self._on(model, ability, request, context, chain, cached)
-            try:
-                async for event in events:
-                    started = True
-                    yield event
-            except (ServiceError, PluginError) as error:
-                if started or model is candidates[-1]:
-                    raise
-                self._metrics.fallbacks.labels(model.name, ability).inc()
-                if chain:
-                    self._caching.compositions.falls_back(context)
-                self._log.warning("falling back", ability=ability, model=model.name, reason=error.code)
-            else:
-                return
-            finally:
-                await events.aclose()
-
-    def _on(
-        self, model: Model, ability: Ability, request: Any, context: Context, chain: tuple[str, ...], cached: bool
-    ) -> AsyncIterator[Any]:
-        if model.name in chain:
-            raise CallCycleError(f"models call each other in a circle: {' → '.join((*chain, model.name))}")
-        context.info = msgspec.structs.replace(
-            context.info, model=model.name, revision=model.revision, chain=(*chain, model.name)
-        )
-
-        def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            return model.call(ability, request, context)
-
-        if cached:
-            call = self._caching.around(ability, model, call)
-        if not self._extended:
-            return complete(ability, request, call(request, context), failed=_left_alone)
-        events = self._extensions.call(ability, model.name, call, request, context)
-        return complete(ability, request, events, failed=self._extensions.failed)
+    async def _noting(self, call: RunningCall[Any], context: Context) -> AsyncGenerator[Any, None]:
+        model = call.model
+        context.info = replace(context.info, model=call.model, revision=call.record.revision)
+        async with aclosing(call) as events:
+            async for event in events:
+                if model != call.model:
+                    context.info = replace(context.info, model=call.model, revision=call.record.revision)
+                yield event
 
 
 def _left_alone(error: BaseException) -> BaseException:

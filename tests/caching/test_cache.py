@@ -3,7 +3,7 @@
 import asyncio
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, cast
 
 import pytest
@@ -16,6 +16,7 @@ from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import BackendFailedError, BadInputError, DeadlineError
 from modelhost.contract.types import Done, EmbedEvent, EmbedRequest, Usage, Vectors
 from modelhost.contract.vectors import Rows, collect, numbers
+from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
 
 KEYS = st.sampled_from([bytes([number]) for number in range(8)])
@@ -99,7 +100,7 @@ class FakeModel:
         self.counts = True
         self.tokens: Callable[[Any], int] = lambda text: 1
 
-    async def call(self, request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
+    async def call(self, request: EmbedRequest, context: Context) -> AsyncGenerator[EmbedEvent, None]:
         self.asked.append(request.inputs)
         await self.go.wait()
         if self.fail:
@@ -126,12 +127,13 @@ class Setting:
         self.metrics = Metrics()
         self.caching = Caching(Cache(max_bytes), self.metrics, lambda ability, name: [])
 
-    async def embed(self, *texts: Any, caller: str = "", remaining: float | None = None, **fields: Any) -> tuple[Rows, Context]:
+    async def embed(self, *texts: Any, caller: str = "", remaining: float | None = None, **fields: Any) -> tuple[Rows, str]:
         context = Context(CallInfo(caller=caller, remaining=remaining))
-        call = self.caching.around("embed", cast(Any, self.model), self.model.call)
+        record = CallRecord("embed")
+        call = self.caching.around(cast(Any, self.model), self.model.call, record)
         rows = await collect(call(EmbedRequest(inputs=texts, **fields), context), len(texts))
         assert rows.vectors == [row(text) for text in texts]
-        return rows, context
+        return rows, record.cache
 
     def counted(self, result: str) -> float | None:
         return self.metrics.registry.get_sample_value(
@@ -146,16 +148,11 @@ def in_a_setting(use: Use, max_bytes: int = 10**6) -> None:
     asyncio.run(main())
 
 
-def told(context: Context) -> str:
-    assert context.work is not None
-    return context.work.cache
-
-
 def test_of_a_batch_only_the_new_text_is_computed_and_equal_ones_once() -> None:
     async def use(setting: Setting) -> None:
-        assert told((await setting.embed("a", "b", "a"))[1]) == "miss"
-        assert told((await setting.embed("b", "c", "a"))[1]) == "miss"
-        assert told((await setting.embed("a", "b", "c"))[1]) == "hit"
+        assert (await setting.embed("a", "b", "a"))[1] == "miss"
+        assert (await setting.embed("b", "c", "a"))[1] == "miss"
+        assert (await setting.embed("a", "b", "c"))[1] == "hit"
         assert setting.model.asked == [("a", "b"), ("c",)]
         assert (setting.counted("hit"), setting.counted("miss")) == (5, 3)
 
@@ -212,8 +209,8 @@ def test_a_text_that_is_known_is_answered_within_a_millisecond() -> None:
 def test_what_was_asked_otherwise_or_by_another_is_another(other: dict[str, Any]) -> None:
     async def use(setting: Setting) -> None:
         await setting.embed("a")
-        _, context = await setting.embed("a", **other)
-        assert told(context) == "miss"
+        _, said = await setting.embed("a", **other)
+        assert said == "miss"
 
     in_a_setting(use)
 
@@ -221,9 +218,9 @@ def test_what_was_asked_otherwise_or_by_another_is_another(other: dict[str, Any]
 def test_another_revision_and_the_same_characters_as_tokens_are_others() -> None:
     async def use(setting: Setting) -> None:
         await setting.embed("a")
-        assert told((await setting.embed((97,)))[1]) == "miss"
+        assert (await setting.embed((97,)))[1] == "miss"
         setting.model.revision = "2"
-        assert told((await setting.embed("a"))[1]) == "miss"
+        assert (await setting.embed("a"))[1] == "miss"
 
     in_a_setting(use)
 
@@ -231,8 +228,8 @@ def test_another_revision_and_the_same_characters_as_tokens_are_others() -> None
 def test_a_text_that_was_cut_is_named_again_by_its_number_in_the_new_request() -> None:
     async def use(setting: Setting) -> None:
         await setting.embed("a", overlong="truncate")
-        rows, context = await setting.embed("a", "a", overlong="truncate")
-        assert (told(context), rows.truncated) == ("hit", (0, 1))
+        rows, said = await setting.embed("a", "a", overlong="truncate")
+        assert (said, rows.truncated) == ("hit", (0, 1))
 
     in_a_setting(use)
 
@@ -245,7 +242,7 @@ def test_two_who_ask_the_same_at_once_compute_it_once() -> None:
         setting.model.go.set()
         answers = await asyncio.gather(*tasks)
         assert setting.model.asked == [("a", "b"), ("c",)]
-        assert [told(context) for _, context in answers] == ["miss", "miss", "hit"]
+        assert [said for _, said in answers] == ["miss", "miss", "hit"]
 
     in_a_setting(use)
 
@@ -258,12 +255,12 @@ def test_one_that_leaves_or_fails_takes_nobody_along_who_waits_for_the_same() ->
         leaving.cancel()
         await asyncio.wait({leaving})
         setting.model.go.set()
-        assert told((await waiting)[1]) == "miss"
+        assert (await waiting)[1] == "miss"
         setting.model.fail = BackendFailedError("no")
         both = await asyncio.gather(setting.embed("b"), setting.embed("b"), return_exceptions=True)
         assert [type(one) for one in both] == [BackendFailedError] * 2
         setting.model.fail = None
-        assert told((await setting.embed("b"))[1]) == "miss"
+        assert (await setting.embed("b"))[1] == "miss"
 
     in_a_setting(use)
 
@@ -276,7 +273,7 @@ def test_who_waits_for_another_waits_no_longer_than_until_its_own_deadline() -> 
         with pytest.raises(DeadlineError):
             await setting.embed("a", remaining=0.01)
         setting.model.go.set()
-        assert told((await computing)[1]) == "miss"
+        assert (await computing)[1] == "miss"
 
     in_a_setting(use)
 
@@ -286,7 +283,7 @@ def test_a_refusal_names_the_input_by_its_number_in_the_callers_request() -> Non
         await setting.embed("a", "b")
         with pytest.raises(BadInputError, match="input 2 is bad"):
             await setting.embed("a", "b", "bad")
-        assert told((await setting.embed("a", "b"))[1]) == "hit"
+        assert (await setting.embed("a", "b"))[1] == "hit"
 
     in_a_setting(use)
 
@@ -323,7 +320,7 @@ COUNTS = st.lists(st.integers(-1, 3), max_size=3)
 def test_vectors_that_are_not_one_of_equal_length_for_each_input_are_the_backends_failure(
     made: list[tuple[int, int, bytes, list[int]]], count: int
 ) -> None:
-    async def events() -> AsyncIterator[EmbedEvent]:
+    async def events() -> AsyncGenerator[EmbedEvent, None]:
         for first, dimensions, data, tokens in made:
             yield Vectors(first=first, dimensions=dimensions, data=data, tokens=tuple(tokens))
         yield Done()

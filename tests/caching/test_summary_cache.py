@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +14,13 @@ from modelhost.config import load_config
 from modelhost.contract.card import ModelCard
 from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import BackendFailedError, DeadlineError
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.log import Log, silent
 from modelhost.contract.types import Blob, Delta, Detected, Done, Progress, SummarizeEvent, SummarizeRequest, Usage
 from modelhost.host import ModelHost
+from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
+from modelhost.running_call import CallDetails
 
 TEXT = Blob(b"The cat sat on the mat.")
 
@@ -49,7 +52,7 @@ class FakeModel:
         self.loads += 1
         self.card = ModelCard()
 
-    async def call(self, request: SummarizeRequest, context: Context) -> AsyncIterator[SummarizeEvent]:
+    async def call(self, request: SummarizeRequest, context: Context) -> AsyncGenerator[SummarizeEvent, None]:
         self.asked += 1
         for event in self.script:
             yield event
@@ -69,8 +72,10 @@ class Setting:
         self.named = {"fake": self.model}
         self.caching = Caching(Cache(max_bytes), self.metrics, lambda ability, name: [cast(Any, self.named[str(name)])])
 
-    def call(self, context: Context, text: Blob = TEXT, **fields: Any) -> AsyncIterator[SummarizeEvent]:
-        call = self.caching.around("summarize", cast(Any, self.model), self.model.call)
+    def call(
+        self, context: Context, text: Blob = TEXT, record: CallRecord | None = None, **fields: Any
+    ) -> ClosableEvents[SummarizeEvent]:
+        call = self.caching.around(cast(Any, self.model), self.model.call, record or CallRecord("summarize"))
         return call(SummarizeRequest(text=text, **fields), context)
 
     async def summarize(
@@ -79,23 +84,23 @@ class Setting:
         *,
         caller: str = "",
         remaining: float | None = None,
-        context: Context | None = None,
+        record: CallRecord | None = None,
         **fields: Any,
     ) -> str:
         """Say what the cache had to do with it; the events are those that the model gives, but for progress."""
-        context = context or Context(CallInfo(caller=caller, remaining=remaining))
-        events = [event async for event in self.call(context, text, **fields)]
+        record = record or CallRecord("summarize")
+        context = Context(CallInfo(caller=caller, remaining=remaining))
+        events = [event async for event in self.call(context, text, record, **fields)]
         assert [event for event in events if not isinstance(event, Progress)] == [
             event for event in self.model.script if not isinstance(event, Progress)
         ]
-        assert context.work is not None
-        return context.work.cache
+        return record.cache
 
     async def in_line(self) -> "asyncio.Task[str]":
         """Ask, and come back when the summary is being made, or waited for."""
-        context = Context()
-        task = asyncio.create_task(self.summarize(context=context))
-        while context.work is None:  # noqa: ASYNC110  # what a request waits for it tells nobody
+        record = CallRecord("summarize")
+        task = asyncio.create_task(self.summarize(record=record))
+        while record.cache == "off":  # noqa: ASYNC110  # what a request waits for it tells nobody
             await asyncio.sleep(0)
         return task
 
@@ -171,11 +176,10 @@ def test_another_revision_is_another_and_a_file_of_the_same_text_is_not(tmp_path
 def test_words_arrive_before_the_summary_is_complete() -> None:
     async def use(setting: Setting) -> None:
         setting.model.go.clear()
-        context = Context()
-        async with aclosing(cast(Any, setting.call(context))) as events:
+        record = CallRecord("summarize")
+        async with aclosing(setting.call(Context(), record=record)) as events:
             assert await anext(events) == Detected(language="Text")
-            assert context.work is not None
-            assert context.work.cache == "miss"
+            assert record.cache == "miss"
 
     in_a_setting(use)
 
@@ -241,9 +245,9 @@ def test_one_that_stops_without_an_end_or_is_filtered_is_not_kept() -> None:
 def test_without_room_nothing_is_kept_and_the_cache_is_not_asked() -> None:
     async def use(setting: Setting) -> None:
         for _ in range(2):
-            context = Context()
-            assert [event async for event in setting.call(context)] == setting.model.script
-            assert context.work is None
+            record = CallRecord("summarize")
+            assert [event async for event in setting.call(Context(), record=record)] == setting.model.script
+            assert record.cache == "off"
 
     in_a_setting(use, max_bytes=0)
 
@@ -324,9 +328,9 @@ class TestParts:
             super().__init__()
             self.setting = setting
 
-        async def call(self, request: SummarizeRequest, context: Context) -> AsyncIterator[SummarizeEvent]:
+        async def call(self, request: SummarizeRequest, context: Context) -> AsyncGenerator[SummarizeEvent, None]:
             inner = Context(context.info)
-            self.setting.caching.compositions.asks(inner, "summarize", "fake", cast(Any, self.setting.model))
+            self.setting.caching.compositions.asks(context.request_id, "summarize", "fake", cast(Any, self.setting.model))
             assert [event async for event in self.setting.call(inner)]
             async for event in super().call(request, context):
                 yield event
@@ -334,10 +338,10 @@ class TestParts:
     async def summarize(self, setting: Setting) -> str:
         context = Context(CallInfo(request_id="one"))
         outer = self.Composing(setting)
-        call = setting.caching.around("summarize", cast(Any, outer), outer.call)
+        record = CallRecord("summarize")
+        call = setting.caching.around(cast(Any, outer), outer.call, record)
         assert [event async for event in call(SummarizeRequest(text=TEXT), context)]
-        assert context.work is not None
-        return context.work.cache
+        return record.cache
 
     def test_a_summary_is_another_when_a_part_of_it_would_be(self) -> None:
         async def use(setting: Setting) -> None:
@@ -360,7 +364,7 @@ class TestParts:
             writer = setting.named["writer"] = FakeModel()
             asks = setting.caching.compositions.asks
             context = Context()
-            setting.model.meanwhile = lambda: asks(context, "generate", "writer", cast(Any, writer))
+            setting.model.meanwhile = lambda: asks(context.request_id, "generate", "writer", cast(Any, writer))
             assert await setting.summarize() == "miss"
             assert [await self.summarize(setting) for _ in range(2)] == ["miss", "hit"]
             writer.revision = "2"
@@ -417,12 +421,11 @@ class InProcess:
         """Say what the cache had to do with it."""
 
         async def summarize() -> str:
-            context = self.host.router.context("the-same-id-each-time")
-            request = SummarizeRequest(text=Blob(text.encode()), **asked)
-            async for _ in self.host.router.call("summarize", model, request, context, cached=cached):
+            details = CallDetails(request_id="the-same-id-each-time", cached=cached)
+            call = self.host.router.start("summarize", model, SummarizeRequest(text=Blob(text.encode()), **asked), details)
+            async for _ in call:
                 pass
-            assert context.work is not None
-            return context.work.cache
+            return call.record.cache
 
         return self._runner.run(asyncio.wait_for(summarize(), 60))
 

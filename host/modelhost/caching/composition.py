@@ -7,7 +7,6 @@ asks, and need not be told; what it sees is noted while the answer is made.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from modelhost.contract.context import Context
 from modelhost.contract.errors import RequestError
 from modelhost.contract.types import Ability
 from modelhost.pool import Model
@@ -49,32 +48,32 @@ class Compositions:
         self._open: dict[str, list[Composition]] = {}
 
     @contextmanager
-    def noted(self, context: Context) -> Iterator[Composition]:
+    def noted(self, request_id: str) -> Iterator[Composition]:
         """Note what is asked for a call inside the block."""
         composition = Composition()
-        together = self._open.setdefault(context.request_id, [])
+        together = self._open.setdefault(request_id, [])
         together.append(composition)
         try:
             yield composition
         finally:
             together.remove(composition)
             if not together:
-                del self._open[context.request_id]
+                del self._open[request_id]
 
-    def asks(self, context: Context, ability: Ability, name: str | None, first: Model) -> None:
+    def asks(self, request_id: str, ability: Ability, name: str | None, first: Model) -> None:
         """Note that a model asks another: `first` is whom that name stands for."""
-        for composition in self._open.get(context.request_id, ()):
+        for composition in self._open.get(request_id, ()):
             composition.models[ability, name or ""] = first
 
-    def falls_back(self, context: Context) -> None:
+    def falls_back(self, request_id: str) -> None:
         """Note that a model was asked in place of another."""
-        for composition in self._open.get(context.request_id, ()):
+        for composition in self._open.get(request_id, ()):
             composition.stood_in = True
 
-    def includes(self, context: Context, asked: Asked) -> None:
+    def includes(self, request_id: str, asked: Asked) -> None:
         """Note the parts of a kept answer that holds, which may itself be part of another."""
         for ability, name in asked:
-            self.asks(context, ability, name, self._candidates(ability, name)[0])
+            self.asks(request_id, ability, name, self._candidates(ability, name)[0])
 
     def holds(self, asked: Asked) -> bool:
         """Whether all the names stand for the same models as they did."""

@@ -6,17 +6,18 @@ A vector is known by the model's revision, the caller, what was asked and the te
 import asyncio
 import hashlib
 import struct
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import accumulate, pairwise
 
 import msgspec
 
 from modelhost.caching.in_flight import made_by_another
-from modelhost.caching.results import Results, key_of, told
+from modelhost.caching.results import Results, key_of
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.types import Done, EmbedEvent, EmbedRequest, Usage, Vectors
 from modelhost.contract.vectors import FLOAT_BYTES, Rows, collect
+from modelhost.observability.call_record import CallRecord
 from modelhost.plugins.extensions import Call
 from modelhost.pool import Model
 
@@ -35,17 +36,17 @@ class CachedEmbed:
     def __init__(self, results: Results) -> None:
         self._results = results
 
-    def around(self, model: Model, call: Call) -> Call:
+    def around(self, model: Model, call: Call, record: CallRecord) -> Call:
         """Put the cache around a model's call."""
 
-        async def embed(request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
+        async def embed(request: EmbedRequest, context: Context) -> AsyncGenerator[EmbedEvent, None]:
             if not request.inputs:
                 raise BadInputError("there is no input; send at least one text", param="input")
             asked = _Asked(request, model, context)
             await self._fill(asked, call, context)
             misses = len(asked.computed)
             self._results.count(model, "embed", hits=len(asked.inputs) - misses, misses=misses)
-            told(context, "embed", "miss" if misses else "hit")
+            record.cache = "miss" if misses else "hit"
             for event in asked.events():
                 yield event
                 await asyncio.sleep(0)  # millions of numbers are copied here, and others have their turn meanwhile

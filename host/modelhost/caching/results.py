@@ -1,7 +1,7 @@
-"""What the cached abilities share: the store, what is being computed for it, the keys, and what is told of a lookup."""
+"""What the cached abilities share: the store, what is being computed for it and the keys."""
 
 import hashlib
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -9,7 +9,6 @@ from modelhost.caching.in_flight import InFlight
 from modelhost.caching.store import Cache
 from modelhost.contract.context import Context
 from modelhost.contract.types import Ability
-from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
 from modelhost.pool import Model
 
@@ -37,10 +36,3 @@ def key_of(ability: Ability, model: Model, context: Context, *asked: Any) -> "ha
     """
     said = (ability, model.name, model.revision, context.caller, *asked)
     return hashlib.blake2b(_encoder.encode(said), digest_size=32)
-
-
-def told(context: Context, ability: Ability, said: Literal["hit", "miss"]) -> None:
-    """Say in the call's notes what the cache had to do with its answer."""
-    if said == "hit" or context.work is None:  # the model was not asked now
-        context.work = CallRecord(ability)
-    context.work.cache = said

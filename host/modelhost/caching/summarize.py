@@ -6,19 +6,20 @@ text says, and who wants another wording says so in the request.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from modelhost.caching.composition import Asked, Composition, Compositions
 from modelhost.caching.in_flight import made_by_another
 from modelhost.caching.reads import state_of
-from modelhost.caching.results import Results, key_of, told
+from modelhost.caching.results import Results, key_of
 from modelhost.contract.context import Context
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability, Delta, Detected, Done, Progress, SummarizeEvent, SummarizeRequest
+from modelhost.observability.call_record import CallRecord
 from modelhost.plugins.extensions import Call
 from modelhost.pool import Model
 from modelhost.pool.model import in_time
@@ -48,16 +49,20 @@ class CachedSummarize:
         self._results = results
         self._compositions = compositions
 
-    def around(self, model: Model, call: Call) -> Call:
+    def around(self, model: Model, call: Call, record: CallRecord) -> Call:
         """Put the cache around a model's call."""
 
-        async def summarize(request: SummarizeRequest, context: Context) -> AsyncIterator[SummarizeEvent]:
+        async def summarize(request: SummarizeRequest, context: Context) -> AsyncGenerator[SummarizeEvent, None]:
             state = await _state(model, context)
             key = await asyncio.to_thread(_key, model, context, request, state)
-            told(context, "summarize", "miss")  # which a stream says before it is certain
+            record.cache = "miss"  # which a stream says before it is certain
             kept = await self._known(key, context)
-            events = self._again(kept, model, context) if kept else self._anew(key, state, model, call, request, context)
-            async with aclosing(cast(Any, events)):
+            if kept:
+                record.cache = "hit"
+                events = self._again(kept, model, context)
+            else:
+                events = self._anew(key, state, model, call, request, context)
+            async with aclosing(events):
                 async for event in events:
                     yield event
 
@@ -76,23 +81,22 @@ class CachedSummarize:
             if value := await made_by_another(theirs[key], context):
                 return _decoder.decode(value)
 
-    async def _again(self, kept: _Kept, model: Model, context: Context) -> AsyncIterator[SummarizeEvent]:
-        told(context, "summarize", "hit")
+    async def _again(self, kept: _Kept, model: Model, context: Context) -> AsyncGenerator[SummarizeEvent, None]:
         self._results.count(model, "summarize", hits=1)
-        self._compositions.includes(context, kept.made_of())
+        self._compositions.includes(context.request_id, kept.made_of())
         for event in kept.events:
             yield event
 
     async def _anew(
         self, key: bytes, state: bytes, model: Model, call: Call, request: SummarizeRequest, context: Context
-    ) -> AsyncIterator[SummarizeEvent]:
+    ) -> AsyncGenerator[SummarizeEvent, None]:
         """Have the summary made, and keep it if it came to its end. That is told when it really has, by `Done`."""
         made: bytes | None = None
         done: Done | None = None
         events: list[Any] = []
         try:
-            with self._compositions.noted(context) as composition:
-                async with aclosing(cast(Any, call(request, context))) as running:
+            with self._compositions.noted(context.request_id) as composition:
+                async with aclosing(call(request, context)) as running:
                     async for event in running:
                         if isinstance(event, Done):
                             done = event

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from modelhost.contract.errors import BackendCrashedError
-from modelhost.contract.event_stream import EventStream
+from modelhost.contract.event_stream import ClosableEvents, EventStream
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class ThreadBridge(Generic[T]):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        source: Callable[[], AsyncIterator[T]],
+        source: Callable[[], ClosableEvents[T]],
         *,
         on_cancel: Callable[[], None] | None = None,
         settled: Callable[[], None] | None = None,
@@ -61,7 +61,7 @@ class ThreadBridge(Generic[T]):
 
     async def _work(self) -> None:
         error: BaseException | None = None
-        source: Any = None
+        source: ClosableEvents[T] | None = None
         turn = self._loop.time()
         try:
             source = self._source()
@@ -80,8 +80,9 @@ class ThreadBridge(Generic[T]):
         except BaseException as raised:
             error = raised
         finally:
-            with contextlib.suppress(BaseException):
-                await source.aclose()  # there is none when making it failed
+            if source is not None:
+                with contextlib.suppress(BaseException):
+                    await source.aclose()
             stopped_by_reader = not self.events.finish(error)
             if stopped_by_reader and self._settled:
                 self._settled()

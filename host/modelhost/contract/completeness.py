@@ -5,8 +5,8 @@ plugin's hook where that runs, and all extensions together, outermost, in the ho
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any, cast, get_args
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, get_args
 
 from modelhost.contract.errors import ModelhostError, PluginError
 from modelhost.contract.types import ABILITIES, EVENTS, Ability, Done
@@ -21,7 +21,7 @@ async def complete(
     *,
     failed: Callable[[BaseException], BaseException],
     given_up: Callable[[], bool] = lambda: False,
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Yield the events and close them. Raises `ModelhostError` for what `ability` does not promise, and without `Done`.
 
     What is raised beyond that goes through `failed`, SystemExit and a cancellation that nobody asked for included: neither may
@@ -46,7 +46,7 @@ async def complete(
             raise
         raise failed(error) from None
     finally:
-        close = getattr(cast(Any, events), "aclose", None)  # what is no generator need not have it
+        close = getattr(events, "aclose", None)  # what is no generator need not have it
         if close is not None:
             await _closed(close, failed)
     if not done and not given_up():

@@ -3,10 +3,28 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Generic, Self, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Generic, Protocol, Self, TypeVar
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class ClosableEvents(Protocol[T_co]):
+    """Events as they come, to be closed by whoever reads them: an async generator, an `EventStream`, a running call."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        """Return what gives the events."""
+        ...
+
+    def __anext__(self) -> Awaitable[T_co]:
+        """Wait for the next event."""
+        ...
+
+    def aclose(self) -> Awaitable[object]:
+        """Stop reading."""
+        ...
+
 
 _Waiter = threading.Event | tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 """Who waits: a thread, or a coroutine on a loop."""

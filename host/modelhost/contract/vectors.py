@@ -2,11 +2,10 @@
 
 import sys
 from array import array
-from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, cast
 
 from modelhost.contract.errors import BackendFailedError
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Done, EmbedEvent, Usage, Vectors
 
@@ -29,13 +28,13 @@ class Rows(Struct):
         return len(self.vectors[0]) // FLOAT_BYTES
 
 
-async def collect(events: AsyncIterator[EmbedEvent], count: int) -> Rows:
+async def collect(events: ClosableEvents[EmbedEvent], count: int) -> Rows:
     """Wait for the vectors of `count` inputs. Raises `BackendFailedError` where there is not one of equal length for each."""
     vectors = [b""] * count
     tokens: dict[int, int] = {}
     truncated: set[int] = set()
     usage = Usage()
-    async with aclosing(cast(Any, events)):
+    async with aclosing(events):
         async for event in events:
             match event:
                 case Vectors():

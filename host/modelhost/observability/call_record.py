@@ -10,14 +10,20 @@ CacheStatus = Literal["hit", "miss", "off"]
 class CallRecord:
     """One call of a model. Times are in seconds."""
 
-    __slots__ = ("ability", "began", "cache", "events", "first_event", "loading", "queued", "usage")
+    __slots__ = ("ability", "began", "cache", "ended", "events", "first_event", "loading", "model", "queued", "revision", "usage")
 
-    def __init__(self, ability: Ability, cache: CacheStatus = "off") -> None:
+    def __init__(self, ability: Ability) -> None:
         self.ability = ability
-        self.cache = cache
+        self.model = ""
+        """Name of the model that answers; where it is not available, of the next that is tried."""
+        self.revision = ""
+        """Of that model."""
+        self.cache: CacheStatus = "off"
         """Whether all of the answer was known before, or the cache was not asked."""
         self.began: float | None = None
         """When the backend was given it, in `time.monotonic()` seconds; None while it waits."""
+        self.ended: float | None = None
+        """When the last event was there, or the call was given up; None before that."""
         self.loading = 0.0
         """How long the call waited for its model to be loaded."""
         self.queued = 0.0
@@ -27,6 +33,19 @@ class CallRecord:
         self.events = 0
         self.usage: Usage | None = None
         """What it cost, once it is done."""
+
+    def goes_to(self, model: str, revision: str) -> None:
+        """Note which model it is for now."""
+        self.model, self.revision = model, revision
+        self.began = self.ended = None
+
+    def begin(self, now: float, *, loading: float, queued: float) -> None:
+        """Note that the backend is given it now, after waiting so long; where it is given it again, the waits add up."""
+        self.began, self.ended = now, None
+        self.loading += loading
+        self.queued += queued
+        self.first_event = 0.0
+        self.events = 0
 
     def facts(self) -> dict[str, Any]:
         """Return what goes into the log."""

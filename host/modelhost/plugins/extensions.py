@@ -4,7 +4,7 @@ An extension is an object behind an entry point of the group `modelhost.extensio
 """
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ import pluggy
 
 from modelhost.contract.context import Context
 from modelhost.contract.errors import ModelhostError, PluginError
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.log import Log, place_of
 from modelhost.contract.types import Ability
 
@@ -25,7 +26,7 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 class Call(Protocol):
     """Runs an ability: takes a request and its context, yields events. Close what it gives (`contextlib.aclosing`)."""
 
-    def __call__(self, request: Any, context: Context) -> AsyncIterator[Any]:
+    def __call__(self, request: Any, context: Context) -> ClosableEvents[Any]:
         """Run it."""
         ...
 
@@ -81,7 +82,7 @@ class Extensions:
         """Those that are in use."""
         return sorted(name for name, _ in self._manager.list_name_plugin())
 
-    def call(self, ability: Ability, model: str, call: Call, request: Any, context: Context) -> AsyncIterator[Any]:
+    def call(self, ability: Ability, model: str, call: Call, request: Any, context: Context) -> ClosableEvents[Any]:
         """Put every extension around a call, the first by name outermost, and make it. Raises `ModelhostError`."""
         name = ""
         try:

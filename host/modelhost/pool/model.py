@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from modelhost.concurrency.coarse_timers import coarse_timers
 from modelhost.concurrency.daemon_threads import run_in_daemon_thread
 from modelhost.config import ModelConfig
 from modelhost.config.sources import Weights, size_of
@@ -25,11 +24,12 @@ from modelhost.contract.errors import (
 )
 from modelhost.contract.failures import FailureReport
 from modelhost.contract.log import Log
-from modelhost.contract.types import UNCOUNTED, Ability, Done
+from modelhost.contract.types import UNCOUNTED, Ability
 from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import CallMeter, Metrics
 from modelhost.plugins.discovery import Plugin
 from modelhost.pool import status as states
+from modelhost.pool.call import Slot, run_call
 from modelhost.pool.cards import keep_card
 from modelhost.pool.poison_requests import Evidence, PoisonRequests
 from modelhost.pool.requirements import Need, needs, ruled_out
@@ -48,8 +48,6 @@ BESIDE = 8
 LONG_LOAD = 0.1
 """Part of `load_timeout` after which a load counts as hanging for /health: chosen, as a minute of ten."""
 
-TIME_IS_UP = "the request's time is up before the answer is complete"
-
 
 class _Flight(NamedTuple):
     """A request a model works on."""
@@ -57,7 +55,7 @@ class _Flight(NamedTuple):
     request: Any
     live: bool
     """Whether more of it comes while it is worked on."""
-    settled: Callable[[], None]
+    settle: Callable[[], None]
 
 
 class Model:
@@ -348,25 +346,27 @@ class Model:
             self._restarting.cancel()
             self._restarting = None
         for flight in list(self._in_flight.values()):  # nobody works on what an ended runner was given
-            flight.settled()
+            flight.settle()
         self.status = states.change(self.status, state="cold", retry_at=None)
         self._log.info("unloaded", model=self.name, freed_mb=round(freed / 2**20, 1))
         return freed
 
     # Work
 
-    async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
-        """Run a request: wait for the model and for a free place, then yield its events. Raises `ModelhostError`."""
+    def call(self, ability: Ability, request: Any, context: Context, record: CallRecord) -> AsyncGenerator[Any, None]:
+        """Run a request: wait for the model and for a slot, then yield its events. Raises `ModelhostError` when read."""
+        return run_call(self, ability, request, context, record)
+
+    async def admit(self, ability: Ability, request: Any, context: Context) -> Slot:
+        """Wait until the model is loaded and has a slot, and take it. Raises `ModelhostError`."""
         if self._poison_requests:
             await self._refuse_killers(request)
         if self.abilities:  # where they are known already, there is no need to load it to find out
             self._check_ability(ability)
-        work = context.work = CallRecord(ability, context.work.cache if context.work else "off")
-        meter = self._meter(ability)
         number = self._calls = self._calls + 1
         held: list[asyncio.Semaphore] = []
 
-        def settled() -> None:
+        def settle() -> None:
             for slots in held:
                 slots.release()
             held.clear()
@@ -375,6 +375,7 @@ class Model:
                 self._idle.set()
 
         runner, slots = self._runner, self._slots_of(ability)
+        loading = queued = 0.0
         if runner is not None and self.status.state == "ready" and not slots.locked():
             held.append(slots)
             await slots.acquire()
@@ -382,48 +383,23 @@ class Model:
             self.waiting += 1
             try:
                 async with in_time(context):
-                    runner = await self._free_place(ability, held, work)
+                    runner, loading, queued = await self._free_slot(ability, held)
             finally:
                 self.waiting -= 1
         try:
             if self._poison_requests:  # again: it may have killed one while this one waited for the next
                 await self._refuse_killers(request)
             self._check(ability, request)
-            self._in_flight[number] = _Flight(request, context.input is not None, settled)
-            self._idle.clear()
-            events = runner.call(ability, request, context, settled)
         except BaseException:
-            settled()
+            settle()
             raise
-        meter.queue(work.queued)
-        if work.loading:
-            meter.loading(work.loading)
-        remaining = context.remaining()
-        timer = None
-        if remaining is not None:
-            timer = coarse_timers().set(remaining, lambda: events.fail(DeadlineError(TIME_IS_UP)))
-        last = work.began = time.monotonic()
-        observe = meter.first_event
-        try:
-            async for event in events:
-                now = time.monotonic()
-                observe(now - last)
-                if not work.events:
-                    work.first_event = now - last
-                    observe = meter.gap
-                work.events += 1
-                last = now
-                if type(event) is Done:
-                    work.usage = event.usage
-                    meter.used(event.usage)
-                yield event
-            self.status = states.on_finished(self.status)
-        finally:
-            if timer:
-                coarse_timers().clear(timer)
-            events.close()
-            if not events.stopped_early:
-                settled()
+        self._in_flight[number] = _Flight(request, context.input is not None, settle)
+        self._idle.clear()
+        return Slot(runner, settle, loading, queued)
+
+    def finished(self) -> None:
+        """Note that a call has come to its end, as it should."""
+        self.status = states.on_finished(self.status)
 
     async def _refuse_killers(self, request: Any) -> None:
         if await self._poison_requests.refuses(request, time.monotonic()):
@@ -433,7 +409,8 @@ class Model:
                 code="request_refused",
             )
 
-    def _meter(self, ability: Ability) -> CallMeter:
+    def meter(self, ability: Ability) -> CallMeter:
+        """Return what counts and times the calls of an ability."""
         meter = self._meters.get(ability)
         if meter is None:
             meter = self._meters[ability] = self._metrics.meter(self.name, ability)
@@ -442,19 +419,23 @@ class Model:
     def _slots_of(self, ability: Ability) -> asyncio.Semaphore:
         return self._beside if ability in UNCOUNTED else self._slots
 
-    async def _free_place(self, ability: Ability, held: list[asyncio.Semaphore], work: CallRecord) -> Runner:
-        """Wait until the model is loaded and has room; a model that died or was unloaded meanwhile is loaded again."""
+    async def _free_slot(self, ability: Ability, held: list[asyncio.Semaphore]) -> tuple[Runner, float, float]:
+        """Wait until the model is loaded and has room; a model that died or was unloaded meanwhile is loaded again.
+
+        Returns the seconds that took, beside the runner: for loading, and for a slot after that.
+        """
+        loading = queued = 0.0
         while True:
             ready, asked = self.status.state == "ready", time.monotonic()
             runner = await self.load()
             loaded = time.monotonic()
             slots = self._slots_of(ability)
             await slots.acquire()
-            work.loading += 0.0 if ready else loaded - asked
-            work.queued += time.monotonic() - loaded
+            loading += 0.0 if ready else loaded - asked
+            queued += time.monotonic() - loaded
             if runner is self._runner:
                 held.append(slots)
-                return runner
+                return runner, loading, queued
             slots.release()
 
     def _check_ability(self, ability: Ability) -> None:

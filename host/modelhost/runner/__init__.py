@@ -1,11 +1,11 @@
 """Where a backend runs: in a process of its own, or inline in the host's."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from modelhost.contract.card import ModelCard
 from modelhost.contract.context import Context
-from modelhost.contract.event_stream import EventStream
+from modelhost.contract.event_stream import ClosableEvents, EventStream
 from modelhost.contract.types import Ability
 from modelhost.runner.death import Death
 
@@ -57,5 +57,5 @@ class DeathWatch(Protocol):
         ...
 
 
-HostCall = Callable[[Context, Ability, str, Any], AsyncIterator[Any]]
+HostCall = Callable[[Context, Ability, str, Any], ClosableEvents[Any]]
 """Runs a call that a backend makes of another model: (the calling call's context, ability, model, request) → events."""

@@ -9,8 +9,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from modelhost.concurrency.thread_bridge import ThreadBridge
 from modelhost.contract.card import ModelCard
 from modelhost.contract.context import Context
@@ -132,9 +130,7 @@ class InlineRunner:
         ).begin()
 
     def _call_host(self, context: Context, ability: Ability, model: str, request: Any) -> EventStream[Any]:
-        # The router writes into the context it is given, so the call gets one of its own.
-        asked = Context(msgspec.structs.replace(context.info, remaining=context.remaining()))
-        reply = ThreadBridge(self._host_loop, lambda: self._host_call(asked, ability, model, request)).begin()
+        reply = ThreadBridge(self._host_loop, lambda: self._host_call(context, ability, model, request)).begin()
         context.on_cancel(reply.close)
         return reply
 

@@ -21,7 +21,7 @@ from modelhost.contract.errors import (
     PluginError,
     UnsupportedError,
 )
-from modelhost.contract.event_stream import EventStream
+from modelhost.contract.event_stream import ClosableEvents, EventStream
 from modelhost.contract.failures import FailureReport
 from modelhost.contract.log import Log
 from modelhost.contract.types import Ability
@@ -244,7 +244,7 @@ class ProcessRunner:
         live: AsyncIterator[bytes] | None = context.input
         return self._channel.call(ability, self._spec.model, request, info, live=live, settled=settled)
 
-    def _serve_worker(self, ability: Ability, model: str, request: Any, context: Context) -> AsyncIterator[Any]:
+    def _serve_worker(self, ability: Ability, model: str, request: Any, context: Context) -> ClosableEvents[Any]:
         return self._host_call(context, ability, model, request)
 
     def _context(self, info: CallInfo, *, input: EventStream[bytes] | None) -> Context:  # noqa: A002

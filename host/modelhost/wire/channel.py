@@ -14,7 +14,7 @@ import msgspec
 
 from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import BackendCrashedError, BackendFailedError, BadInputError, ModelhostError
-from modelhost.contract.event_stream import EventStream
+from modelhost.contract.event_stream import ClosableEvents, EventStream
 from modelhost.contract.types import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.wire import frames
 from modelhost.wire.frames import WINDOW
@@ -28,7 +28,7 @@ MAX_EVENT = frames.MAX_FRAME // 2
 FRAME_BYTES = 1024 * 1024
 """Events leave in one frame up to about this size; then another begins."""
 
-Handler = Callable[[Ability, str, Any, Context], AsyncIterator[Any]]
+Handler = Callable[[Ability, str, Any, Context], ClosableEvents[Any]]
 """Runs a call that came in: (ability, model, request, context) → events."""
 
 _event_encoder = msgspec.msgpack.Encoder(enc_hook=frames.to_wire)
@@ -347,7 +347,7 @@ class Channel(asyncio.Protocol):
             request = _request_decoders[frame.ability].decode(frame.request)
             events = self._handler(frame.ability, frame.model, request, call.context)
             turn = self._loop.time()
-            async with contextlib.aclosing(cast(Any, events)):
+            async with contextlib.aclosing(events):
                 async for event in events:
                     raw = _event_encoder.encode(event)
                     if len(raw) > MAX_EVENT:

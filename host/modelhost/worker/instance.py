@@ -1,7 +1,7 @@
 """One loaded backend: checks that it keeps the contract, runs its hooks, sorts what it raises."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
@@ -100,7 +100,7 @@ class Instance:
             self._failed(error, "unload failed", "unload")
         self._backend.compute.shutdown(wait=False)
 
-    async def call(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
+    async def call(self, ability: Ability, request: Any, context: Context) -> AsyncGenerator[Any, None]:
         """Run a hook and yield its events, `Done` last. Raises `ModelhostError` only."""
         try:
             run = self._run(ability, request, context)
@@ -108,14 +108,14 @@ class Instance:
                 run = spoken(lambda part, inner: self._run("synthesize", part, inner), request, context)
             elif ability == "generate" and request.stop and "stop" not in self._features:
                 run = cut(run, request)
-            async with aclosing(cast(Any, run)) as events:
+            async with aclosing(run) as events:
                 async for event in events:
                     for portion in portions(event):
                         yield portion
         finally:
             context.cancel()
 
-    async def _run(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[Any]:
+    async def _run(self, ability: Ability, request: Any, context: Context) -> AsyncGenerator[Any, None]:
         if ability not in self._hooks:
             raise UnsupportedError(f"this backend cannot {ability}")
 
@@ -127,7 +127,7 @@ class Instance:
         except BaseException as error:
             raise broken(error) from None
         checked = complete(ability, request, stream, failed=broken, given_up=lambda: context.cancelled)
-        async with aclosing(cast(Any, checked)) as events:
+        async with aclosing(checked) as events:
             async for event in events:
                 yield event
 

@@ -3,27 +3,28 @@
 import asyncio
 import codecs
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from modelhost.authors.sentences import Sentences
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, NotReadyError
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.types import AudioChunk, Done, SynthesizeEvent, SynthesizeRequest, Usage
 
 if TYPE_CHECKING:  # brings PyAV
     from modelhost.audio import Encoder
 
-Speak = Callable[[SynthesizeRequest, Context], AsyncIterator[SynthesizeEvent]]
+Speak = Callable[[SynthesizeRequest, Context], ClosableEvents[SynthesizeEvent]]
 
 _AT_ONCE = 32 * 1024
 """Bytes of PCM that are encoded on the event loop; more would keep others waiting for too long, and goes to a thread."""
 
 
-async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> AsyncIterator[SynthesizeEvent]:
+async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> AsyncGenerator[SynthesizeEvent, None]:
     """Have a backend speak a request, or the live text that follows it, as PCM; yield that in the format and rate asked for."""
     if context.input is None and request.format == "pcm" and request.sample_rate is None:
         async for event in speak(request, context):
@@ -35,7 +36,7 @@ async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> 
         inner = _part_of(context)
         said = speak(_plain(request, text), inner)
         try:
-            async with aclosing(cast(Any, said if context.input is None else _if_there_is_something(said))) as events:
+            async with aclosing(said if context.input is None else _if_there_is_something(said)) as events:
                 async for event in events:
                     if isinstance(event, AudioChunk):
                         encoder = encoder or _encoder(request, event.sample_rate)
@@ -75,10 +76,10 @@ def _says_something(sentence: str) -> bool:
     return any(unicodedata.category(letter)[0] in "LNS" for letter in sentence)
 
 
-async def _if_there_is_something(events: AsyncIterator[SynthesizeEvent]) -> AsyncIterator[SynthesizeEvent]:
+async def _if_there_is_something(events: ClosableEvents[SynthesizeEvent]) -> AsyncGenerator[SynthesizeEvent, None]:
     """Pass on what a backend makes of one sentence of many, which may be nothing."""
     try:
-        async with aclosing(cast(Any, events)):
+        async with aclosing(events):
             async for event in events:
                 yield event
     except BadInputError as error:

@@ -1,22 +1,23 @@
 """Stop strings for backends that have none of their own: the text is cut at the first, and the backend told to stop."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 from msgspec.structs import replace
 
 from modelhost.authors.stop_strings import StopStrings
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.types import ChoiceDone, Delta, Done, GenerateEvent, GenerateRequest, Usage
 
 
-async def cut(events: AsyncIterator[GenerateEvent], request: GenerateRequest) -> AsyncIterator[GenerateEvent]:
+async def cut(events: ClosableEvents[GenerateEvent], request: GenerateRequest) -> AsyncGenerator[GenerateEvent, None]:
     """Yield events up to the first stop string of each choice. When all choices have met one, the backend is closed.
 
     A backend that is closed has not said what the answer cost: every piece counts as a token then.
     """
     choices = [_Choice(request) for _ in range(request.n)]
-    async with aclosing(cast(Any, events)):
+    async with aclosing(events):
         async for event in events:
             if isinstance(event, Done):
                 for index, choice in enumerate(choices):

@@ -21,6 +21,7 @@ from modelhost import (
 from modelhost.config import load_config
 from modelhost.contract.log import Log, silent
 from modelhost.host import ModelHost
+from modelhost.running_call import CallDetails
 from modelhost_summarizer.condense import Condenser
 from modelhost_summarizer.log_lines import looks_like_a_log
 from serving import Served
@@ -84,9 +85,9 @@ class InProcess:
         return self._runner.run(self._collect(model, SummarizeRequest(text=blob, **asked)))
 
     async def _collect(self, model: str, request: SummarizeRequest) -> list[Any]:
-        context = self._host.router.context("req-of-a-test")
+        details = CallDetails(request_id="req-of-a-test")
         async with asyncio.timeout(60):
-            return [event async for event in self._host.router.call("summarize", model, request, context)]
+            return [event async for event in self._host.router.start("summarize", model, request, details)]
 
     def refusal(self, model: str, **asked: Any) -> ModelhostError:
         with pytest.raises(ModelhostError) as caught:
@@ -98,7 +99,7 @@ class InProcess:
 
         async def leave() -> int:
             request = SummarizeRequest(text=Blob(b"word " * 1000), generator=model)
-            events: Any = self._host.router.call("summarize", "summaries", request, self._host.router.context("r"))
+            events = self._host.router.start("summarize", "summaries", request)
             async for event in events:
                 if isinstance(event, Delta):
                     break

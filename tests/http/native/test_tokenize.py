@@ -6,7 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from fake_plugins import isolated as isolated
@@ -16,6 +16,7 @@ from modelhost.contract.errors import BackendCrashedError, DeadlineError, Unsupp
 from modelhost.contract.log import Log, silent
 from modelhost.contract.types import AudioPart, Blob, Done, ImagePart, Message, TokenizeRequest, Tokens
 from modelhost.host import ModelHost
+from modelhost.observability.call_record import CallRecord
 from modelhost.pool.model import BESIDE, Model
 from modelhost.pool.requirements import needs
 from modelhost.testing import chat
@@ -42,7 +43,7 @@ def with_model(use: Callable[[Model], Awaitable[None]], *, run: str = "inline", 
 
 
 async def tokenized(model: Model, request: TokenizeRequest = HI, context: Context | None = None) -> list[Any]:
-    return [event async for event in model.call("tokenize", request, context or Context())]
+    return [event async for event in model.call("tokenize", request, context or Context(), CallRecord("tokenize"))]
 
 
 @pytest.mark.parametrize(
@@ -63,24 +64,24 @@ def test_pictures_and_sound_in_a_chat_are_needs_as_for_an_answer() -> None:
 @pytest.mark.parametrize("run", ["inline", "process"])
 def test_tokenising_does_not_wait_for_the_answer_that_takes_the_only_place(run: str) -> None:
     async def use(model: Model) -> None:
-        async with aclosing(cast(Any, model.call("generate", TALK, Context()))) as answer:
+        async with aclosing(model.call("generate", TALK, Context(), CallRecord("generate"))) as answer:
             await anext(answer)
             assert model.card is not None
             assert model.card.concurrency == 1
             assert await tokenized(model) == [BYTES, Done()]
             assert model.in_flight == 1
             with pytest.raises(DeadlineError, match="was free"):  # while another answer has to wait
-                await anext(model.call("generate", TALK, Context(CallInfo(remaining=0.05))))
+                await anext(model.call("generate", TALK, Context(CallInfo(remaining=0.05)), CallRecord("generate")))
 
     with_model(use, run=run, concurrency=1, pace=2)
 
 
 def test_tokenising_takes_no_place_from_answers() -> None:
     async def use(model: Model) -> None:
-        async with aclosing(cast(Any, model.call("tokenize", HI, Context()))) as tokens:
+        async with aclosing(model.call("tokenize", HI, Context(), CallRecord("tokenize"))) as tokens:
             await anext(tokens)
             assert model.in_flight == 1
-            async with aclosing(cast(Any, model.call("generate", TALK, Context(CallInfo(remaining=5))))) as answer:
+            async with aclosing(model.call("generate", TALK, Context(CallInfo(remaining=5)), CallRecord("generate"))) as answer:
                 await anext(answer)
                 assert model.in_flight == 2
 
@@ -104,7 +105,7 @@ def test_a_storm_of_tokenising_is_answered_a_few_at_a_time() -> None:
 
 def test_unloading_lets_tokenising_finish() -> None:
     async def use(model: Model) -> None:
-        async with aclosing(cast(Any, model.call("tokenize", HI, Context()))) as tokens:
+        async with aclosing(model.call("tokenize", HI, Context(), CallRecord("tokenize"))) as tokens:
             assert await anext(tokens) == BYTES
             unloading = asyncio.ensure_future(model.unload(10))
             assert [event async for event in tokens] == [Done()]
@@ -130,9 +131,9 @@ def test_a_worker_that_dies_fails_both_blames_neither_and_every_place_is_free_ag
     async def use(model: Model) -> None:
         await tokenized(model)  # a worker that has finished something is replaced at once
         for _ in range(3):
-            async with aclosing(cast(Any, model.call("generate", TALK, Context()))) as answer:
+            async with aclosing(model.call("generate", TALK, Context(), CallRecord("generate"))) as answer:
                 await anext(answer)
-                async with aclosing(cast(Any, model.call("tokenize", HI, Context()))) as tokens:
+                async with aclosing(model.call("tokenize", HI, Context(), CallRecord("tokenize"))) as tokens:
                     await anext(tokens)
                     assert model.in_flight == 2
                     assert model.pid is not None

@@ -1,0 +1,87 @@
+"""One call of a model: its events on their way out, timed, counted, and ended with its deadline."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, NamedTuple, Protocol
+
+from modelhost.concurrency.coarse_timers import coarse_timers
+from modelhost.contract.context import Context
+from modelhost.contract.errors import DeadlineError
+from modelhost.contract.types import Ability, Done
+from modelhost.observability.call_record import CallRecord
+from modelhost.observability.metrics import CallMeter
+from modelhost.runner import Runner
+
+TIME_IS_UP = "the request's time is up before the answer is complete"
+
+
+class Slot(NamedTuple):
+    """One of the places that a model has for requests, taken."""
+
+    runner: Runner
+    settle: Callable[[], None]
+    """Gives it back, when the runner works on the request no more; once or more often."""
+    loading: float
+    """Seconds that the request waited for the model to be loaded."""
+    queued: float
+    """Seconds that it waited for the slot after that."""
+
+
+class Callee(Protocol):
+    """What a call takes of a model."""
+
+    async def admit(self, ability: Ability, request: Any, context: Context) -> Slot:
+        """Wait until the model is loaded and has a slot, and take it. Raises `ModelhostError`."""
+        ...
+
+    def meter(self, ability: Ability) -> CallMeter:
+        """Return what counts and times the calls of an ability."""
+        ...
+
+    def finished(self) -> None:
+        """Note that a call has come to its end, as it should."""
+        ...
+
+
+async def run_call(
+    model: Callee, ability: Ability, request: Any, context: Context, record: CallRecord
+) -> AsyncGenerator[Any, None]:
+    """Yield the events of a call, and note in `record` what it takes. Raises `ModelhostError`."""
+    slot = await model.admit(ability, request, context)
+    try:
+        events = slot.runner.call(ability, request, context, slot.settle)
+    except BaseException:
+        slot.settle()
+        raise
+    meter = model.meter(ability)
+    meter.queue(slot.queued)
+    if slot.loading:
+        meter.loading(slot.loading)
+    remaining = context.remaining()
+    timer = None
+    if remaining is not None:
+        timer = coarse_timers().set(remaining, lambda: events.fail(DeadlineError(TIME_IS_UP)))
+    last = time.monotonic()
+    record.begin(last, loading=slot.loading, queued=slot.queued)
+    observe = meter.first_event
+    try:
+        async for event in events:
+            now = time.monotonic()
+            observe(now - last)
+            if not record.events:
+                record.first_event = now - last
+                observe = meter.gap
+            record.events += 1
+            last = now
+            if type(event) is Done:
+                record.usage = event.usage
+                meter.used(event.usage)
+            yield event
+        model.finished()
+    finally:
+        if timer:
+            coarse_timers().clear(timer)
+        events.close()
+        record.ended = time.monotonic()
+        if not events.stopped_early:
+            slot.settle()
