@@ -140,7 +140,7 @@ class Router:
         self, ability: Ability, name: str | None, request: Any, context: Context, *, cached: bool = True
     ) -> AsyncGenerator[Any, None]:
         """Run a request."""
-        call = self.start(ability, name, request, replace(CallDetails.within(context), cached=cached))
+        call = self.start(ability, name, request, replace(CallDetails.within(context), cached=cached, input=context.input))
         context.work = call.record
         return self._noting(call, context)
 
