@@ -31,7 +31,7 @@ def serve_bare() -> None:
     from litestar import Litestar, Response, post
     from modelhost.contract.types import Usage
     from modelhost.http.openai.chat.body import ChatBody
-    from modelhost.http.openai.chat.shapes import UsageAnswer
+    from modelhost.http.routing.usage import UsageAnswer
 
     decoder = msgspec.json.Decoder(ChatBody)
 

@@ -12,32 +12,11 @@ from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 from modelhost.config import ServerConfig
 from modelhost.dialogue import Dialogue, InProcessMemory
 from modelhost.host import ModelHost
-from modelhost.http.admin.docs import ASSETS, docs, docs_asset, home
-from modelhost.http.admin.health import health, livez, readyz
-from modelhost.http.admin.metrics import metrics
-from modelhost.http.admin.models import list_models, load_model, show_model, unload_model
-from modelhost.http.admin.openapi import openapi
-from modelhost.http.admin.plugins import list_plugins
-from modelhost.http.admin.requests import cancel_request, list_requests
-from modelhost.http.admin.workers import list_workers, show_worker
+from modelhost.http.admin.docs import ASSETS
+from modelhost.http.admin.routes import ROUTES as ADMIN_ROUTES
 from modelhost.http.middleware.access import access_to, with_scopes
-from modelhost.http.native.dialogue import dialogue, forget_dialogue
-from modelhost.http.native.embed_file import embed_file
-from modelhost.http.native.generate import generate, generate_stream
-from modelhost.http.native.parse_ast import parse_ast
-from modelhost.http.native.personas import list_personas
-from modelhost.http.native.rerank import rerank
-from modelhost.http.native.sockets.generate import generate_ws
-from modelhost.http.native.sockets.synthesize import speak
-from modelhost.http.native.sockets.transcribe import listen
-from modelhost.http.native.summaries import summaries, summarize
-from modelhost.http.native.tokens import detokenize, tokenize
-from modelhost.http.native.voices import add_voice, delete_voice, list_voices
-from modelhost.http.openai.audio.speech import speech, text_to_speech
-from modelhost.http.openai.audio.transcriptions import transcriptions, translations
-from modelhost.http.openai.chat import chat_completions
-from modelhost.http.openai.completions import completions
-from modelhost.http.openai.embeddings import embeddings
+from modelhost.http.native.routes import ROUTES as NATIVE_ROUTES
+from modelhost.http.openai.routes import ROUTES as OPENAI_ROUTES
 from modelhost.http.routing.bodies.memory import BodyMemory
 from modelhost.http.routing.errors import answer_error
 from modelhost.http.routing.in_flight import InFlightRequests
@@ -45,50 +24,7 @@ from modelhost.http.routing.spec import route_spec, spec_of
 from modelhost.observability.logs import host_log
 from modelhost.plugins.extensions import ASGIApp
 
-ROUTES: tuple[HTTPRouteHandler | WebsocketRouteHandler, ...] = (
-    chat_completions,
-    completions,
-    generate,
-    generate_stream,
-    tokenize,
-    detokenize,
-    summaries,
-    summarize,
-    list_personas,
-    transcriptions,
-    translations,
-    speech,
-    text_to_speech,
-    dialogue,
-    forget_dialogue,
-    list_voices,
-    add_voice,
-    delete_voice,
-    listen,
-    speak,
-    generate_ws,
-    embeddings,
-    embed_file,
-    rerank,
-    parse_ast,
-    list_models,
-    load_model,
-    show_model,
-    unload_model,
-    list_plugins,
-    list_workers,
-    show_worker,
-    list_requests,
-    cancel_request,
-    openapi,
-    home,
-    docs,
-    docs_asset,
-    metrics,
-    health,
-    livez,
-    readyz,
-)
+ROUTES = OPENAI_ROUTES + NATIVE_ROUTES + ADMIN_ROUTES
 
 
 def make_app(host: ModelHost, in_flight_requests: InFlightRequests) -> Litestar:

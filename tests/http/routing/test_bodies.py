@@ -27,7 +27,7 @@ Place = tuple[Callable[[dict[str, Any]], Any], str, inspect.StructType]
 def _types() -> dict[str, Any]:
     """Every type a client's JSON is read into: bodies, forms, and messages of WebSockets."""
     said = [spec_of(route) for route in ROUTES]
-    kinds = [kind for one in said for kind in (one.body, one.form, *one.hears) if kind is not None]
+    kinds = [kind for one in said for kind in (one.body, one.form, *one.receives) if kind is not None]
     return {kind.__name__ + str(kind.__struct_config__.tag or ""): kind for kind in kinds}
 
 

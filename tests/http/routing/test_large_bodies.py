@@ -16,7 +16,7 @@ import httpx
 import pytest
 from hypothesis import given, strategies as st
 from modelhost.contract.errors import BadInputError, OverloadedError
-from modelhost.http.openai.audio.transcriptions import TranscriptionForm
+from modelhost.http.routing.audio.transcription import TranscriptionForm
 from modelhost.http.routing.bodies import base64_fields as lifting, memory, urlencoded
 from modelhost.http.routing.bodies.base64_fields import Lifter
 from modelhost.http.routing.bodies.form import Form, Texts

@@ -29,8 +29,8 @@ from modelhost.dialogue.steps import (
     TurnDone,
     TurnUsage,
 )
-from modelhost.http.openai.audio.speech import SampleRate, named_voice
-from modelhost.http.routing.audio_response import Sound
+from modelhost.http.routing.audio.sound import Sound
+from modelhost.http.routing.audio.speech import SampleRate, named_voice
 from modelhost.http.routing.bodies.form import Upload
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.errors import as_modelhost_error, envelope

@@ -9,14 +9,13 @@ from litestar.response import Stream
 
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Delta, Done, FinishReason, GenerateEvent, GenerateRequest, Message, TextPart
-from modelhost.http.openai.chat.examples import USAGE
-from modelhost.http.openai.chat.shapes import UsageAnswer
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Sampling
 from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.streaming import byte_stream
+from modelhost.http.routing.usage import USAGE, UsageAnswer
 
 
 class GenerateBody(Sampling, kw_only=True):

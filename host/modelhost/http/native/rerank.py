@@ -12,12 +12,12 @@ from modelhost.contract.errors import BadInputError, RequestError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest, Usage
 from modelhost.contract.vectors import Rows, numbers
-from modelhost.http.openai.embeddings import EmbeddingsUsage
 from modelhost.http.routing.embed_call import MAX_INPUTS, Asking
 from modelhost.http.routing.in_flight import request_id_of
 from modelhost.http.routing.json_body import JsonBody
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.usage import EmbeddingsUsage
 
 
 class RerankDocument(Struct):

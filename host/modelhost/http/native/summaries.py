@@ -10,8 +10,6 @@ from msgspec import UNSET, Meta, UnsetType
 from modelhost.contract.context import Context
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Blob, Delta, Detected, Done, FinishReason, Progress, SummarizeEvent, SummarizeRequest
-from modelhost.http.openai.chat.examples import USAGE
-from modelhost.http.openai.chat.shapes import UsageAnswer
 from modelhost.http.routing.cache_headers import CACHE, may_be_cached, told
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
@@ -20,6 +18,7 @@ from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Limit, limited
 from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.streaming import event, event_stream
+from modelhost.http.routing.usage import USAGE, UsageAnswer
 
 
 class Summarizing(Struct):

@@ -9,13 +9,13 @@ from msgspec import UNSET, Meta, UnsetType
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import TokenizeRequest, Tokens
-from modelhost.http.openai.chat.body import MEDIA, ChatMessage, messages_of
-from modelhost.http.openai.chat.prefill import check_prefill
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
+from modelhost.http.routing.chat_messages import MEDIA, ChatMessage, messages_of
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse, listed
+from modelhost.http.routing.prefill import check_prefill
 from modelhost.http.routing.spec import Example, route_spec
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]

@@ -14,8 +14,7 @@ from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, UnsupportedError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import ChoiceDone, Delta, Done, GenerateEvent, GenerateRequest, TokenLogprob, Usage
-from modelhost.http.openai.chat.examples import USAGE
-from modelhost.http.openai.chat.shapes import FinishReason, UsageAnswer
+from modelhost.http.openai.chat.shapes import FinishReason
 from modelhost.http.openai.token_ids import as_texts
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.disconnect import CancelOnDisconnect
@@ -24,6 +23,7 @@ from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Sampling, StreamOptions
 from modelhost.http.routing.spec import Example, route_spec
 from modelhost.http.routing.streaming import DONE, event, event_stream
+from modelhost.http.routing.usage import USAGE, UsageAnswer
 from modelhost.router import Router
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]

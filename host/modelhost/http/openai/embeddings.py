@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from modelhost.concurrency.executor import computed
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
-from modelhost.contract.types import EmbedRequest, Usage
+from modelhost.contract.types import EmbedRequest
 from modelhost.contract.vectors import Rows, numbers
 from modelhost.http.openai.token_ids import as_texts
 from modelhost.http.routing.bodies.json_text import made
@@ -20,6 +20,7 @@ from modelhost.http.routing.json.foreign_fields import EMBEDDING, Elsewhere
 from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.json_response import JsonResponse, JsonStream
 from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.usage import EmbeddingsUsage
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -90,18 +91,6 @@ class Embedding(Struct):
     index: int
     embedding: list[float] | str
     object: Literal["embedding"] = "embedding"
-
-
-class EmbeddingsUsage(Struct):
-    """Tokens the model has read for this answer: those of inputs that were known before cost nothing."""
-
-    prompt_tokens: int
-    total_tokens: int
-
-    @classmethod
-    def of(cls, usage: Usage) -> "EmbeddingsUsage":
-        """Tell what calls cost."""
-        return cls(prompt_tokens=usage.input_tokens, total_tokens=usage.input_tokens)
 
 
 class Embeddings(Struct):

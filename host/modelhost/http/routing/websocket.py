@@ -17,13 +17,13 @@ from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, DeadlineError, ModelhostError
 from modelhost.contract.structs import Struct
 from modelhost.host import ModelHost
-from modelhost.http.native.sockets.query import merged, settings_in
 from modelhost.http.routing.errors import as_modelhost_error, envelope
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json.fields import Reader, reader_of
 from modelhost.http.routing.json.foreign_fields import refuse_what_others_know
 from modelhost.http.routing.json.text import decoded
 from modelhost.http.routing.json_body import MOST_IGNORED, printable
+from modelhost.http.routing.websocket_query import merged, settings_in
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Struct)

@@ -13,12 +13,12 @@ from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioChunk, AudioFormat, Done, SynthesizeRequest
 from modelhost.contract.types.synthesize import MEDIA_TYPES
 from modelhost.http.native.sockets.live_input import LiveInput
-from modelhost.http.openai.audio.speech import Speaking, named_voice
+from modelhost.http.routing.audio.speech import SpeechFields, named_voice
 from modelhost.http.routing.spec import route_spec
 from modelhost.http.routing.websocket import Failure, MessageSocket
 
 
-class Speak(Speaking, kw_only=True, tag_field="type", tag="start"):
+class Speak(SpeechFields, kw_only=True, tag_field="type", tag="start"):
     """Begin, or begin anew after `end`. May be left out: then the query of the URL and the defaults count."""
 
     voice: str | None = None

@@ -12,8 +12,8 @@ from modelhost.contract.errors import BadInputError, ModelhostError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Blob, Detected, Partial, Segment, TranscribeRequest
 from modelhost.http.native.sockets.incoming_audio import Incoming
-from modelhost.http.openai.audio.transcript import Transcript
-from modelhost.http.openai.audio.transcript_shapes import DurationUsage, TranscriptWord
+from modelhost.http.routing.audio.transcript import Transcript
+from modelhost.http.routing.audio.transcript_shapes import DurationUsage, TranscriptWord
 from modelhost.http.routing.bodies.media import from_base64
 from modelhost.http.routing.spec import route_spec
 from modelhost.http.routing.websocket import Failure, MessageSocket

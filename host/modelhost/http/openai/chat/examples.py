@@ -1,14 +1,7 @@
 """Chat requests and answers to copy; the tests send the ones and compare the others."""
 
 from modelhost.http.routing.spec import Example
-
-USAGE = {
-    "prompt_tokens": 22,
-    "completion_tokens": 3,
-    "total_tokens": 25,
-    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-    "completion_tokens_details": {"reasoning_tokens": 0},
-}
+from modelhost.http.routing.usage import USAGE
 
 ASKS = {
     "question": Example(

@@ -21,10 +21,10 @@ from modelhost.http.openai.chat.shapes import (
     TokenAlternative,
     ToolCallAnswer,
     ToolCallDelta,
-    UsageAnswer,
 )
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.streaming import DONE
+from modelhost.http.routing.usage import UsageAnswer
 
 _encode = msgspec.json.Encoder().encode
 

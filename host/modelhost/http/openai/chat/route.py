@@ -7,11 +7,12 @@ from litestar import Request, post
 from litestar.response import Stream
 
 from modelhost.http.openai.chat import examples
-from modelhost.http.openai.chat.body import MEDIA, ChatBody
+from modelhost.http.openai.chat.body import ChatBody
 from modelhost.http.openai.chat.response import Completion
 from modelhost.http.openai.chat.shapes import ChatCompletion, ChatCompletionChunk
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
+from modelhost.http.routing.chat_messages import MEDIA
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse

@@ -5,46 +5,9 @@ from typing import Literal
 from msgspec import UNSET, UnsetType
 
 from modelhost.contract.structs import Struct
-from modelhost.contract.types import Usage
+from modelhost.http.routing.usage import UsageAnswer
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
-
-
-class PromptTokensDetails(Struct):
-    """Parts of the prompt's tokens."""
-
-    cached_tokens: int
-    """Those that did not have to be computed again."""
-    audio_tokens: int = 0
-    """Those that stand for sound."""
-
-
-class CompletionTokensDetails(Struct):
-    """Parts of the answer's tokens."""
-
-    reasoning_tokens: int
-    """Those spent on reasoning."""
-
-
-class UsageAnswer(Struct):
-    """Token counts."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptTokensDetails
-    completion_tokens_details: CompletionTokensDetails
-
-    @classmethod
-    def of(cls, usage: Usage) -> "UsageAnswer":
-        """Return a model's own counts in OpenAI's words."""
-        return cls(
-            prompt_tokens=usage.input_tokens,
-            completion_tokens=usage.output_tokens,
-            total_tokens=usage.input_tokens + usage.output_tokens,
-            prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens, audio_tokens=usage.audio_tokens),
-            completion_tokens_details=CompletionTokensDetails(reasoning_tokens=usage.reasoning_tokens),
-        )
 
 
 class TokenAlternative(Struct):

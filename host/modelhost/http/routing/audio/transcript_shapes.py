@@ -16,7 +16,7 @@ class Transcription(Struct):
     usage: DurationUsage
 
 
-class TranscriptSegment(Struct):
+class VerboseSegment(Struct):
     """What was said from `start` to `end`, in seconds; what a model does not tell of it is 0."""
 
     id: int
@@ -49,7 +49,7 @@ class VerboseTranscription(Struct, omit_defaults=True):
     """Seconds of sound."""
     text: str
     usage: DurationUsage
-    segments: list[TranscriptSegment] | None = None
+    segments: list[VerboseSegment] | None = None
     words: list[TranscriptWord] | None = None
     language_probability: float | None = None
     """How sure the model is of the language, where it found it out itself."""

@@ -7,7 +7,7 @@ import pytest
 from modelhost import Done, Segment, Usage
 from modelhost.contract.types import TranscribeEvent
 from modelhost.dialogue.heard import heard
-from modelhost.http.openai.audio.transcript import Transcript
+from modelhost.http.routing.audio.transcript import Transcript
 
 SAID = (
     Segment(start=0, end=1, text=" Good morning."),

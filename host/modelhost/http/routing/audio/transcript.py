@@ -7,13 +7,13 @@ from msgspec import structs
 
 from modelhost.authors.languages import name_of
 from modelhost.contract.types import Detected, Done, Segment, TranscribeEvent
-from modelhost.http.openai.audio.transcript_shapes import (
+from modelhost.http.routing.audio.transcript_shapes import (
     DurationUsage,
     TranscriptDelta,
     TranscriptDone,
     Transcription,
-    TranscriptSegment,
     TranscriptWord,
+    VerboseSegment,
     VerboseTranscriptDone,
     VerboseTranscription,
 )
@@ -102,8 +102,8 @@ class Transcript:
             yield event(TranscriptDone(text=self.text, usage=self.usage))
 
 
-def _segment(number: int, one: Segment) -> TranscriptSegment:
-    return TranscriptSegment(
+def _segment(number: int, one: Segment) -> VerboseSegment:
+    return VerboseSegment(
         id=number,
         seek=int(one.start * 100),
         start=one.start,

@@ -1,0 +1,1 @@
+"""What routes that hear or speak share, whichever dialect they are of."""

@@ -1,0 +1,71 @@
+"""Texts to be spoken: the fields that every way to ask for speech has, and the sound that comes of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any, cast
+
+from msgspec import Meta
+
+from modelhost.contract.errors import BadInputError
+from modelhost.contract.structs import Struct
+from modelhost.contract.types import AudioChunk, AudioFormat, Done, SynthesizeEvent, Usage
+from modelhost.http.routing.audio.sound import Sound
+from modelhost.http.routing.sampling import Limit, Seed, limited, seed_of
+
+SampleRate = Annotated[int, Meta(ge=8000, le=192_000)]
+"""Hz."""
+
+Speed = Annotated[float, Meta(ge=0.25, le=4)]
+"""How fast to speak; 1 is as fast as the voice is. The bounds are OpenAI's."""
+
+
+def named_voice(name: str | None) -> str | None:
+    """Return the voice a client names; `default` is the one of the configuration, like none."""
+    return None if name in (None, "", "default") else name
+
+
+class SpeechFields(Struct):
+    """What all ways to ask for speech have in common; what is left out, the model's configuration decides."""
+
+    model: str | None = None
+    sample_rate: SampleRate | None = None
+    """Hz of the sound; by default `[speech] sample_rate`, else the voice's own."""
+    seed: Seed | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=0.5, le=2)] | None = None
+    chunk_length: Annotated[int, Meta(ge=1)] | None = None
+    """Characters a model speaks in one go, where it can be told."""
+    max_tokens: Limit | None = None
+    normalize: bool | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return these as fields of a request."""
+        names = ("temperature", "top_p", "repetition_penalty", "chunk_length", "normalize")
+        chosen = {"seed": seed_of(self.seed), "max_tokens": limited(self.max_tokens)}
+        return {**chosen, **{name: getattr(self, name) for name in names}}
+
+
+async def sound_bytes(events: AsyncIterator[SynthesizeEvent]) -> AsyncIterator[bytes]:
+    """Yield the sound alone, while it is made."""
+    async with aclosing(cast(Any, events)):
+        async for event in events:
+            if isinstance(event, AudioChunk):
+                yield event.data
+
+
+async def collect_sound(events: AsyncIterator[SynthesizeEvent], form: AudioFormat) -> tuple[Sound, int, Usage]:
+    """Return all of the sound, its rate in Hz, and what it cost. Raises `BadInputError` where there is none."""
+    sound = Sound()
+    rate, usage = 0, Usage()
+    async with aclosing(cast(Any, events)):
+        async for event in events:
+            if isinstance(event, AudioChunk):
+                await sound.add(event.data)
+                rate = event.sample_rate
+            elif isinstance(event, Done):
+                usage = event.usage
+    if not sound.size:
+        raise BadInputError("there is nothing in the text that can be spoken", code="nothing_to_say")
+    await sound.finish(wav=form == "wav")
+    return sound, rate, usage
