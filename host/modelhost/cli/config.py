@@ -14,7 +14,7 @@ from modelhost.config.secrecy import shown
 from modelhost.contract.errors import ConfigError
 from modelhost.contract.log import Log, silent
 from modelhost.host import ModelHost, wanted_plugins
-from modelhost.http.server.bind import among, check_openness, tls_files
+from modelhost.http.server.bind import among, check_openness, tls_context
 from modelhost.plugins.discovery import describe_all, installed
 
 
@@ -39,7 +39,7 @@ def check(config_path: str | None, strict: bool) -> None:
         raise ConfigError("\n       ".join(problems))
     server = loaded.config.server
     check_openness(server, keys=bool(loaded.config.keys))
-    tls_files(server, loaded.folder)
+    tls_context(server, loaded.folder)
     among(server.trusted_proxies)
     names = [model.name for model in host.pool if model.config.enabled]
     wrong = other_problems(host)

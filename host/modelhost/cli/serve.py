@@ -52,7 +52,7 @@ def serve_command(
         return
     loaded = _with(load_config(config_path), host=host, port=port, log_level=log_level)
     # Imported here: half of the time a start takes, and other commands do without.
-    from modelhost.http.server.bind import address_of, bind, tls_files
+    from modelhost.http.server.bind import address_of, bind, tls_context
     from modelhost.http.server.run import run
     from modelhost.http.server.temporary_folder import scratch
     from modelhost.observability.logs import host_log, set_up
@@ -62,7 +62,7 @@ def serve_command(
     log = host_log()
     for warning in loaded.warnings:
         log.warning(warning)
-    tls_files(server, loaded.folder)
+    tls_context(server, loaded.folder)
     sock = bind(server, keys=bool(read_keys(loaded.config.keys, loaded.folder, loaded.name)))
     plugins = describe_all(wanted_plugins(loaded))
     _show_imports(plugins.values(), debug_plugins)

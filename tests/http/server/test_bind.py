@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from modelhost.config import ServerConfig
 from modelhost.contract.errors import ConfigError
-from modelhost.http.server.bind import check_openness, tls_files
+from modelhost.http.server.bind import check_openness, tls_context
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +51,17 @@ def test_a_certificate_that_cannot_be_used_is_refused_by_its_file(
     for name, content in pems.items():
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=problem) as caught:
-        tls_files(ServerConfig(tls_cert=cert, tls_key=key), tmp_path)
+        tls_context(ServerConfig(tls_cert=cert, tls_key=key), tmp_path)
     assert "_ssl.c" not in caught.value.message
 
 
 def test_a_certificate_with_its_key_is_taken(tmp_path: Path, pems: dict[str, bytes]) -> None:
     for name in ("cert", "key"):
         (tmp_path / name).write_bytes(pems[name])
-    assert tls_files(ServerConfig(tls_cert="cert", tls_key="key"), tmp_path)["ssl_certfile"] == str(tmp_path / "cert")
+    context = tls_context(ServerConfig(tls_cert="cert", tls_key="key"), tmp_path)
+    assert context is not None
+    assert context.cert_store_stats()["x509"] == 0, "clients are not asked for certificates"
+    assert tls_context(ServerConfig(), tmp_path) is None
 
 
 @pytest.mark.parametrize("host", ["not an address", "http://127.0.0.1", "127.0.0.1:8000/x", "a,b"])

@@ -6,7 +6,6 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from modelhost.config import ServerConfig
 from modelhost.config.paths import path_in
@@ -63,10 +62,10 @@ def address_of(sock: socket.socket, config: ServerConfig) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def tls_files(config: ServerConfig, folder: Path) -> dict[str, Any]:
-    """Return uvicorn the certificate and its key, tried out. Raises `ConfigError`."""
+def tls_context(config: ServerConfig, folder: Path) -> ssl.SSLContext | None:
+    """Return what speaks TLS with the configured certificate and key; None without. Raises `ConfigError`."""
     if config.tls_cert is None and config.tls_key is None:
-        return {}
+        return None
     if config.tls_cert is None or config.tls_key is None:
         raise ConfigError("server.tls_cert and server.tls_key belong together; set both")
     cert, key = path_in(folder, config.tls_cert, "server.tls_cert"), path_in(folder, config.tls_key, "server.tls_key")
@@ -79,13 +78,14 @@ def tls_files(config: ServerConfig, folder: Path) -> dict[str, Any]:
             raise ConfigError(f"server.{name}: {file} is no PEM file with a {begins.lower()}; it has no such line of BEGIN")
     if b"ENCRYPTED" in content:
         raise ConfigError(f"server.tls_key: {key} is encrypted, and nobody is there to type its passphrase; write it without one")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")
+        context.load_cert_chain(cert, key, password="")
     except ssl.SSLError as error:
         mismatch = error.reason == "KEY_VALUES_MISMATCH"
         why = "the key is not that of the certificate" if mismatch else "what lies between BEGIN and END is damaged"
         raise ConfigError(f"server.tls_cert and server.tls_key cannot be used together: {why}") from None
-    return {"ssl_certfile": str(cert), "ssl_keyfile": str(key)}
+    return context
 
 
 def among(networks: tuple[str, ...]) -> Callable[[str], bool]:

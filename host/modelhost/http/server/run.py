@@ -20,8 +20,8 @@ from modelhost.http.middleware.access_log import Observer
 from modelhost.http.middleware.gateway import Gateway
 from modelhost.http.middleware.tracing import Tracing
 from modelhost.http.routing.in_flight import InFlightRequests
-from modelhost.http.server.bind import among, tls_files
-from modelhost.http.server.limits import Connections, LimitedConnection, open_files
+from modelhost.http.server.bind import among, tls_context
+from modelhost.http.server.limits import Connections, LimitedConnection, TlsHandshake, open_files
 from modelhost.observability.library_log import listen_to_loop
 from modelhost.observability.logs import host_log
 
@@ -54,13 +54,15 @@ class HostServer(uvicorn.Server):
             observer=Observer(host.metrics, host_log(part="http"), self._tracing),
         )
         host.metrics.register(ConnectionCounts(self.connections))
+        tls = tls_context(server, host.loaded.folder)
+        protocol = functools.partial(TlsHandshake, tls) if tls else LimitedConnection
         super().__init__(
             uvicorn.Config(
                 ProxyHeadersMiddleware(gateway, trusted_hosts=list(server.trusted_proxies))
                 if server.trusted_proxies
                 else gateway,
                 loop="uvloop",
-                http=functools.partial(LimitedConnection, self.connections),  # type: ignore[arg-type]  # it is only ever called
+                http=functools.partial(protocol, self.connections),  # type: ignore[arg-type]  # it is only ever called
                 lifespan="on",
                 access_log=False,
                 proxy_headers=False,
@@ -68,9 +70,8 @@ class HostServer(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=int(CUT_SECONDS),
-                ws="websockets-sansio",  # only for its settings: `GuardedConnection` makes its own
+                ws="websockets-sansio",  # only for its settings: `LimitedConnection` makes its own
                 ws_max_size=1024 * 1024,
-                **tls_files(server, host.loaded.folder),
             )
         )
 

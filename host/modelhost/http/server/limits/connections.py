@@ -88,8 +88,9 @@ Queue = OrderedDict[Connection, None]
 class Connections:
     """The connections of one server: how many there are, who is waiting, and who has been refused.
 
-    `refused` counts by reason: `silent` sent nothing, `unread` did not take its answer, `dropped` made room for another, `full`
-    came when nothing could make room; the others are told why. Addresses for which `exempt` is true have no limit of their own.
+    `refused` counts by reason: `silent` sent nothing, `late_handshake` did not end that of TLS, `unread` did not take its answer,
+    `dropped` made room for another, `full` came when nothing could make room; the others are told why. Addresses for which
+    `exempt` is true have no limit of their own.
     """
 
     def __init__(self, config: ServerConfig, *, exempt: Callable[[str], bool] = lambda address: False) -> None:

@@ -28,10 +28,11 @@ REFUSALS: dict[str, tuple[int, ModelhostError] | None] = {
     "pipelined": (429, OverQuotaError("too many requests sent ahead on one connection")),
     "full": (503, OverloadedError(FULL)),
     "dropped": (503, OverloadedError("this connection had to make room for another; ask again in a moment")),
+    "late_handshake": None,
     "silent": None,
     "unread": None,
 }
-"""The last two cannot be told anything."""
+"""The last three cannot be told anything."""
 
 
 def _answer(status: int, error: ModelhostError) -> bytes:
