@@ -20,7 +20,7 @@ from modelhost.host import wanted_plugins
 from modelhost.http.routing import streaming
 from modelhost.http.server import limits
 from modelhost.plugins.discovery import DESCRIBE_SECONDS, describe_all, installed
-from modelhost.pool import model, poison_requests as suspects, status
+from modelhost.pool import admission, poison_requests as suspects, status
 from modelhost.runner import output, process
 from modelhost.wire import frames
 from openai import APIError, APIStatusError, InternalServerError, OpenAI
@@ -190,7 +190,7 @@ FIGURES = {
         f"A call may be {frames.WINDOW // KIB} KiB of events",
         f"{streaming.AHEAD // KIB} KiB wait for the client",
         f"After {streaming.HEARTBEAT:g} seconds of silence",
-        f"up to {model.BESIDE} run beside",
+        f"up to {admission.BESIDE} run beside",
         " and ".join(f"`{ability}`" for ability in sorted(UNCOUNTED)),
         f"for {LOADS}",
     ],

@@ -162,9 +162,8 @@ def _left_alone(error: BaseException) -> BaseException:
 def _hub_names(model: Model) -> list[str]:
     """Return a hub model's id and the last part of it."""
     names = []
-    for found in model.weights.values():
-        for weights in found:
-            if weights.uri.startswith("hf:"):
-                repo = weights.uri.removeprefix("hf:").partition("@")[0].split("/")[:2]
-                names += ["/".join(repo), repo[-1]]
+    for weights in model.weights.sources:
+        if weights.uri.startswith("hf:"):
+            repo = weights.uri.removeprefix("hf:").partition("@")[0].split("/")[:2]
+            names += ["/".join(repo), repo[-1]]
     return names

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 from modelhost.contract.context import Context
-from modelhost.pool.model import in_time
+from modelhost.pool import in_time
 
 
 class InFlight:

@@ -21,8 +21,7 @@ from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability, Delta, Detected, Done, Progress, SummarizeEvent, SummarizeRequest
 from modelhost.observability.call_record import CallRecord
 from modelhost.plugins.extensions import Call
-from modelhost.pool import Model
-from modelhost.pool.model import in_time
+from modelhost.pool import Model, in_time
 
 WHOLE = ("stop", "length")
 """Ends of a summary worth keeping. One that a filter broke off may pass it the next time."""

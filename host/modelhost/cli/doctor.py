@@ -101,9 +101,9 @@ def _look_at_models(loaded: Loaded, plugins: dict[tuple[str, str], Plugin], repo
 def _tell_of(model: Model, report: _Report) -> None:
     """Say what was found of a model that is configured well; without weights there was nothing to look at but its options."""
     what = f"model {model.name}: {', '.join(model.abilities)}"
-    if not model.weights:
+    if not model.weights.sources:
         report.note(f"{what} (only its options were looked at; `modelhost doctor --model {model.name}` tries it)")
-    elif model.available():
+    elif model.weights.available():
         report.good(what)
     else:
         report.good(f"{what} (its weights are fetched on first use)")

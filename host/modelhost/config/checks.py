@@ -74,7 +74,7 @@ def _problems_of(model: Model) -> list[str]:
     found = [] if model.problem is None else [model.problem]
     report = model.plugin.description.models.get(model.name) if model.plugin.description else None
     found += report.troubles if report else ()
-    for weights in (one for sources in model.weights.values() for one in sources):
+    for weights in model.weights.sources:
         if model.config.download == "auto" and weights.uri.startswith("hf:"):
             continue
         try:

@@ -2,5 +2,6 @@
 
 from modelhost.pool.model import Model
 from modelhost.pool.pool import Pool
+from modelhost.pool.queue import in_time
 
-__all__ = ["Model", "Pool"]
+__all__ = ["Model", "Pool", "in_time"]

@@ -1,8 +1,8 @@
 """One call of a model: its events on their way out, timed, counted, and ended with its deadline."""
 
 import time
-from collections.abc import AsyncGenerator, Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
 
 from modelhost.concurrency.coarse_timers import coarse_timers
 from modelhost.contract.context import Context
@@ -10,21 +10,9 @@ from modelhost.contract.errors import DeadlineError
 from modelhost.contract.types import Ability, Done
 from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import CallMeter
-from modelhost.runner import Runner
+from modelhost.pool.queue import Slot
 
 TIME_IS_UP = "the request's time is up before the answer is complete"
-
-
-class Slot(NamedTuple):
-    """One of the places that a model has for requests, taken."""
-
-    runner: Runner
-    settle: Callable[[], None]
-    """Gives it back, when the runner works on the request no more; once or more often."""
-    loading: float
-    """Seconds that the request waited for the model to be loaded."""
-    queued: float
-    """Seconds that it waited for the slot after that."""
 
 
 class Callee(Protocol):

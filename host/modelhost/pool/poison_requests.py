@@ -14,6 +14,7 @@ import msgspec
 
 from modelhost.concurrency.daemon_threads import run_in_daemon_thread
 from modelhost.contract.types import Blob
+from modelhost.runner.death import Death
 
 DEATHS = 2
 """How many workers a request may kill before it is refused."""
@@ -78,9 +79,21 @@ class PoisonRequests:
     def __init__(self) -> None:
         self._deaths: OrderedDict[bytes, list[float]] = OrderedDict()
         self._blaming: set[asyncio.Task[None]] = set()
+        self._evidence: Evidence | None = None
+        """Of the request that was alone with a worker that is dying."""
 
     def __bool__(self) -> bool:
         return bool(self._deaths or self._blaming)
+
+    def suspect(self, request: Any) -> None:
+        """Take down the request that was alone with a worker which is dying; None where there is none to suspect."""
+        self._evidence = None if request is None else Evidence.of(request)
+
+    def judge(self, death: Death, now: float) -> None:
+        """Blame the request that is suspected, unless it is known now that the worker was ended from outside."""
+        evidence, self._evidence = self._evidence, None
+        if evidence:
+            evidence.drop() if death.from_outside else self.blame(evidence, now)
 
     def blame(self, evidence: Evidence, now: float) -> None:
         """Note that a worker died of this request."""

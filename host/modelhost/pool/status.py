@@ -42,6 +42,13 @@ def change(status: Status, **changes: object) -> Status:
     return Status(**{**fields, **changes})
 
 
+def first(*, enabled: bool, problem: str | None) -> Status:
+    """Return the status of a model when the host starts; `problem` is why it can never be loaded as it is configured."""
+    if problem:
+        return Status(state="failed", reason=problem)
+    return Status(state="cold") if enabled else Status(state="disabled", reason="enabled = false")
+
+
 def on_load(status: Status) -> Status:
     """Loading begins."""
     return change(status, state="loading", retry_at=None)

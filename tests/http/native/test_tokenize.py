@@ -17,7 +17,8 @@ from modelhost.contract.log import Log, silent
 from modelhost.contract.types import AudioPart, Blob, Done, ImagePart, Message, TokenizeRequest, Tokens
 from modelhost.host import ModelHost
 from modelhost.observability.call_record import CallRecord
-from modelhost.pool.model import BESIDE, Model
+from modelhost.pool import Model
+from modelhost.pool.admission import BESIDE
 from modelhost.pool.requirements import needs
 from modelhost.testing import chat
 

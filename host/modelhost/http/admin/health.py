@@ -93,7 +93,7 @@ def describe_health(model: Model) -> ModelHealth:
     return ModelHealth(
         state=model.status.state,
         device=card.device if card else None,
-        model_available=model.available(),
+        model_available=model.weights.available(),
         model_loaded=model.status.state == "ready",
         context_length=card.context_length if card else None,
         supports_tools=bool(card and "tools" in card.features),

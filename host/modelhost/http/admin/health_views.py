@@ -66,7 +66,7 @@ def one_model(models: list[Model], routes: dict[Ability, tuple[str, ...]], asked
         return OneModelHealth(status=status)
     return OneModelHealth(
         status=status,
-        model_available=found is not None and found.available(),
+        model_available=found is not None and found.weights.available(),
         model_loaded=found is not None and found.status.state == "ready",
         device=found.card.device if found and found.card else "unknown",
     )
@@ -113,10 +113,10 @@ def _chat(model: Model | None) -> ChatModelHealth:
     facts = _named(model)
     if model is None:
         return ChatModelHealth(**facts)
-    card, weights = model.card, [one.uri for found in model.weights.values() for one in found]
+    card, weights = model.card, model.weights.sources
     return ChatModelHealth(
         **facts,
-        path=weights[0] if weights else None,
+        path=weights[0].uri if weights else None,
         context_length=card.context_length if card else None,
         supports_tools=bool(card and "tools" in card.features),
     )

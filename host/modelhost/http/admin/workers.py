@@ -81,7 +81,7 @@ def _last_failure(model: Model) -> FailureAnswer | None:
 
 def describe_worker(model: Model) -> WorkerAnswer:
     """Say how a running model is."""
-    status = model.status
+    status, fetched = model.status, model.weights.progress
     return WorkerAnswer(
         id=model.name,
         state=status.state,
@@ -91,5 +91,5 @@ def describe_worker(model: Model) -> WorkerAnswer:
         in_flight=model.in_flight,
         pid=model.pid,
         restarts=status.restarts,
-        progress=None if model.progress is None else Fetched(bytes=model.progress[0], of=model.progress[1]),
+        progress=None if fetched is None else Fetched(bytes=fetched[0], of=fetched[1]),
     )
