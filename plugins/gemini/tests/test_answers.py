@@ -20,8 +20,8 @@ from modelhost import (
     ServiceError,
     Tool,
     ToolDelta,
-    upstream,
 )
+from modelhost.authors import upstream
 from modelhost.contract.backend import read_options
 from modelhost.testing import chat
 from modelhost_gemini import GeminiBackend, GeminiOptions

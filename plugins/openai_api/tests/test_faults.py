@@ -22,8 +22,8 @@ from modelhost import (
     ServiceError,
     SynthesizeRequest,
     TranscribeRequest,
-    upstream,
 )
+from modelhost.authors import upstream
 from modelhost.contract.context import CallInfo
 from modelhost.contract.log import Log
 from modelhost.testing import chat

@@ -16,8 +16,8 @@ from modelhost import (
     SynthesizeRequest,
     VoiceSample,
     VoicesRequest,
-    upstream,
 )
+from modelhost.authors import upstream
 from modelhost.testing import Loaded
 from modelhost_openaudio import OpenAudioBackend
 
