@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
         UnknownModelError as UnknownModelError,
         UnsupportedError as UnsupportedError,
     )
+    from modelhost.contract.event_stream import EventStream as EventStream
     from modelhost.contract.hookspecs import (
         Events as Events,
         hookimpl as hookimpl,
@@ -49,8 +50,10 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
         AudioPart as AudioPart,
         Blob as Blob,
         ChoiceDone as ChoiceDone,
+        CompactionPart as CompactionPart,
         Delta as Delta,
         Detected as Detected,
+        DocumentPart as DocumentPart,
         Done as Done,
         EmbedEvent as EmbedEvent,
         EmbedRequest as EmbedRequest,
@@ -63,6 +66,7 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
         Part as Part,
         Partial as Partial,
         Progress as Progress,
+        ReasoningPart as ReasoningPart,
         ResponseFormat as ResponseFormat,
         Role as Role,
         Segment as Segment,
@@ -71,6 +75,7 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
         SynthesizeEvent as SynthesizeEvent,
         SynthesizeRequest as SynthesizeRequest,
         TextPart as TextPart,
+        Timings as Timings,
         TokenizeEvent as TokenizeEvent,
         TokenizeRequest as TokenizeRequest,
         TokenLogprob as TokenLogprob,
@@ -96,6 +101,7 @@ _HOMES = {
     "modelhost.contract.card": ("ModelCard",),
     "modelhost.contract.compute": ("ComputeThread",),
     "modelhost.contract.context": ("Context",),
+    "modelhost.contract.event_stream": ("EventStream",),
     "modelhost.contract.log": ("Log",),
     "modelhost.plugins.extensions": ("Call",),
     "modelhost.contract.hookspecs": ("Events", "hookimpl"),

@@ -160,7 +160,7 @@ def test_each_choice_is_cut_by_itself_and_the_backend_goes_on_for_the_others() -
     assert played(said, chat("hi", stop=("STOP",), n=2)) == [
         Delta(text="ab", index=0),
         Delta(text="xy", index=1),
-        ChoiceDone(index=0, reason="stop"),
+        ChoiceDone(index=0, stop="STOP"),
         Delta(text="z ", index=1),
         Delta(text="ST", index=1),
         Done(reason="length"),
@@ -183,7 +183,7 @@ def test_a_prompt_that_is_given_back_stops_nothing() -> None:
     said = [Delta(text="a ST"), Delta(text="OP b c"), Delta(text=" STOP d"), Done()]
     *events, done = played(said, request)
     assert "".join(event.text for event in events) == "a STOP b c "
-    assert done == Done(reason="stop", usage=Usage(output_tokens=3))
+    assert done == Done(stop="STOP", usage=Usage(output_tokens=3))
 
 
 def test_a_card_that_says_nothing_rules_nothing_out() -> None:

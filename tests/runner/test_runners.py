@@ -23,11 +23,15 @@ from modelhost.contract.types import (
     AudioChunk,
     Blob,
     Delta,
+    DocumentPart,
     Done,
     EmbedRequest,
+    GenerateRequest,
+    Message,
     Partial,
     Segment,
     SynthesizeRequest,
+    TextPart,
     TokenizeRequest,
     Tool,
     TranscribeRequest,
@@ -39,6 +43,7 @@ from modelhost.runner.output import OUTPUT_BYTES, Output
 from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec, worker_environment
 from modelhost.testing import chat
+from modelhost.wire.vocabulary import Unknown
 from modelhost.worker.portions import MOST_TOKENS
 
 Runner = ProcessRunner | InlineRunner
@@ -528,6 +533,18 @@ def test_a_request_field_the_worker_does_not_know_is_refused_not_dropped() -> No
         assert await collect(runner.call("generate", chat("fine"), Context()))
         with pytest.raises(errors.UnsupportedError, match="min_p"):
             runner.call("generate", chat("not fine", min_p=0.5), Context())
+
+    running("process", use)
+
+
+def test_a_message_an_older_worker_would_drop_something_of_is_refused_and_others_are_sent() -> None:
+    async def use(runner: ProcessRunner) -> None:
+        runner._unknown = Unknown({})  # as of a hello that lists nothing
+        assert await collect(runner.call("generate", chat("fine"), Context()))
+        document = DocumentPart(document=Blob(b"%PDF"))
+        request = GenerateRequest(messages=(Message(role="user", content=(document, TextPart(text="Read it."))),))
+        with pytest.raises(errors.UnsupportedError, match="DocumentPart is newer"):
+            runner.call("generate", request, Context())
 
     running("process", use)
 

@@ -18,6 +18,8 @@ class StopStrings:
         self._held = ""
         self.stopped = False
         """Whether a stop string has been met; the text is over then."""
+        self.met: str | None = None
+        """Which one that was."""
 
     def feed(self, text: str) -> str:
         """Add to the text; returns what of it is certain not to be part of a stop string."""
@@ -30,6 +32,7 @@ class StopStrings:
             if complete := self._search.takes(text[at]):
                 self.stopped = True
                 self._held = ""
+                self.met = text[at + 1 - complete : at + 1]
                 return text[: at + 1 - complete]
         certain = len(text) - self._search.begun
         self._held = text[certain:]

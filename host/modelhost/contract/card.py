@@ -7,7 +7,7 @@ from msgspec import Meta
 from modelhost.contract.structs import Wire
 from modelhost.contract.types import Ability
 
-Input = Literal["text", "audio", "image"]
+Input = Literal["text", "audio", "image", "document"]
 
 Feature = Literal[
     "streaming",
@@ -29,6 +29,7 @@ Feature = Literal[
     "presence_penalty",
     "frequency_penalty",
     "ignore_eos",
+    "compaction",
     # generate and summarize
     "safety",
     # transcribe

@@ -9,6 +9,8 @@ from modelhost.contract.errors import BadInputError, RequestError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import (
     AudioPart,
+    CompactionPart,
+    DocumentPart,
     EmbedRequest,
     GenerateRequest,
     ImagePart,
@@ -133,6 +135,10 @@ def _of_messages(messages: tuple[Message, ...]) -> Iterator[Need]:
                 yield Need(param="messages", input="image")
             elif isinstance(part, AudioPart):
                 yield Need(param="messages", input="audio")
+            elif isinstance(part, DocumentPart):
+                yield Need(param="messages", input="document")
+            elif isinstance(part, CompactionPart):
+                yield Need(param="messages", feature="compaction", words="a compacted conversation")
 
 
 def ruled_out(card: ModelCard, request: Any) -> RequestError | None:

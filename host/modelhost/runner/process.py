@@ -31,6 +31,7 @@ from modelhost.runner.death import Death, death_of, oom_kills
 from modelhost.runner.spec import WorkerSpec
 from modelhost.wire import frames
 from modelhost.wire.channel import Channel
+from modelhost.wire.vocabulary import Unknown
 from modelhost.worker.serve import REQUEST_FIELDS
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class ProcessRunner:
         self._hello: asyncio.Future[None] | None = None
         self._ready: asyncio.Future[ModelCard] | None = None
         self._missing: dict[str, frozenset[str]] = {}
+        self._unknown: Unknown | None = None
         self._stopping = False
         self._started = False
         self._told_lost = False
@@ -156,6 +158,7 @@ class ProcessRunner:
                 for ability, fields in REQUEST_FIELDS.items():
                     if missing := frozenset(fields) - frozenset(frame.fields.get(ability, ())):
                         self._missing[ability] = missing
+                self._unknown = Unknown(frame.structs)
                 self._hello.set_result(None)
             case frames.Ready() if not self._ready.done():
                 self._ready.set_result(frame.card)
@@ -236,10 +239,9 @@ class ProcessRunner:
         if missing := self._missing.get(ability):
             for field in msgspec.structs.fields(type(request)):
                 if field.name in missing and getattr(request, field.name) != field.default:
-                    raise UnsupportedError(
-                        f"{field.name} is newer than the modelhost in this model's environment; upgrade it there",
-                        param=field.name,
-                    )
+                    raise _too_new(field.name)
+        if self._unknown and (name := self._unknown.within(request)):
+            raise _too_new(name)
         info = msgspec.structs.replace(context.info, remaining=context.remaining(), live=context.input is not None)
         live: AsyncIterator[bytes] | None = context.input
         return self._channel.call(ability, self._spec.model, request, info, live=live, settled=settled)
@@ -292,6 +294,10 @@ class ProcessRunner:
     def pid(self) -> int | None:
         """The worker's process id."""
         return self._child.pid if self._child else None
+
+
+def _too_new(name: str) -> UnsupportedError:
+    return UnsupportedError(f"{name} is newer than the modelhost in this model's environment; upgrade it there", param=name)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

@@ -4,7 +4,7 @@ A frame is four bytes of length (big-endian) and that many bytes of MessagePack:
 Unknown fields at the end are ignored, so either side may be newer; what is not compatible raises `PROTOCOL`.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -31,13 +31,15 @@ class Frame(Struct, array_like=True, tag=str.lower):
 
 
 class Hello(Frame):
-    """Worker → host, first: who is there, and which fields of each ability's request it knows."""
+    """Worker → host, first: who is there, and what of requests it knows, which are to name nothing else."""
 
     protocol: int
     version: str
     python: str
     pid: int
     fields: dict[str, list[str]]
+    structs: dict[str, list[str]] = {}
+    """The structs within requests that it knows, with their fields; see `wire.vocabulary`."""
 
 
 class Load(Frame):
@@ -142,6 +144,13 @@ AnyFrame = Hello | Load | Ready | Call | Input | Cancel | Credit | Events | End 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyFrame)
+_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyFrame))
+
+
+def _is_newer(body: bytes) -> bool:
+    """Whether bytes are a frame of a kind that only a newer modelhost knows: what must not be missed raises `PROTOCOL`."""
+    value = msgspec.msgpack.decode(body)
+    return isinstance(value, list) and bool(value) and isinstance(value[0], str) and value[0] not in _KINDS
 
 
 def encode(frame: Frame) -> bytes:
@@ -156,7 +165,7 @@ def encode(frame: Frame) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames, however the bytes arrive."""
+    """Cuts a stream of bytes into frames, however the bytes arrive. Frames of kinds that are not known yet are left out."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -174,7 +183,12 @@ class FrameReader:
             if len(buffer) - start - 4 < size:
                 break
             # A copy: the raw parts of a frame live on after the buffer has moved.
-            frames.append(_decoder.decode(bytes(buffer[start + 4 : start + 4 + size])))
+            body = bytes(buffer[start + 4 : start + 4 + size])
+            try:
+                frames.append(_decoder.decode(body))
+            except msgspec.ValidationError:
+                if not _is_newer(body):
+                    raise
             start += 4 + size
         if start:
             del buffer[:start]

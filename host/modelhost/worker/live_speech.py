@@ -13,7 +13,7 @@ from modelhost.authors.sentences import Sentences
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, NotReadyError
 from modelhost.contract.event_stream import ClosableEvents
-from modelhost.contract.types import AudioChunk, Done, SynthesizeEvent, SynthesizeRequest, Usage
+from modelhost.contract.types import AudioChunk, Done, SynthesizeEvent, SynthesizeRequest, Usage, Word
 
 if TYPE_CHECKING:  # brings PyAV
     from modelhost.audio import Encoder
@@ -22,6 +22,9 @@ Speak = Callable[[SynthesizeRequest, Context], ClosableEvents[SynthesizeEvent]]
 
 _AT_ONCE = 32 * 1024
 """Bytes of PCM that are encoded on the event loop; more would keep others waiting for too long, and goes to a thread."""
+
+_SAMPLE_BYTES = 2
+"""Of 16-bit mono PCM."""
 
 
 async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> AsyncGenerator[SynthesizeEvent, None]:
@@ -32,18 +35,23 @@ async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> 
         return
     encoder: Encoder | None = None
     usage = Usage()
+    spoken_for = 0.0
     async for text in _texts(request, context):
         inner = _part_of(context)
+        begun = spoken_for  # of the words, each sentence tells the times within itself
         said = speak(_plain(request, text), inner)
         try:
             async with aclosing(said if context.input is None else _if_there_is_something(said)) as events:
                 async for event in events:
                     if isinstance(event, AudioChunk):
                         encoder = encoder or _encoder(request, event.sample_rate)
-                        if data := await _encoded(encoder, event.data):
-                            yield AudioChunk(data=data, sample_rate=encoder.sample_rate)
+                        words = tuple(_later(word, begun) for word in event.words) if begun else event.words
+                        spoken_for += len(event.data) / _SAMPLE_BYTES / event.sample_rate
+                        data = await _encoded(encoder, event.data)
+                        if data or words:
+                            yield AudioChunk(data=data, sample_rate=encoder.sample_rate, words=words)
                     elif isinstance(event, Done):
-                        usage = _sum(usage, event.usage)
+                        usage += event.usage
                     else:
                         yield event
         finally:
@@ -98,6 +106,10 @@ def _plain(request: SynthesizeRequest, text: str) -> SynthesizeRequest:
     return replace(request, text=text, format="pcm", sample_rate=None)
 
 
+def _later(word: Word, seconds: float) -> Word:
+    return replace(word, start=word.start + seconds, end=word.end + seconds)
+
+
 def _encoder(request: SynthesizeRequest, sample_rate: int) -> "Encoder":
     try:
         from modelhost.audio import Encoder
@@ -108,11 +120,3 @@ def _encoder(request: SynthesizeRequest, sample_rate: int) -> "Encoder":
 
 async def _encoded(encoder: "Encoder", pcm: bytes) -> bytes:
     return encoder.encode(pcm) if len(pcm) <= _AT_ONCE else await asyncio.to_thread(encoder.encode, pcm)
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        audio_seconds=one.audio_seconds + other.audio_seconds,
-    )

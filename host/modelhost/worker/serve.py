@@ -23,6 +23,7 @@ from modelhost.contract.log import Log
 from modelhost.contract.types import ABILITIES, REQUESTS, Ability
 from modelhost.wire import frames
 from modelhost.wire.channel import Channel
+from modelhost.wire.vocabulary import vocabulary
 from modelhost.worker.instance import Instance
 from modelhost.worker.log_limit import LogLimit
 from modelhost.worker.parent import end_with_parent
@@ -68,6 +69,7 @@ class _Worker:
                 python=sys.version.split()[0],
                 pid=os.getpid(),
                 fields={str(ability): fields for ability, fields in REQUEST_FIELDS.items()},
+                structs=vocabulary(),
             )
         )
         await self._over.wait()

@@ -31,12 +31,13 @@ async def cut(events: ClosableEvents[GenerateEvent], request: GenerateRequest) -
             for said in choice.feed(event):
                 yield said
             if choice.stops.stopped and request.n > 1:
-                yield ChoiceDone(index=event.index, reason="stop")
+                yield ChoiceDone(index=event.index, stop=choice.stops.met)
             if all(one.stops.stopped or one.over for one in choices):
                 break
         else:
             return  # it ended without Done, which is for others to tell
-    yield Done(reason="stop", usage=Usage(output_tokens=sum(one.pieces for one in choices)))
+    usage = Usage(output_tokens=sum(one.pieces for one in choices))
+    yield Done(stop=choices[0].stops.met if request.n == 1 else None, usage=usage)
 
 
 class _Choice:
@@ -64,7 +65,7 @@ class _Choice:
         skipped = event.text[: self._echoed]
         self._echoed -= len(skipped)
         text = skipped + self.stops.feed(event.text[len(skipped) :])
-        return [replace(event, text=text)] if text or event.reasoning or event.logprobs else []
+        return [replace(event, text=text)] if text or event.reasoning or event.signature or event.logprobs or event.audio else []
 
     def flush(self, index: int) -> list[GenerateEvent]:
         """Return what was held back."""

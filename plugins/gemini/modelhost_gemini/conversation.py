@@ -6,7 +6,18 @@ from typing import Any
 
 import msgspec
 from google.genai import types
-from modelhost import AudioPart, BadInputError, ImagePart, Message, Part, TextPart, ToolCall
+from modelhost import (
+    AudioPart,
+    BadInputError,
+    DocumentPart,
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    UnsupportedError,
+)
 
 from modelhost_gemini.signatures import Signatures
 from modelhost_gemini.sound import media_type_of
@@ -47,8 +58,9 @@ def _parts(message: Message, names: Mapping[str, str], signatures: Signatures) -
         yield _result(message, names)
         return
     for part in message.content:
-        if not (isinstance(part, TextPart) and not part.text):  # which Gemini refuses
-            yield _part(part)
+        if isinstance(part, ReasoningPart) or (isinstance(part, TextPart) and not part.text):
+            continue  # Gemini has its own thoughts in the signatures of calls, and refuses a part without words
+        yield _part(part)
     for call in message.tool_calls:
         yield _call(call, signatures)
 
@@ -62,6 +74,9 @@ def _part(part: Part) -> types.Part:
         case AudioPart():
             data = part.audio.read()
             return types.Part.from_bytes(data=data, mime_type=media_type_of(data, part.format))
+        case DocumentPart():
+            return types.Part.from_bytes(data=part.document.read(), mime_type=part.media_type)
+    raise UnsupportedError("this model takes no such part of a message", param="messages")
 
 
 def _call(call: ToolCall, signatures: Signatures) -> types.Part:
@@ -80,5 +95,6 @@ def _result(message: Message, names: Mapping[str, str]) -> types.Part:
     call = message.tool_call_id or ""
     if call not in names:
         raise BadInputError("a tool's message answers a call that is nowhere in the conversation", param="messages")
-    response = types.FunctionResponse(id=call, name=names[call], response={"output": message.text})
+    key = "error" if message.is_error else "output"
+    response = types.FunctionResponse(id=call, name=names[call], response={key: message.text})
     return types.Part(function_response=response)

@@ -11,6 +11,9 @@ from msgspec import Meta
 Threshold = Literal["OFF", "BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_LOW_AND_ABOVE"]
 """Google's words for how likely harm must be before an answer is stopped."""
 
+Kind = Literal["text", "audio", "image", "document"]
+"""What a message may hold."""
+
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 Offer = Literal[
@@ -79,7 +82,7 @@ class GeminiOptions(Options):
         "safety",
     )
     """What the model can do beyond the plain case; `logprobs` is the one to add where a model has them."""
-    inputs: Annotated[tuple[Literal["text", "audio", "image"], ...], Meta(min_length=1)] = ("text", "audio", "image")
+    inputs: Annotated[tuple[Kind, ...], Meta(min_length=1)] = ("text", "audio", "image", "document")
     """What messages may hold."""
     context_length: Positive = 1_048_576
     """Tokens, as of Gemini 1.5 Flash and all later models; what the card says, Google does the counting."""

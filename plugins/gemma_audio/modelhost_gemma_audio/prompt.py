@@ -158,8 +158,8 @@ def _turn(message: Message) -> dict[str, Any]:
         turn["tool_call_id"] = message.tool_call_id
     if message.name:
         turn["name"] = message.name
-    if message.reasoning:
-        turn["reasoning_content"] = message.reasoning
+    if message.thoughts:
+        turn["reasoning_content"] = message.thoughts
     return turn
 
 

@@ -26,6 +26,11 @@ class Answer:
         """Whether a stop string has ended the answer."""
         return self._stops.stopped
 
+    @property
+    def stop(self) -> str | None:
+        """Which stop string has ended the answer."""
+        return self._stops.met
+
     def feed(self, data: bytes, logprob: TokenLogprob | None = None) -> Delta | None:
         """Add a token; returns the text that is certain by now, if there is any."""
         if logprob is not None:

@@ -22,6 +22,7 @@ from modelhost import (
 from modelhost.contract.log import Log
 
 from modelhost_gguf_chat.answer import Answer
+from modelhost_gguf_chat.clock import Clock
 from modelhost_gguf_chat.engine import Engine, Finished, Job, Prefilled
 from modelhost_gguf_chat.logprobs import token_logprob
 from modelhost_gguf_chat.options import GgufChatOptions
@@ -90,6 +91,7 @@ class ChatModel:
             told = self._told(request)
         context.on_cancel(lambda: self._engine.cancel(job))
         answer = Answer(request.stop)
+        clock = Clock()
         cached = produced = 0
         finished: Finished | None = None
         if told:
@@ -100,6 +102,7 @@ class ChatModel:
                     return
                 if isinstance(step, Prefilled):
                     cached = step.cached
+                    clock.read()
                 elif isinstance(step, Finished):
                     finished = step
                     produced += step.ended
@@ -122,6 +125,8 @@ class ChatModel:
             yield delta
         yield Done(
             reason="stop" if answer.stopped or (finished and finished.ended) else "length",
+            stop=answer.stop,
+            timings=clock.timings(),
             usage=Usage(input_tokens=len(prompt), output_tokens=produced, cached_tokens=cached),
         )
 

@@ -70,7 +70,7 @@ class _Turn:
         self.role = "system" if message.role == "developer" else message.role
         self.texts = [part.text for part in message.content if isinstance(part, TextPart)]
         self.name = message.name
-        self.reasoning = message.reasoning
+        self.reasoning = message.thoughts
         self.calls = list(message.tool_calls)
         self.tool_call_id = message.tool_call_id
 

@@ -22,6 +22,7 @@ _REASONS: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
+    "refusal": "refusal",
 }
 """Any other is a `stop`: servers have more words for that than for the rest."""
 
@@ -34,6 +35,7 @@ class Answer:
         self._calls: dict[int, list[int | str]] = {}
         """By choice, what the upstream tells its calls apart by."""
         self._reasons: dict[int, FinishReason] = {}
+        self._stop: str | None = None
         self._usage = Usage()
         self._ended = False
 
@@ -44,7 +46,8 @@ class Answer:
         for choice in chunk.choices or ():
             yield from self._pieces(choice)
             if choice.finish_reason and choice.index not in self._reasons:
-                yield from self._finished(choice.index, choice.finish_reason)
+                stop = choice.stop_reason if isinstance(choice.stop_reason, str) else None
+                yield from self._finished(choice.index, choice.finish_reason, stop)
 
     def end(self) -> None:
         """Take the upstream's word that there is no more."""
@@ -54,7 +57,8 @@ class Answer:
         """Return the last event. Raises `BackendFailedError` for an answer that was cut off."""
         if not self._ended and len(self._reasons) < self._n:
             raise BackendFailedError("the upstream's answer ended in the middle")
-        return Done(reason=self._reasons.get(0, "stop") if self._n == 1 else "stop", usage=self._usage)
+        reason = self._reasons.get(0, "stop") if self._n == 1 else "stop"
+        return Done(reason=reason, stop=self._stop, usage=self._usage)
 
     def _pieces(self, choice: ChoiceChunk) -> Iterator[GenerateEvent]:
         delta = choice.delta
@@ -81,13 +85,15 @@ class Answer:
         name = (call.function and call.function.name) or ""
         return ToolDelta(call=len(begun) - 1, index=index, id=call.id or f"call_{token_hex(12)}", name=name, arguments=arguments)
 
-    def _finished(self, index: int, said: str) -> Iterator[GenerateEvent]:
+    def _finished(self, index: int, said: str, stop: str | None) -> Iterator[GenerateEvent]:
         reason = _REASONS.get(said, "stop")
         if reason == "stop" and self._calls.get(index):  # said of calls the caller forced, and by some servers always
             reason = "tool_calls"
         self._reasons[index] = reason
         if self._n > 1:
-            yield ChoiceDone(index=index, reason=reason)
+            yield ChoiceDone(index=index, reason=reason, stop=stop)
+        else:
+            self._stop = stop
 
 
 def _logprobs(found: LogprobsChunk) -> tuple[TokenLogprob, ...]:

@@ -5,10 +5,12 @@ from typing import Any
 
 from modelhost import (
     AudioPart,
+    DocumentPart,
     GenerateRequest,
     ImagePart,
     Message,
     Part,
+    ReasoningPart,
     ResponseFormat,
     TextPart,
     Tool,
@@ -102,7 +104,7 @@ def _message(message: Message, extensions: bool) -> dict[str, Any]:
             "name": message.name,
             "tool_calls": calls or None,
             "tool_call_id": message.tool_call_id,
-            "reasoning_content": message.reasoning if extensions else None,
+            "reasoning_content": message.thoughts if extensions else None,
         }
     )
     return turn | {"content": _content(message)}
@@ -110,12 +112,13 @@ def _message(message: Message, extensions: bool) -> dict[str, Any]:
 
 def _content(message: Message) -> str | list[dict[str, Any]] | None:
     """Return plain words where there is nothing else: every server reads those."""
-    match message.content:
-        case ():
+    content = [part for part in message.content if not isinstance(part, ReasoningPart)]
+    match content:
+        case []:
             return None if message.tool_calls else ""
-        case (TextPart(text=text),):
+        case [TextPart(text=text)]:
             return text
-    return [_part(part) for part in message.content]
+    return [_part(part) for part in content]
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -127,6 +130,10 @@ def _part(part: Part) -> dict[str, Any]:
         case ImagePart():
             image = {"url": f"data:{part.media_type};base64,{b64encode(part.image.read()).decode()}"}
             return {"type": "image_url", "image_url": image if part.detail == "auto" else {**image, "detail": part.detail}}
+        case DocumentPart():
+            data = f"data:{part.media_type};base64,{b64encode(part.document.read()).decode()}"
+            return {"type": "file", "file": {"filename": part.name or "document", "file_data": data}}
+    raise UnsupportedError("an upstream of OpenAI's kind takes no such part of a message", param="messages")
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class ChoiceChunk(Lenient):
     text: str | None = None
     logprobs: LogprobsChunk | None = None
     finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    """vLLM's: the stop string that was met, or the id of a token."""
 
 
 class PromptDetails(Lenient):

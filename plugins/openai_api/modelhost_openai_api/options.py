@@ -93,7 +93,7 @@ class OpenaiApiOptions(Options):
 
     features: tuple[Offer, ...] | None = None
     """What the model can do beyond the plain case; by default what OpenAI's usual models can."""
-    inputs: Some[Literal["text", "audio", "image"]] = ("text",)
+    inputs: Some[Literal["text", "audio", "image", "document"]] = ("text",)
     """What the messages of a chat may hold."""
     context_length: Positive | None = None
     """Tokens."""

@@ -4,20 +4,22 @@ from typing import Any, Literal, get_args
 
 from modelhost.contract.structs import Wire
 from modelhost.contract.types.embed import EmbedEvent, EmbedRequest, Vectors
-from modelhost.contract.types.events import Detected, Done, Event, FinishReason, Progress, Usage
+from modelhost.contract.types.events import Detected, Done, Event, FinishReason, Progress, Timings, TokenLogprob, Usage
 from modelhost.contract.types.generate import (
     AudioPart,
     ChoiceDone,
+    CompactionPart,
     Delta,
+    DocumentPart,
     GenerateEvent,
     GenerateRequest,
     ImagePart,
     Message,
     Part,
+    ReasoningPart,
     ResponseFormat,
     Role,
     TextPart,
-    TokenLogprob,
     Tool,
     ToolCall,
     ToolChoice,
@@ -72,8 +74,10 @@ __all__ = [
     "AudioPart",
     "Blob",
     "ChoiceDone",
+    "CompactionPart",
     "Delta",
     "Detected",
+    "DocumentPart",
     "Done",
     "EmbedEvent",
     "EmbedRequest",
@@ -86,6 +90,7 @@ __all__ = [
     "Part",
     "Partial",
     "Progress",
+    "ReasoningPart",
     "ResponseFormat",
     "Role",
     "Segment",
@@ -94,6 +99,7 @@ __all__ = [
     "SynthesizeEvent",
     "SynthesizeRequest",
     "TextPart",
+    "Timings",
     "TokenLogprob",
     "TokenizeEvent",
     "TokenizeRequest",

@@ -4,7 +4,8 @@ from typing import Literal
 
 from modelhost.contract.structs import Wire
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
+"""Why an answer ended: `refusal` is the model's own, `content_filter` that of whoever runs it."""
 
 
 class Event(Wire, tag_field="type", tag=str.lower):
@@ -20,10 +21,34 @@ class Usage(Wire):
     """Those of `output_tokens` that were spent on reasoning."""
     cached_tokens: int = 0
     """Those of `input_tokens` that did not have to be computed again."""
+    cache_write_tokens: int = 0
+    """Those of `input_tokens` that were kept, so that a later request need not compute them again."""
     audio_tokens: int = 0
     """Those of `input_tokens` that stand for sound."""
     audio_seconds: float = 0.0
     """Length of the audio that was heard or made."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Return what two answers cost together."""
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.__struct_fields__})
+
+
+class Timings(Wire):
+    """How long a model took for an answer, in seconds; what waiting and the way to the client took is not in it."""
+
+    input_seconds: float = 0.0
+    """For reading what was given, until the first token of the answer could be chosen."""
+    output_seconds: float = 0.0
+    """For the tokens of the answer, from the first to the last."""
+
+
+class TokenLogprob(Wire):
+    """A token with its natural-log probability; `data` is its bytes, which need not be whole characters."""
+
+    token: str
+    logprob: float
+    data: bytes = b""
+    top: tuple["TokenLogprob", ...] = ()
 
 
 class Progress(Event):
@@ -47,6 +72,10 @@ class Done(Event):
     """
 
     reason: FinishReason = "stop"
+    stop: str | None = None
+    """Which of the request's stop strings ended it, for the same choices as `reason`; None where none did."""
     usage: Usage = Usage()
+    timings: Timings | None = None
+    """How long the model took, where the backend tells."""
     ignored: tuple[str, ...] = ()
     """Fields of the request that had no effect, of those that may have none (`enable_safety` of a summary)."""

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from modelhost.contract.structs import Wire
-from modelhost.contract.types.events import Done, Event, FinishReason
+from modelhost.contract.types.events import Done, Event, FinishReason, TokenLogprob
 from modelhost.contract.types.media import Blob
+from modelhost.contract.types.synthesize import AudioChunk
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -32,7 +33,39 @@ class AudioPart(Wire, tag_field="type", tag="audio"):
     format: str = ""
 
 
-Part = TextPart | ImagePart | AudioPart
+class DocumentPart(Wire, tag_field="type", tag="document"):
+    """A document to read, as a file of `media_type`."""
+
+    document: Blob
+    media_type: str = "application/pdf"
+    name: str = ""
+    """What it is called; empty where the caller does not say."""
+
+
+class ReasoningPart(Wire, tag_field="type", tag="reasoning"):
+    """What the model thought at this place of its turn.
+
+    A backend that has a place for it gives it back to the model as it is; one that has none may give its words, or leave it out.
+    """
+
+    text: str = ""
+    """In words; empty where there is only what `signature` holds."""
+    signature: str = ""
+    """Opaque: what the model's owner made of the thought, to be sent back unchanged."""
+    redacted: bool = False
+    """Whether the thought itself is in the signature, because its words are kept from everybody."""
+
+
+class CompactionPart(Wire, tag_field="type", tag="compaction"):
+    """What stands in place of all that was said before it, made by the model's owner; takes the feature `compaction`."""
+
+    text: str = ""
+    """In words; empty where it is opaque."""
+    data: str = ""
+    """Opaque, to be sent back unchanged."""
+
+
+Part = TextPart | ImagePart | AudioPart | DocumentPart | ReasoningPart | CompactionPart
 
 
 class ToolCall(Wire):
@@ -41,6 +74,8 @@ class ToolCall(Wire):
     id: str
     name: str
     arguments: str
+    signature: str = ""
+    """Opaque: of the thought behind the call, to be sent back unchanged."""
 
 
 class Message(Wire):
@@ -50,10 +85,19 @@ class Message(Wire):
     content: tuple[Part, ...] = ()
     name: str | None = None
     reasoning: str | None = None
-    """What the model thought in this turn, for templates that want it back."""
+    """What the model thought in this turn, all of it before the words; where it has signatures, or stands between other parts,
+    it comes as `ReasoningPart`s of the content in place of this. `thoughts` is either."""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     """Which call this turn answers, in the role `tool`."""
+    is_error: bool = False
+    """Whether the tool failed, in the role `tool`; the content says how, which is enough for models that cannot be told apart."""
+
+    @property
+    def thoughts(self) -> str | None:
+        """What the model thought in this turn, in words; None for nothing."""
+        parts = [part.text for part in self.content if isinstance(part, ReasoningPart) and part.text]
+        return "\n\n".join([*([self.reasoning] if self.reasoning else []), *parts]) or self.reasoning
 
     @property
     def text(self) -> str:
@@ -138,22 +182,19 @@ def continues(messages: tuple[Message, ...], continue_final_message: bool | None
     return last is not None and last.role == "assistant" and bool(last.text) and not last.tool_calls
 
 
-class TokenLogprob(Wire):
-    """A token with its natural-log probability; `data` is its bytes, which need not be whole characters."""
-
-    token: str
-    logprob: float
-    data: bytes = b""
-    top: tuple["TokenLogprob", ...] = ()
-
-
 class Delta(Event):
-    """More of the answer: words, or reasoning, or both, of the choice `index`."""
+    """More of the answer: words, or reasoning, or sound, of the choice `index`."""
 
     text: str = ""
     reasoning: str = ""
+    signature: str = ""
+    """Opaque: belongs to the reasoning before it, and ends that part of it; see `ReasoningPart`."""
+    redacted: bool = False
+    """Whether the part that `signature` ends has no words at all, because they are kept from everybody."""
     index: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
+    audio: AudioChunk | None = None
+    """More of the spoken answer; `text` is then what is said in it."""
 
 
 class ToolDelta(Event):
@@ -164,6 +205,8 @@ class ToolDelta(Event):
     id: str = ""
     name: str = ""
     arguments: str = ""
+    signature: str = ""
+    """Opaque: of the thought behind the call; see `ToolCall`."""
 
 
 class ChoiceDone(Event):
@@ -171,6 +214,8 @@ class ChoiceDone(Event):
 
     index: int
     reason: FinishReason = "stop"
+    stop: str | None = None
+    """Which of the request's stop strings ended it."""
 
 
 GenerateEvent = Delta | ToolDelta | ChoiceDone | Done

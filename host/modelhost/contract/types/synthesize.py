@@ -7,6 +7,7 @@ from msgspec import Meta
 from modelhost.contract.structs import Wire
 from modelhost.contract.types.events import Done, Event, Progress
 from modelhost.contract.types.media import Blob
+from modelhost.contract.types.transcribe import Word
 
 AudioFormat = Literal["pcm", "wav", "mp3", "opus", "aac", "flac"]
 
@@ -58,6 +59,8 @@ class AudioChunk(Event):
 
     data: bytes
     sample_rate: int
+    words: tuple[Word, ...] = ()
+    """The words that begin in this piece, where the model tells when they are said: in seconds from the start of the sound."""
 
 
 SynthesizeEvent = AudioChunk | Progress | Done

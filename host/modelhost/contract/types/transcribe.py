@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from modelhost.contract.structs import Wire
-from modelhost.contract.types.events import Detected, Done, Event, Progress
+from modelhost.contract.types.events import Detected, Done, Event, Progress, TokenLogprob
 from modelhost.contract.types.media import Blob
 
 
@@ -52,6 +52,8 @@ class Segment(Event):
     compression_ratio: float | None = None
     no_speech_prob: float | None = None
     speaker: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of its tokens, one by one, where the model tells them."""
     degenerate: bool = False
     """The model got caught in a loop here, and another temperature did not help: the host leaves it out everywhere."""
 

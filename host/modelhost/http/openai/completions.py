@@ -14,7 +14,7 @@ from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, UnsupportedError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import ChoiceDone, Delta, Done, GenerateEvent, GenerateRequest, TokenLogprob, Usage
-from modelhost.http.openai.chat.shapes import FinishReason
+from modelhost.http.openai.chat.shapes import FINISH_REASONS, FinishReason
 from modelhost.http.openai.token_ids import as_texts
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.disconnect import CancelOnDisconnect
@@ -183,11 +183,11 @@ class _Completion:
                             yield choices[event.index].more(event)
                         case ChoiceDone(index=index, reason=reason):
                             open_choices.discard(index)
-                            yield CompletionChoice(text="", index=choices[index].index, finish_reason=reason)
+                            yield CompletionChoice(text="", index=choices[index].index, finish_reason=FINISH_REASONS[reason])
                         case Done(reason=reason):
                             self._add(event.usage)
                             for index in sorted(open_choices):
-                                yield CompletionChoice(text="", index=choices[index].index, finish_reason=reason)
+                                yield CompletionChoice(text="", index=choices[index].index, finish_reason=FINISH_REASONS[reason])
 
     async def whole(self) -> TextCompletion:
         """Collect the pieces."""

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from modelhost.contract.types import ChoiceDone, Delta, Done, GenerateEvent, TokenLogprob, ToolDelta
 from modelhost.http.openai.chat.shapes import (
+    FINISH_REASONS,
     AnswerMessage,
     ChatChoice,
     ChatCompletion,
@@ -94,12 +95,12 @@ class Completion:
                 case Delta() | ToolDelta():
                     choices[event.index].add(event)
                 case ChoiceDone():
-                    choices[event.index].reason = event.reason
+                    choices[event.index].reason = FINISH_REASONS[event.reason]
                 case Done():
                     done = event
 
         def answer() -> ChatCompletion:
-            made = (choice.answer(i, done.reason, self._thinking) for i, choice in enumerate(choices))
+            made = (choice.answer(i, FINISH_REASONS[done.reason], self._thinking) for i, choice in enumerate(choices))
             return ChatCompletion(
                 id=self._id,
                 created=self._created,
@@ -131,10 +132,10 @@ class Completion:
                     yield self._chunk(envelope, event.index, ChatDelta(tool_calls=[_tool_call(event)]))
                 case ChoiceDone():
                     finished.add(event.index)
-                    yield self._chunk(envelope, event.index, ChatDelta(), reason=event.reason)
+                    yield self._chunk(envelope, event.index, ChatDelta(), reason=FINISH_REASONS[event.reason])
                 case Done():
                     for index in set(range(self._n)) - finished:
-                        yield self._chunk(envelope, index, ChatDelta(), reason=event.reason)
+                        yield self._chunk(envelope, index, ChatDelta(), reason=FINISH_REASONS[event.reason])
                     if self._include_usage:
                         yield envelope + b'"choices":[],"usage":' + _encode(UsageAnswer.of(event.usage)) + b"}\n\n"
         yield DONE

@@ -5,9 +5,19 @@ from typing import Literal
 from msgspec import UNSET, UnsetType
 
 from modelhost.contract.structs import Struct
+from modelhost.contract.types import FinishReason as EndReason
 from modelhost.http.routing.usage import UsageAnswer
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+FINISH_REASONS: dict[EndReason, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+}
+"""OpenAI's word for each of the contract's; it has none for what the model itself will not say."""
 
 
 class TokenAlternative(Struct):
