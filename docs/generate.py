@@ -35,11 +35,10 @@ from modelhost.contract.types import (
     EVENTS,
     REQUESTS,
     Ability,
-    AudioPart,
-    ImagePart,
     Message,
+    Part,
     ResponseFormat,
-    TextPart,
+    Timings,
     TokenLogprob,
     Tool,
     ToolCall,
@@ -302,8 +301,8 @@ def event_fields() -> str:
 
 def part_fields() -> str:
     """Return the fields of what requests and events are made of."""
-    kinds = (Message, TextPart, ImagePart, AudioPart, Tool, ToolChoice, ToolCall, ResponseFormat, VoiceSample)
-    more = (Usage, TokenLogprob, Word)
+    kinds = (Message, *get_args(Part), Tool, ToolChoice, ToolCall, ResponseFormat, VoiceSample)
+    more = (Usage, Timings, TokenLogprob, Word)
     return "\n\n".join(f"### {kind.__name__}\n\n{_summary(kind)}\n\n{_members(kind)}" for kind in (*kinds, *more))
 
 
@@ -347,6 +346,7 @@ def features() -> str:
             asked.setdefault(ask.feature, []).append(f"`{kind.__name__}.{ask.field}`")
     for kind_of_format in ("json_object", "json_schema"):
         asked[kind_of_format] = ["`GenerateRequest.response_format` of this kind"]
+    asked["compaction"] = ["a `CompactionPart` in `GenerateRequest.messages`"]
     rows = [
         (f"`{feature}`", " and ".join(asked[feature]) if feature in asked else UNASKED[feature]) for feature in get_args(Feature)
     ]

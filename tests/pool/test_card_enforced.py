@@ -3,24 +3,35 @@
 import asyncio
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from fake_plugins import fake_plugin
+from modelhost.config import load_config
 from modelhost.contract.card import ModelCard
+from modelhost.contract.errors import UnsupportedError
+from modelhost.contract.log import Log, silent
 from modelhost.contract.types import (
     REQUESTS,
+    Blob,
     ChoiceDone,
+    CompactionPart,
     Delta,
+    DocumentPart,
     Done,
     EmbedRequest,
     GenerateRequest,
+    Message,
+    Part,
     SynthesizeRequest,
+    TextPart,
     ToolDelta,
     TranscribeRequest,
     Usage,
 )
+from modelhost.host import ModelHost
 from modelhost.pool.requirements import ASKS, ruled_out
 from modelhost.testing import (
     AddsVoices,
@@ -220,3 +231,27 @@ KIT = (GeneratesText, TranscribesSpeech, SynthesizesSpeech, EmbedsTexts, Summari
 def test_the_kit_has_the_tests_that_duties_name(kind: Any) -> None:
     for duty in DUTIES[kind.ability].values():
         assert not duty.test or inspect.isfunction(getattr(kind, duty.test))
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        (DocumentPart(document=Blob(b"%PDF-1.7"), name="a.pdf"), "document input"),
+        (CompactionPart(data="opaque"), "a compacted conversation"),
+    ],
+)
+def test_a_part_that_the_card_does_not_name_is_refused_and_never_dropped(tmp_path: Path, part: Part, named: str) -> None:
+    file = tmp_path / "modelhost.toml"
+    file.write_text('[models.echo]\nplugin = "echo"\nrun = "inline"\n')
+
+    async def ask() -> None:
+        host = ModelHost.of(load_config(file, environ={}), Log(silent))
+        try:
+            request = GenerateRequest(messages=(Message(role="user", content=(TextPart(text="Read it."), part)),))
+            async for _ in host.router.start("generate", "echo", request):
+                pass
+        finally:
+            await host.stop()
+
+    with pytest.raises(UnsupportedError, match=f"does not support {named}"):
+        asyncio.run(ask())
