@@ -30,7 +30,7 @@ async def main() -> None:
     loaded = load_config()
     set_up("error", "json")
     server = loaded.config.server
-    sock = bind(type(server)(port=0), keys=False)
+    sock = bind(type(server)(port=0))
     lateness: list[float] = []
 
     def dump() -> None:

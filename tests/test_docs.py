@@ -9,16 +9,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from modelhost.access.keys import SHORTEST
+from modelhost.access.keys import SHORTEST, Keys
 from modelhost.config import CacheConfig, Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig, load_config
-from modelhost.config.checks import option_problems
 from modelhost.config.environment import NOT_KEYS
 from modelhost.config.schema import DefaultsConfig
 from modelhost.contract.types import UNCOUNTED, media
 from modelhost.dialogue.memory import MOST_CHARACTERS
-from modelhost.host import wanted_plugins
 from modelhost.http.routing import streaming
 from modelhost.http.server import limits
+from modelhost.planning import Plan, wanted_plugins
 from modelhost.plugins.discovery import DESCRIBE_SECONDS, describe_all, installed
 from modelhost.pool import admission, poison_requests as suspects, status
 from modelhost.runner import output, process
@@ -79,7 +78,7 @@ class TestLinks:
 class TestConfigurations:
     def test_the_example_loads_and_its_plugins_take_their_options(self) -> None:
         loaded = load_config(EXAMPLE, environ={})
-        assert option_problems(loaded, describe_all(wanted_plugins(loaded))) == []
+        assert Plan.of(loaded).mistakes == ()
 
     def test_the_example_locks_nobody_out_of_the_host_that_it_is_copied_for(self) -> None:
         assert load_config(EXAMPLE, {}).config.keys == {}
@@ -104,7 +103,7 @@ class TestConfigurations:
             variables = dict.fromkeys(re.findall(r"(?<!\$)\$\{(\w+)\}", text), "a-value-of-sixteen-characters")
             loaded = load_config(tmp_path / "modelhost.toml", environ=variables)
             here = {key: options for key, options in wanted_plugins(loaded).items() if key[0] in installed()}
-            assert option_problems(loaded, describe_all(here)) == []
+            assert Plan.with_plugins(loaded, Keys(()), describe_all(here)).mistakes == ()
 
     def test_blocks_that_are_whole_configurations_are_told_from_others(self) -> None:
         assert is_configuration(tomllib.loads("[server]\nport = 1"))

@@ -7,7 +7,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from modelhost.caching import Cache, Caching
-from modelhost.config import Config
 from modelhost.contract.completeness import complete
 from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import (
@@ -16,7 +15,6 @@ from modelhost.contract.errors import (
     CallCycleError,
     PluginError,
     ServiceError,
-    UnknownModelError,
     UnsupportedError,
 )
 from modelhost.contract.event_stream import ClosableEvents
@@ -24,6 +22,7 @@ from modelhost.contract.log import Log
 from modelhost.contract.types import Ability
 from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
+from modelhost.planning import Names, Plan
 from modelhost.plugins.extensions import Extensions
 from modelhost.pool import Model, Pool
 from modelhost.running_call import UNSAID, CallDetails, RunningCall
@@ -32,41 +31,28 @@ from modelhost.running_call import UNSAID, CallDetails, RunningCall
 class Router:
     """Finds the model for a request and runs it there."""
 
-    def __init__(self, pool: Pool, config: Config, extensions: Extensions, kept: Cache, metrics: Metrics, log: Log) -> None:
+    def __init__(self, pool: Pool, plan: Plan, extensions: Extensions, kept: Cache, metrics: Metrics, log: Log) -> None:
         self._pool = pool
-        self._routes = config.routes
-        self._timeout = config.server.request_timeout
+        self._routes = plan.config.routes
+        self._timeout = plan.config.server.request_timeout
         self._extensions = extensions
         self._extended = bool(extensions.names)
         self._caching = Caching(kept, metrics, self.candidates)
         self._metrics = metrics
         self._log = log
-        self._names: dict[str, Model] = {}
-        for model in pool:
-            for name in (*model.config.names, *_hub_names(model)):
-                self._names.setdefault(name, model)
-        # A model's own name goes before anybody's alias.
-        self._names |= {model.name: model for model in pool}
-
-    def knows(self, name: str) -> bool:
-        """Whether there is a model of that name, alias or hub id."""
-        return name in self._names
+        self._names = Names(plan.models)
+        self._models = {model.name: model for model in pool}
 
     def find(self, name: str) -> Model:
         """Return the model of that name, alias or hub id. Raises `UnknownModelError`."""
-        try:
-            return self._names[name]
-        except KeyError:
-            known = sorted((model.name, *model.config.names) for model in self._pool if model.config.enabled)
-            names = ", ".join(f"{name} ({', '.join(aliases)})" if aliases else name for name, *aliases in known) or "none"
-            raise UnknownModelError(f"there is no model {name[:200]!r}; there are: {names}", param="model") from None
+        return self._models[self._names.own(name)]
 
     def candidates(self, ability: Ability, name: str | None) -> list[Model]:
         """Return the models to try in order: the one that is named, or the ability's route. Raises `RequestError`."""
         if name:
             return [self.find(name)]
         # What the starter names and has not got is left out; a file of one's own cannot name what is not there.
-        if route := [self._names[target] for target in self._routes.get(ability, ()) if target in self._names]:
+        if route := [self.find(target) for target in self._routes.get(ability, ()) if target in self._names]:
             return route
         able = [model for model in self._pool if ability in model.abilities and model.config.enabled]
         if len(able) == 1:
@@ -157,13 +143,3 @@ class Router:
 def _left_alone(error: BaseException) -> BaseException:
     """Return a fault of our own as it is, but for what would end the host."""
     return error if isinstance(error, Exception) else BackendFailedError(f"the call failed ({type(error).__name__})")
-
-
-def _hub_names(model: Model) -> list[str]:
-    """Return a hub model's id and the last part of it."""
-    names = []
-    for weights in model.weights.sources:
-        if weights.uri.startswith("hf:"):
-            repo = weights.uri.removeprefix("hf:").partition("@")[0].split("/")[:2]
-            names += ["/".join(repo), repo[-1]]
-    return names

@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
+from modelhost.access.keys import Keys
 from modelhost.config import Config, Loaded, load_config
 from modelhost.contract.errors import ConfigError, UnsupportedError
 from modelhost.contract.log import Log, silent
 from modelhost.contract.types import ABILITIES
-from modelhost.host import ModelHost, wanted_plugins
+from modelhost.host import ModelHost
+from modelhost.planning import Plan, wanted_plugins
 from modelhost.plugins.discovery import Plugin
 
 ECHO = '[models.echo]\nplugin = "echo"\n'
@@ -317,7 +319,7 @@ class TestWhatIsRefused:
     def test_a_route_of_the_starter_to_a_model_that_is_not_installed_is_passed_over(self) -> None:
         starter = load_config(None, {})
         none = {key: Plugin(name=key[0], python=key[1], problem="the plugin is not installed") for key in wanted_plugins(starter)}
-        host = ModelHost(starter, none, Log(silent))
+        host = ModelHost(Plan.with_plugins(starter, Keys(()), none), Log(silent))
         with pytest.raises(UnsupportedError, match="no model here can embed"):
             host.router.candidates("embed", None)
 

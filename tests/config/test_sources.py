@@ -15,12 +15,10 @@ import pytest
 from fake_plugins import fake_plugin, isolated, put_on_path
 from hypothesis import given, strategies as st
 from modelhost.config import Loaded, load_config, sources
-from modelhost.config.checks import option_problems
 from modelhost.config.sources import HubSource, Weights, hub_token, parse_hub, size_of
 from modelhost.contract.errors import ConfigError, NotReadyError
 from modelhost.contract.source import Source
-from modelhost.host import wanted_plugins
-from modelhost.plugins.discovery import describe_all
+from modelhost.planning import Plan
 from modelhost.worker.describe import locate
 
 __all__ = ["isolated"]
@@ -85,8 +83,7 @@ class TestHubUris:
     def test_a_malformed_one_is_a_problem_of_the_configuration(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put_on_path(monkeypatch, fake_plugin(tmp_path / "site", "fake", SHARDED))
         loaded = configured(tmp_path, ["hf:org/repo/a.gguf", "hf:nonsense"])
-        problems = option_problems(loaded, describe_all(wanted_plugins(loaded)))
-        assert problems == [
+        assert list(Plan.of(loaded).mistakes) == [
             f"{tmp_path}/modelhost.toml: models.m.options.shards: 'hf:nonsense' is not of the form hf:org/repo[/file][@revision]"
         ]
 
@@ -134,7 +131,7 @@ class TestPaths:
         configured(tmp_path / "there", ["w.gguf"])
         (tmp_path / "main.toml").write_text('include = ["there/modelhost.toml"]\n')
         loaded = load_config(tmp_path / "main.toml", {})
-        (plugin,) = describe_all(wanted_plugins(loaded)).values()
+        (plugin,) = Plan.of(loaded).plugins.values()
         assert plugin.description
         (source,) = plugin.description.models["m"].sources
         assert weights(source.uri, loaded.folder_of("m")).resolve("never") == tmp_path / "there/w.gguf"

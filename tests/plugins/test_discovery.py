@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 from fake_plugins import GOOD, fake_plugin, isolated, put_on_path
 from modelhost.config import load_config
-from modelhost.config.checks import option_problems
 from modelhost.contract.log import Log, silent
-from modelhost.host import ModelHost, wanted_plugins
+from modelhost.host import ModelHost
+from modelhost.planning import Plan
 from modelhost.plugins import discovery as plugins
 from modelhost.plugins.discovery import Plugin, describe_all, installed
 from modelhost.plugins.extensions import GROUP, Extensions
@@ -130,9 +130,7 @@ class TestOptions:
     def test_the_operator_reads_file_model_key_and_problem(self, site: Path, tmp_path: Path) -> None:
         fake_plugin(site, "fake")
         loaded = configured(tmp_path, "size = 0")
-        assert option_problems(loaded, describe_all(wanted_plugins(loaded))) == [
-            f"{tmp_path}/modelhost.toml: models.m.options.size: Expected `int` >= 1"
-        ]
+        assert list(Plan.of(loaded).mistakes) == [f"{tmp_path}/modelhost.toml: models.m.options.size: Expected `int` >= 1"]
 
     def test_one_that_leaves_the_machine_is_kept_from_serving_by_local_only(self, site: Path, tmp_path: Path) -> None:
         fake_plugin(site, "fake")

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from modelhost.access.keys import read_keys
+from modelhost.access.keys import Keys, read_keys
 from modelhost.config import Loaded, load_config
 from modelhost.config.paths import path_in
 from modelhost.contract.errors import ConfigError
@@ -17,30 +17,30 @@ LOOK_SECONDS = 1.0
 class KeyRing:
     """Holds the keys of a host, and reads them again when their files change."""
 
-    def __init__(self, loaded: Loaded, log: Log) -> None:
-        self._take(loaded)
+    def __init__(self, loaded: Loaded, keys: Keys, log: Log) -> None:
+        self._loaded = loaded
+        self.keys = keys
         self._log = log
 
-    def _take(self, loaded: Loaded) -> None:
-        self.keys = read_keys(loaded.config.keys, loaded.folder, loaded.name)
-        self._loaded = loaded
-
     async def reload(self) -> None:
-        """Read the keys again. A file that is wrong, or has no keys where there were some, changes nothing."""
+        """Read the keys again. A file that is wrong, or has no keys where there were some, changes nothing.
+
+        The keys alone: one that was revoked must not be good until the plugins have been asked about everything else.
+        """
         if self._loaded.path is None:
             return
-        before, had = self._loaded, self.keys
         try:
-            self._take(await asyncio.to_thread(load_config, before.path))
+            loaded = await asyncio.to_thread(load_config, self._loaded.path)
+            keys = read_keys(loaded.config.keys, loaded.folder, loaded.name)
         except Exception as error:  # whatever is wrong with the file, it will be mended, and must then be read
             reason = error.message if isinstance(error, ConfigError) else f"{type(error).__name__} at {place_of(error)}"
             self._log.error("the keys stay as they are", reason=reason)
             return
-        if had and not self.keys:
+        if self.keys and not keys:
             # A file that is just being written looks like this too, and must not open the host to everybody.
-            self._loaded, self.keys = before, had
             self._log.error("the keys stay as they are", reason="the file has none any more; to go without takes a restart")
             return
+        self._loaded, self.keys = loaded, keys
         self._log.info("the keys have been read", keys=len(self.keys))
 
     async def watch(self) -> None:

@@ -2,19 +2,18 @@
 
 import json
 import sys
+from typing import Any
 
 import click
 import msgspec
 
 from modelhost.cli.options import NO_MODELS, config_option
-from modelhost.config import load_config
-from modelhost.config.checks import contradictions, option_problems, other_problems
+from modelhost.cli.tables import json_option, show_json, show_table
+from modelhost.config import Loaded, load_config
 from modelhost.config.json_schema import schema_of
-from modelhost.config.secrecy import shown
-from modelhost.contract.errors import ConfigError
-from modelhost.contract.log import Log, silent
-from modelhost.host import ModelHost, wanted_plugins
-from modelhost.http.server.bind import among, check_openness, tls_context
+from modelhost.config.secrecy import shown, shown_url
+from modelhost.http.server.bind import check_server
+from modelhost.planning import Plan, PlannedModel
 from modelhost.plugins.discovery import describe_all, installed
 
 
@@ -28,30 +27,76 @@ def config_command() -> None:
 @click.option("--strict", is_flag=True, help="Exit with 2, not 1, when models cannot be served.")
 def check(config_path: str | None, strict: bool) -> None:
     """Say whether the configuration is right, and what keeps models from serving; exit status 2 and 1."""
-    loaded = load_config(config_path)
-    for warning in loaded.warnings:
-        click.echo(f"Warning: {warning}", err=True)
-    plugins = describe_all(wanted_plugins(loaded))
-    if problems := option_problems(loaded, plugins):
-        raise ConfigError("\n       ".join(problems))
-    host = ModelHost(loaded, plugins, Log(silent))
-    if problems := contradictions(host):
-        raise ConfigError("\n       ".join(problems))
-    server = loaded.config.server
-    check_openness(server, keys=bool(loaded.config.keys))
-    tls_context(server, loaded.folder)
-    among(server.trusted_proxies)
-    names = [model.name for model in host.pool if model.config.enabled]
-    wrong = other_problems(host)
+    plan = Plan.of(_loaded(config_path))
+    plan.check()
+    check_server(plan.config.server, plan.loaded.folder, keys=bool(plan.keys))
+    names = [model.name for model in plan.enabled]
+    wrong = plan.troubles()
     for name, problems in wrong.items():
         for problem in problems:
             click.echo(f"models.{name}: {problem}", err=True)
     if wrong:
-        click.echo(f"{loaded.name} can be read, but {len(wrong)} of its {len(names)} models cannot be served")
+        click.echo(f"{plan.loaded.name} can be read, but {len(wrong)} of its {len(names)} models cannot be served")
         raise click.exceptions.Exit(2 if strict else 1)
     if not names:
         click.echo(f"Warning: {NO_MODELS}", err=True)
-    click.echo(f"{loaded.name} is right: {', '.join(names) or 'no models are enabled'}")
+    click.echo(f"{plan.loaded.name} is right: {', '.join(names) or 'no models are enabled'}")
+
+
+@config_command.command("plan")
+@config_option
+@json_option
+def plan_command(config_path: str | None, as_json: bool) -> None:
+    """Print what would be served, from where, and with what problem; nothing is loaded or fetched, and no port is taken."""
+    plan = Plan.of(_loaded(config_path))
+    told = [_told(model) for model in plan.models]
+    if as_json:
+        facts = {"config": plan.loaded.name, "models": told, "left_out": plan.left_out, "mistakes": plan.mistakes}
+        show_json(facts)
+    else:
+        click.echo(f"# {plan.loaded.name}", err=True)
+        rows = [[*(_cell(one[key]) for key in _COLUMNS), _state(one)] for one in told]
+        show_table([*(key.upper() for key in _COLUMNS), ""], rows)
+        for name, why in plan.left_out.items():
+            click.echo(f"without {name}: {why}", err=True)
+    plan.check()
+
+
+_COLUMNS = ("model", "plugin", "run", "devices", "abilities", "weights")
+
+
+def _told(model: PlannedModel) -> dict[str, Any]:
+    """Say what is known of a model before it is loaded."""
+    return {
+        "model": model.name,
+        "enabled": model.config.enabled,
+        "aliases": model.config.names,
+        "plugin": model.plugin.name,
+        "version": model.plugin.description.version if model.plugin.description else None,
+        "python": model.plugin.python,
+        "run": model.run,
+        "devices": model.config.devices,
+        "abilities": model.abilities_by(model.card),
+        "weights": [shown_url(source.uri) for source in model.sources],
+        "revision": model.revision,
+        "problems": model.troubles() if model.config.enabled else [],
+    }
+
+
+def _cell(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, (tuple, list)) else value
+
+
+def _state(told: dict[str, Any]) -> str:
+    return "; ".join(told["problems"]) if told["enabled"] else "not enabled"
+
+
+def _loaded(config_path: str | None) -> Loaded:
+    """Read the configuration, and print its warnings."""
+    loaded = load_config(config_path)
+    for warning in loaded.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    return loaded
 
 
 @config_command.command("show")

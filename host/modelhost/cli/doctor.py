@@ -11,14 +11,13 @@ from modelhost.authors.devices import nvidia_gpus
 from modelhost.cli.client import ask, connected_or_started
 from modelhost.cli.options import config_option, url_option
 from modelhost.cli.trials import TRIALS
-from modelhost.config import Loaded, load_config
-from modelhost.config.checks import contradictions, option_problems, other_problems
+from modelhost.config import load_config
 from modelhost.contract.errors import ConfigError
 from modelhost.contract.log import Log, silent
-from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
-from modelhost.plugins.discovery import Plugin, describe_all, installed
+from modelhost.http.server.bind import check_server
+from modelhost.planning import Plan, PlannedModel
+from modelhost.plugins.discovery import describe_all, installed
 from modelhost.plugins.extensions import Extensions
-from modelhost.pool import Model
 
 
 class _Report:
@@ -61,49 +60,46 @@ def doctor_command(config_path: str | None, url: str | None, model: str | None) 
     for name, why in extensions.broken.items():
         report.bad(f"extension {name}: {why}")
     try:
-        loaded = load_config(config_path)
+        plan = Plan.of(load_config(config_path))
     except ConfigError as error:
         report.bad(error.message)
     else:
-        _look_at_models(loaded, describe_all(wanted_plugins(loaded)), report)
+        _look_at_models(plan, report)
     if model:
         _try_out(model, url, config_path, report)
     if report.sick:
         raise click.exceptions.Exit(1)
 
 
-def _look_at_models(loaded: Loaded, plugins: dict[tuple[str, str], Plugin], report: _Report) -> None:
-    report.good(f"configuration: {loaded.name}")
-    for warning in loaded.warnings:
+def _look_at_models(plan: Plan, report: _Report) -> None:
+    report.good(f"configuration: {plan.loaded.name}")
+    for warning in plan.loaded.warnings:
         report.note(warning)
-    problems = option_problems(loaded, plugins)
-    for problem in problems:
-        report.bad(problem)
-    if problems:
+    for mistake in plan.mistakes:
+        report.bad(mistake)
+    try:
+        check_server(plan.config.server, plan.loaded.folder, keys=bool(plan.keys))
+    except ConfigError as error:
+        report.bad(error.message)
+    if plan.mistakes:
         return
-    host = ModelHost(loaded, plugins, Log(silent))
-    for problem in contradictions(host):
-        report.bad(problem)
-    if loaded.path is None:
-        by_name = {name: plugin for (name, _), plugin in plugins.items()}
-        for name, settings in loaded.config.models.items():
-            if why := missing_from_starter(by_name[settings.plugin], name):
-                report.note(f"model {name} is left out: {why}")
-    wrong = other_problems(host)
+    for name, why in plan.left_out.items():
+        report.note(f"model {name} is left out: {why}")
+    wrong = plan.troubles()
     for name, texts in wrong.items():
         for text in texts:
             report.bad(f"models.{name}: {text}")
-    for model in host.pool:
-        if model.config.enabled and model.name not in wrong:
+    for model in plan.enabled:
+        if model.name not in wrong:
             _tell_of(model, report)
 
 
-def _tell_of(model: Model, report: _Report) -> None:
+def _tell_of(model: PlannedModel, report: _Report) -> None:
     """Say what was found of a model that is configured well; without weights there was nothing to look at but its options."""
-    what = f"model {model.name}: {', '.join(model.abilities)}"
-    if not model.weights.sources:
+    what = f"model {model.name}: {', '.join(model.abilities_by(model.card))}"
+    if not model.sources:
         report.note(f"{what} (only its options were looked at; `modelhost doctor --model {model.name}` tries it)")
-    elif model.weights.available():
+    elif all(weights.find() for weights in model.sources):
         report.good(what)
     else:
         report.good(f"{what} (its weights are fetched on first use)")

@@ -1,41 +1,19 @@
 """`modelhost models`, `show`, `ps`, `load`, `stop` and `plugins`: what a running host has, and what is installed."""
 
-import json
 import sys
 from typing import Any
 from urllib.parse import quote
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from modelhost.cli.client import ask, connected
 from modelhost.cli.options import config_option, url_option
 from modelhost.cli.progress import loading
+from modelhost.cli.tables import json_option, show_json, show_table
 from modelhost.config import load_config
 from modelhost.contract.errors import ConfigError
-from modelhost.host import wanted_plugins
+from modelhost.planning import wanted_plugins
 from modelhost.plugins.discovery import Wanted, describe_all, installed
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print all that the host tells of them, as JSON.")
-
-WIDE = 100_000
-"""Columns of what is no terminal: programs want a line for each row, however long."""
-
-
-def show(columns: list[str], rows: list[list[Any]]) -> None:
-    """Print a table; nothing in it is taken for markup. A terminal's width folds it, and nothing else does."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDE).print(table)
-
-
-def show_json(value: Any) -> None:
-    """Print what a host tells, for programs."""
-    click.echo(json.dumps(value, indent=2))
 
 
 @click.command("models")
@@ -49,7 +27,7 @@ def models_command(config_path: str | None, url: str | None, as_json: bool) -> N
     if as_json:
         show_json(models)
         return
-    show(
+    show_table(
         ["MODEL", "ALIASES", "PLUGIN", "ABILITIES", "STATE", "GB"],
         [[m["id"], ", ".join(m["aliases"]), m["plugin"], ", ".join(m["abilities"]), m["state"], m["size_gb"]] for m in models],
     )
@@ -70,7 +48,9 @@ def show_command(model: str, config_path: str | None, url: str | None, as_json: 
     facts = {
         key: value for key, value in told.items() if key not in ("object", "capabilities") and value not in (None, "", [], {})
     }
-    show(["", ""], [[key, ", ".join(map(str, value)) if isinstance(value, list) else value] for key, value in facts.items()])
+    show_table(
+        ["", ""], [[key, ", ".join(map(str, value)) if isinstance(value, list) else value] for key, value in facts.items()]
+    )
 
 
 @click.command("ps")
@@ -97,7 +77,7 @@ def ps_command(config_path: str | None, url: str | None, as_json: bool, name: st
     if as_json:
         show_json(workers)
         return
-    show(
+    show_table(
         ["MODEL", "STATE", "DEVICE", "MEMORY", "REQUESTS", "RESTARTS", "REASON"],
         [
             [
@@ -162,4 +142,4 @@ def plugins_command(config_path: str | None) -> None:
             rows.append([plugin.name, None, None, f"quarantined: {plugin.problem}", where])
         else:
             rows.append([about.name, about.version, ", ".join(about.hooks), about.summary, where])
-    show(["PLUGIN", "VERSION", "ABILITIES", "", "PYTHON"], rows)
+    show_table(["PLUGIN", "VERSION", "ABILITIES", "", "PYTHON"], rows)

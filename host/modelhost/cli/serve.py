@@ -11,13 +11,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from modelhost.access.keys import read_keys
 from modelhost.cli.options import NO_MODELS, config_option
 from modelhost.config import Loaded, load_config
-from modelhost.config.checks import contradictions, option_problems, other_problems
 from modelhost.contract.errors import ConfigError
-from modelhost.host import ModelHost, missing_from_starter, wanted_plugins
-from modelhost.plugins.discovery import Plugin, describe_all, installed
+from modelhost.host import ModelHost
+from modelhost.planning import Plan
+from modelhost.plugins.discovery import Plugin, installed
 
 MISTAKE = 2
 """Exit status of a command whose configuration is wrong."""
@@ -52,7 +51,7 @@ def serve_command(
         return
     loaded = _with(load_config(config_path), host=host, port=port, log_level=log_level)
     # Imported here: half of the time a start takes, and other commands do without.
-    from modelhost.http.server.bind import address_of, bind, tls_context
+    from modelhost.http.server.bind import address_of, bind, check_server
     from modelhost.http.server.run import run
     from modelhost.http.server.temporary_folder import scratch
     from modelhost.observability.logs import host_log, set_up
@@ -62,21 +61,18 @@ def serve_command(
     log = host_log()
     for warning in loaded.warnings:
         log.warning(warning)
-    tls_context(server, loaded.folder)
-    sock = bind(server, keys=bool(read_keys(loaded.config.keys, loaded.folder, loaded.name)))
-    plugins = describe_all(wanted_plugins(loaded))
-    _show_imports(plugins.values(), debug_plugins)
-    if problems := option_problems(loaded, plugins):
-        raise ConfigError("\n       ".join(problems))
+    plan = Plan.of(loaded)
+    check_server(server, loaded.folder, keys=bool(plan.keys))
+    _show_imports(plan.plugins.values(), debug_plugins)
+    plan.check()
+    if strict and (wrong := plan.troubles()):
+        raise ConfigError("\n       ".join(f"models.{name}: {text}" for name, texts in wrong.items() for text in texts))
+    sock = bind(server)
 
     def make_host() -> ModelHost:
-        made = ModelHost(loaded, plugins, log)
+        made = ModelHost(plan, log)
         made.debug_plugins = frozenset(debug_plugins)
-        if problems := contradictions(made):
-            raise ConfigError("\n       ".join(problems))
-        if strict and (wrong := other_problems(made)):
-            raise ConfigError("\n       ".join(f"models.{name}: {text}" for name, texts in wrong.items() for text in texts))
-        for model in made.pool:
+        for model in plan.models:
             if model.problem:
                 log.warning("a model cannot be served", model=model.name, reason=model.problem)
         return made
@@ -85,15 +81,8 @@ def serve_command(
         click.echo(f"modelhost is serving {loaded.name} on {address_of(sock, server)}", err=True)
         if not any(model.enabled for model in loaded.config.models.values()):
             click.echo(f"Warning: {NO_MODELS}", err=True)
-        for name, why in left_out(loaded).items():
+        for name, why in plan.left_out.items():
             click.echo(f"  without {name}: {why}", err=True)
-
-    def left_out(loaded: Loaded) -> dict[str, str]:
-        if loaded.path is not None:
-            return {}
-        by_name = {key[0]: plugin for key, plugin in plugins.items()}
-        found = {name: missing_from_starter(by_name[m.plugin], name) for name, m in loaded.config.models.items()}
-        return {name: why for name, why in found.items() if why}
 
     try:
         with scratch():

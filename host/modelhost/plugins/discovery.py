@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,8 @@ class Plugin(Struct):
     problem: str | None = None
     traceback: str | None = None
     """Of the exception that kept it from being imported: for an administrator's eyes only."""
+    stamp: str = ""
+    """Changes with its code, its interpreter, and what is installed for that."""
 
 
 def installed() -> dict[str, list[EntryPoint]]:
@@ -116,11 +119,14 @@ def _describe(name: str, python: str, models: dict[str, dict[str, Any]], running
             names = " and ".join(sorted(entry.dist.name if entry.dist else "?" for entry in owners))
             problem = f"the distributions {names} both bring a plugin {name!r}; uninstall one"
         return Plugin(name=name, python=python, problem=problem)
+    here = python == sys.executable
+    stamp = _stamp(python, owners[0] if here else None)
     asked = json.dumps(models, sort_keys=True, default=str)
-    kept = _cache_file(owners[0], asked) if python == sys.executable else None
+    kept = _cache_file(stamp, asked) if here else None
     if kept and kept.is_file():
         try:
-            return Plugin(name=name, python=python, description=msgspec.json.decode(kept.read_bytes(), type=Description))
+            description = msgspec.json.decode(kept.read_bytes(), type=Description)
+            return Plugin(name=name, python=python, description=description, stamp=stamp)
         except (OSError, msgspec.MsgspecError):
             kept.unlink(missing_ok=True)
     plugin = _ask(name, python, asked, running)
@@ -129,7 +135,7 @@ def _describe(name: str, python: str, models: dict[str, dict[str, Any]], running
         unfinished = kept.with_suffix(f".{os.getpid()}")
         unfinished.write_bytes(msgspec.json.encode(plugin.description))
         unfinished.replace(kept)
-    return plugin
+    return msgspec.structs.replace(plugin, stamp=stamp)
 
 
 def _lacks_package(description: Description) -> bool:
@@ -181,13 +187,24 @@ def _ask(name: str, python: str, asked: str, running: _Running) -> Plugin:
     return Plugin(name=name, python=python, problem=problem, traceback=traceback)
 
 
-def _cache_file(entry: EntryPoint, asked: str) -> Path:
-    """Name the file that keeps a description: another one as soon as interpreter, version, code, options or devices change."""
-    spec = find_spec(entry.module.partition(".")[0])
-    files = [Path(spec.origin)] if spec and spec.origin else []
-    files += [file for folder in (spec and spec.submodule_search_locations) or () for file in Path(folder).rglob("*.py")]
-    code = [(str(file), file.stat().st_mtime_ns) for file in sorted(files) if file.exists()]
+def _stamp(python: str, entry: EntryPoint | None) -> str:
+    """Digest what may change what a plugin can do: its interpreter, what is installed for that and, where known, its code."""
+    code: list[tuple[str, int]] = []
+    if entry:
+        spec = find_spec(entry.module.partition(".")[0])
+        files = [Path(spec.origin)] if spec and spec.origin else []
+        files += [file for folder in (spec and spec.submodule_search_locations) or () for file in Path(folder).rglob("*.py")]
+        code = [(str(file), file.stat().st_mtime_ns) for file in sorted(files) if file.exists()]
+    # Whatever is installed or removed there changes the folder's own time.
+    packages = {Path(sysconfig.get_path("purelib"))} if python == sys.executable else set()
+    packages |= set(Path(python).parent.parent.glob("lib/python*/site-packages"))
+    installed = [(str(folder), folder.stat().st_mtime_ns) for folder in sorted(packages) if folder.is_dir()]
+    version = entry and [sys.version, entry.value, entry.dist.version if entry.dist else "?"]
+    return hashlib.sha256(json.dumps([python, version, code, installed]).encode()).hexdigest()[:16]
+
+
+def _cache_file(stamp: str, asked: str) -> Path:
+    """Name the file that keeps a description: another one as soon as the plugin, this code, options or devices change."""
     own = [Path(module.__file__ or "").stat().st_mtime_ns for module in (backend, devices, source, describe)]
-    version = entry.dist.version if entry.dist else "?"
-    key = json.dumps([sys.executable, sys.version, entry.value, version, code, own, device_files(), asked])
+    key = json.dumps([stamp, own, device_files(), asked])
     return user_cache_path("modelhost") / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

@@ -8,16 +8,15 @@ from typing import Any
 import msgspec
 
 from modelhost.concurrency.daemon_threads import run_in_daemon_thread
-from modelhost.config import ModelConfig
 from modelhost.contract.card import ModelCard
 from modelhost.contract.errors import BackendFailedError, ModelhostError, NotReadyError
 from modelhost.contract.log import Log
 from modelhost.observability.metrics import Metrics
+from modelhost.planning import PlannedModel
+from modelhost.plugins.cards import keep_card
 from modelhost.pool import status as states
-from modelhost.pool.cards import keep_card
 from modelhost.pool.poison_requests import PoisonRequests
 from modelhost.pool.queue import Queue
-from modelhost.pool.status import Status
 from modelhost.pool.weights import ModelWeights
 from modelhost.runner import DeathWatch, Runner
 from modelhost.runner.death import Death
@@ -34,31 +33,27 @@ class Lifecycle:
 
     def __init__(
         self,
-        name: str,
-        config: ModelConfig,
+        planned: PlannedModel,
         weights: ModelWeights,
         queue: Queue,
         poison: PoisonRequests,
         *,
-        status: Status,
-        card: ModelCard | None,
-        revision: str,
         start: Start,
         log: Log,
         metrics: Metrics,
     ) -> None:
-        self.status = status
-        self.card = card
+        self.status = states.first(enabled=planned.config.enabled, problem=planned.problem)
+        self.card = planned.card
         """Of the last time it was loaded, also by an earlier run of the host."""
         self.runner: Runner | None = None
         self.ended: Runner | None = None
         """The last one that died or could not be loaded: what it printed tells why."""
-        self._name = name
-        self._config = config
+        self._name = planned.name
+        self._config = planned.config
+        self._card_key = planned.card_key
         self._weights = weights
         self._queue = queue
         self._poison = poison
-        self._revision = revision
         self._start = start
         self._log = log
         self._metrics = metrics
@@ -128,7 +123,7 @@ class Lifecycle:
         self.card, self.runner = card, runner
         self.status = states.on_ready(self.status)
         self._queue.open(runner, card.concurrency)
-        asyncio.get_running_loop().run_in_executor(None, keep_card, self._revision, card)
+        asyncio.get_running_loop().run_in_executor(None, keep_card, self._card_key, card)
         seconds = time.monotonic() - began
         self._metrics.load_seconds.labels(self._name).observe(seconds)
         self._log.info("loaded", model=self._name, seconds=round(seconds, 2), device=card.device)

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any
 
-from modelhost.config import ModelConfig
-from modelhost.config.sources import Weights
 from modelhost.contract.card import ModelCard
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BackendCrashedError, UnsupportedError
@@ -14,8 +13,7 @@ from modelhost.contract.log import Log
 from modelhost.contract.types import UNCOUNTED, Ability
 from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import CallMeter, Metrics
-from modelhost.plugins.discovery import Plugin
-from modelhost.pool import status as states
+from modelhost.planning import PlannedModel
 from modelhost.pool.call import run_call
 from modelhost.pool.lifecycle import Lifecycle
 from modelhost.pool.poison_requests import PoisonRequests
@@ -34,30 +32,16 @@ WhoCan = Callable[[Ability, tuple[Need, ...]], list[str]]
 class Model:
     """A configured model. All of it belongs to the host's event loop."""
 
-    def __init__(
-        self,
-        name: str,
-        config: ModelConfig,
-        plugin: Plugin,
-        weights: dict[str, list[Weights]],
-        *,
-        revision: str,
-        new_runner: NewRunner,
-        log: Log,
-        metrics: Metrics,
-        card: ModelCard | None = None,
-        claimed: tuple[Ability, ...] | None = None,
-        problem: str | None = None,
-    ) -> None:
-        self.name = name
-        self.config = config
-        self.plugin = plugin
-        self.weights = ModelWeights(weights)
-        self.revision = revision
-        self.created = int(time.time())
-        self.problem = problem
+    def __init__(self, planned: PlannedModel, *, new_runner: NewRunner, log: Log, metrics: Metrics) -> None:
+        self.planned = planned
+        self.name = planned.name
+        self.config = planned.config
+        self.plugin = planned.plugin
+        self.weights = ModelWeights(planned.weights)
+        self.revision = planned.revision
+        self.problem = planned.problem
         """Why it can never be loaded as it is configured."""
-        self._claimed = claimed
+        self.created = int(time.time())
         self.last_failure: FailureReport | None = None
         """What its backend last raised without meaning to, whole: for an administrator's eyes only."""
         self.who_can: WhoCan = lambda ability, needed: []
@@ -66,19 +50,8 @@ class Model:
         self._meters: dict[Ability, CallMeter] = {}
         self._queue = Queue()
         self._poison = PoisonRequests()
-        self._life = Lifecycle(
-            name,
-            config,
-            self.weights,
-            self._queue,
-            self._poison,
-            status=states.first(enabled=config.enabled, problem=problem),
-            card=card,
-            revision=revision,
-            start=lambda options, watch: new_runner(self, options, watch),
-            log=log,
-            metrics=metrics,
-        )
+        start = partial(new_runner, self)
+        self._life = Lifecycle(planned, self.weights, self._queue, self._poison, start=start, log=log, metrics=metrics)
 
     # What can be seen
 
@@ -105,11 +78,7 @@ class Model:
     @property
     def abilities(self) -> tuple[Ability, ...]:
         """What it can do: from its card, and before it was ever loaded from its options and its plugin's hooks."""
-        hooks = self.plugin.description.hooks if self.plugin.description else ()
-        claimed = hooks if self._claimed is None else self._claimed
-        found = self.card.abilities if self.card and self.card.abilities is not None else claimed
-        narrowed = self.config.abilities
-        return found if narrowed is None else tuple(ability for ability in found if ability in narrowed)
+        return self.planned.abilities_by(self.card)
 
     @property
     def in_flight(self) -> int:

@@ -10,7 +10,7 @@ from modelhost.contract.errors import ModelhostError
 class ModelWeights:
     """The sources that a model's options name. All of it looks at the disk, so not for the event loop."""
 
-    def __init__(self, by_option: dict[str, list[Weights]]) -> None:
+    def __init__(self, by_option: dict[str, tuple[Weights, ...]]) -> None:
         self._by_option = by_option
         self.progress: tuple[int, int] | None = None
         """Bytes fetched and bytes in all, while they are fetched."""

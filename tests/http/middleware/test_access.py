@@ -17,7 +17,7 @@ from hypothesis import given, strategies as st
 from litestar import get
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from modelhost.access.key_ring import KeyRing
-from modelhost.access.keys import SCOPES
+from modelhost.access.keys import SCOPES, read_keys
 from modelhost.config import ServerConfig, load_config
 from modelhost.contract.errors import ForbiddenError, RequestError
 from modelhost.contract.log import Log
@@ -180,6 +180,13 @@ def test_a_browser_sends_its_key_as_a_subprotocol_that_nobody_sees_again(host: S
     assert "sec-websocket-protocol" not in headers
 
 
+def ring_of(file: Path, told: list[str]) -> KeyRing:
+    """The keys of a file, and what is logged of them."""
+    loaded = load_config(str(file), environ={})
+    keys = read_keys(loaded.config.keys, loaded.folder, loaded.name)
+    return KeyRing(loaded, keys, Log(lambda level, event, fields: told.append(event)))
+
+
 class TestWhere:
     @pytest.mark.parametrize("name", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:8000"])
     def test_a_name_that_was_rebound_to_this_machine_is_refused(self, host: Served, name: str) -> None:
@@ -315,7 +322,7 @@ class TestRotation:
         file = tmp_path / "modelhost.toml"
         file.write_text('[keys.a]\nkey = "the-first-key-of-them-all"\n')
         told: list[str] = []
-        return file, KeyRing(load_config(str(file), environ={}), Log(lambda level, event, fields: told.append(event))), told
+        return file, ring_of(file, told), told
 
     def test_what_goes_wrong_while_looking_ends_no_looking(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file, ring, told = self.watched(tmp_path, monkeypatch)
@@ -343,7 +350,7 @@ class TestRotation:
         file = tmp_path / "modelhost.toml"
         file.write_text(f'{self.CONFIG}[keys.a]\nkey = "the-only-key-of-them-all"\n')
         told: list[str] = []
-        ring = KeyRing(load_config(str(file), environ={}), Log(lambda level, event, fields: told.append(event)))
+        ring = ring_of(file, told)
         before = ring.keys
         file.write_text(broken)
         asyncio.run(ring.reload())

@@ -15,9 +15,15 @@ _HOST = re.compile(r"[0-9A-Fa-f:.]+(%\w+)?|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-
 """An address, a host's name, or nothing, which is every address."""
 
 
-def bind(config: ServerConfig, keys: bool) -> socket.socket:
-    """Take the port; `keys` says whether there are any. Raises `ConfigError` when that cannot be, or must not be."""
+def check_server(config: ServerConfig, folder: Path, *, keys: bool) -> None:
+    """Raise `ConfigError` for what keeps a host from listening as `[server]` says; `keys` says whether there are any."""
     check_openness(config, keys)
+    tls_context(config, folder)
+    among(config.trusted_proxies)
+
+
+def bind(config: ServerConfig) -> socket.socket:
+    """Take the port. Raises `ConfigError` when that cannot be."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
