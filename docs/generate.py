@@ -47,9 +47,10 @@ from modelhost.contract.types import (
     VoiceSample,
     Word,
 )
-from modelhost.http.app import ROUTES
-from modelhost.http.routing import errors as http_errors
+from modelhost.http.app import DIALECTS, ROUTES
+from modelhost.http.routing.errors import MethodNotAllowedError, UnknownPathError, UnreadableError
 from modelhost.http.routing.spec import spec_of
+from modelhost.http.routing.statuses import status_of
 from modelhost.http.server import limits
 from modelhost.pool.requirements import ASKS
 from modelhost.testing import (
@@ -214,12 +215,12 @@ def _fields(kind: type[msgspec.Struct]) -> str:
 def error_classes() -> str:
     """Return every class of error that is raised, by status."""
     rows = []
-    kinds = sorted(_below(ModelhostError), key=lambda kind: (http_errors.status_of(_blank(kind)), kind.__name__))
+    kinds = sorted(_below(ModelhostError), key=lambda kind: (status_of(_blank(kind)), kind.__name__))
     for kind in kinds:
         error = _blank(kind)
-        told = http_errors.envelope(error)["error"]
+        told = msgspec.to_builtins(DIALECTS.default.body_of(error))["error"]
         retry = "yes" if error.retry else "no"
-        status = str(http_errors.status_of(error))
+        status = str(status_of(error))
         meaning = inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]
         rows.append((f"`{kind.__name__}`", status, f"`{told['type']}`", f"`{told['code']}`", retry, meaning))
     return table("| class | status | type | code | retry | when |", rows)
@@ -242,14 +243,9 @@ def _blank(kind: type[ModelhostError]) -> ModelhostError:
 
 def refusals() -> str:
     """Return what is refused before a route is reached, or instead of one."""
-    rows = [
-        (status, error.code, error.message, "yes" if error.retry else "no")
-        for status, error in filter(None, limits.REFUSALS.values())
-    ]
-    rows += [
-        (status, code, text.format(method="METHOD", path="PATH", most=4, key="max_body_mb"), "no")
-        for status, (code, text) in http_errors._REASONS.items()
-    ]
+    unrouted = (UnknownPathError("METHOD", "PATH"), MethodNotAllowedError("METHOD", "PATH"), UnreadableError.no_json())
+    told = (*filter(None, limits.REFUSALS.values()), *unrouted)
+    rows = [(status_of(error), error.code, error.message, "yes" if error.retry else "no") for error in told]
     return table(
         "| status | code | message | retry |", ((str(s), f"`{code}`", text, retry) for s, code, text, retry in sorted(rows))
     )

@@ -14,6 +14,7 @@ from modelhost.contract.context import Context
 from modelhost.contract.failures import FailureReport
 from modelhost.contract.log import Level, Log
 from modelhost.contract.types import Ability
+from modelhost.dialogue import Dialogue
 from modelhost.observability.metrics import Metrics
 from modelhost.observability.model_gauges import ModelGauges
 from modelhost.planning import Plan
@@ -50,6 +51,7 @@ class ModelHost:
         kept = Cache(int(self.config.cache.max_mb * 2**20))
         self.metrics.cache_bytes.set_function(lambda: kept.bytes)
         self.router = Router(self.pool, plan, self.extensions, kept, self.metrics, log)
+        self.dialogue = Dialogue.of(self.config, self.router, self.metrics, log.bind(part="http"))
         self._preloading: asyncio.Task[None] | None = None
         self._watching_keys: asyncio.Task[None] | None = None
 

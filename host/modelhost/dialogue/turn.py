@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from modelhost.config import Config
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, ModelhostError, RequestError
 from modelhost.contract.log import Log
@@ -28,7 +29,7 @@ from modelhost.contract.types import (
 from modelhost.contract.types.synthesize import MEDIA_TYPES
 from modelhost.dialogue.heard import heard
 from modelhost.dialogue.live_text import LiveText
-from modelhost.dialogue.memory import Exchange, Memory
+from modelhost.dialogue.memory import Exchange, InProcessMemory, Memory
 from modelhost.dialogue.record import Record
 from modelhost.dialogue.spoken_text import ReadAloud
 from modelhost.dialogue.steps import AssistantDelta, AssistantText, Degraded, Metadata, Models, SpeechChunk, Step
@@ -66,6 +67,13 @@ class Turn(Struct):
 
 class Dialogue:
     """Takes turns, any number at once."""
+
+    @classmethod
+    def of(cls, config: Config, router: Router, metrics: Metrics, log: Log) -> "Dialogue":
+        """Return what the configuration asks for."""
+        bounds = config.dialogue
+        memory = InProcessMemory(sessions=bounds.memory_sessions, turns=bounds.memory_turns, seconds=bounds.memory_minutes * 60)
+        return cls(router, memory, metrics, log, hold=config.server.hold_status)
 
     def __init__(self, router: Router, memory: Memory, metrics: Metrics, log: Log, *, hold: float) -> None:
         """Have `router` do the work; `Metadata` waits for a first result, `hold` seconds at most."""

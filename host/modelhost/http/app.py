@@ -10,21 +10,24 @@ from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from modelhost.config import ServerConfig
-from modelhost.dialogue import Dialogue, InProcessMemory
 from modelhost.host import ModelHost
 from modelhost.http.admin.docs import ASSETS
+from modelhost.http.admin.openapi_document import ApiDocument
 from modelhost.http.admin.routes import ROUTES as ADMIN_ROUTES
 from modelhost.http.middleware.access import access_to, with_scopes
 from modelhost.http.native.routes import ROUTES as NATIVE_ROUTES
+from modelhost.http.openai.dialect import OPENAI
 from modelhost.http.openai.routes import ROUTES as OPENAI_ROUTES
 from modelhost.http.routing.bodies.memory import BodyMemory
-from modelhost.http.routing.errors import answer_error
+from modelhost.http.routing.dialects import Dialects
+from modelhost.http.routing.error_response import answer_error
 from modelhost.http.routing.in_flight import InFlightRequests
 from modelhost.http.routing.spec import route_spec, spec_of
-from modelhost.observability.logs import host_log
 from modelhost.plugins.extensions import ASGIApp
 
 ROUTES = OPENAI_ROUTES + NATIVE_ROUTES + ADMIN_ROUTES
+DIALECTS = Dialects(ROUTES, default=OPENAI)
+DOCUMENT = ApiDocument(ROUTES, DIALECTS)
 
 
 def make_app(host: ModelHost, in_flight_requests: InFlightRequests) -> Litestar:
@@ -42,26 +45,16 @@ def make_app(host: ModelHost, in_flight_requests: InFlightRequests) -> Litestar:
     return Litestar(
         [*ROUTES, *_mounted(host)],
         state=State(
-            {"host": host, "in_flight_requests": in_flight_requests, "dialogue": _dialogue(host), "bodies": _bodies(server)},
+            {"host": host, "in_flight_requests": in_flight_requests, "document": DOCUMENT, "bodies": BodyMemory.of(server)},
             deep_copy=False,
         ),
         lifespan=[lifespan],
         middleware=[with_scopes(server)],
-        request_max_body_size=None,  # `http/bodies` has bounds for each kind of body
+        request_max_body_size=None,  # `routing/bodies` has bounds for each kind of body
         exception_handlers={HTTPException: answer_error, Exception: answer_error},
         openapi_config=None,
         logging_config=None,
     )
-
-
-def _bodies(server: ServerConfig) -> BodyMemory:
-    return BodyMemory(int(server.body_memory_mb * 2**20))
-
-
-def _dialogue(host: ModelHost) -> Dialogue:
-    wanted = host.config.dialogue
-    memory = InProcessMemory(sessions=wanted.memory_sessions, turns=wanted.memory_turns, seconds=wanted.memory_minutes * 60)
-    return Dialogue(host.router, memory, host.metrics, host_log("http"), hold=host.config.server.hold_status)
 
 
 def public_paths(server: ServerConfig) -> frozenset[str]:
@@ -86,7 +79,7 @@ def _mounted(host: ModelHost) -> list[ControllerRouterHandler]:
 
 
 def _mount(name: str, app: ASGIApp) -> ControllerRouterHandler:
-    @asgi(f"/x/{name}", is_mount=True, copy_scope=True, opt=route_spec("inference"))
+    @asgi(f"/x/{name}", is_mount=True, copy_scope=True, opt=route_spec(OPENAI, "inference"))
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 

@@ -10,13 +10,12 @@ import schemathesis
 from hypothesis import settings
 from jsonschema import Draft202012Validator
 from litestar.handlers import HTTPRouteHandler
-from modelhost.http.admin.openapi import own_document
-from modelhost.http.app import ROUTES
+from modelhost.http.app import DOCUMENT as API_DOCUMENT, ROUTES
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 from serving import Serve, Served
 
-DOCUMENT = own_document("")
+DOCUMENT = API_DOCUMENT.value()
 CONFIG = """
 [models.echo]
 plugin = "echo"

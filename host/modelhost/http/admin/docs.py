@@ -6,8 +6,11 @@ from typing import Any
 
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
-from modelhost.http.routing.spec import route_spec
+from modelhost.http.admin.dialect import route_spec
+from modelhost.http.routing.statuses import TEMPORARY_REDIRECT, UNAUTHORIZED
 
 # Only paths of ours, and relative: the page also works under a proxy's path.
 _PAGE = """\
@@ -70,7 +73,7 @@ def _folder() -> Path:
 @get("/", summary="Be shown to the reference", include_in_schema=False, opt=route_spec("docs", text="text/plain"))
 async def home() -> Response[bytes]:
     """Where a browser goes that was given the host's address alone."""
-    return Response(b"", status_code=307, headers={"location": "docs"})
+    return Response(b"", status_code=TEMPORARY_REDIRECT, headers={"location": "docs"})
 
 
 @get("/docs", summary="Read and try the routes", opt=route_spec("docs", text="text/html"))
@@ -115,7 +118,7 @@ without one: <code>public_docs = true</code> under <code>[server]</code>.</p>
 """
 
 
-def locked(headers: dict[str, str]) -> Response[bytes]:
-    """Return what a person sees who opens the host's address without a key."""
+def locked(headers: dict[str, str]) -> ASGIApp:
+    """Return what shows a person who opens the host's address without a key what to do."""
     policy = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
-    return Response(_LOCKED.encode(), status_code=401, media_type="text/html", headers={**headers, **policy})
+    return ASGIResponse(body=_LOCKED.encode(), status_code=UNAUTHORIZED, media_type="text/html", headers={**headers, **policy})

@@ -8,11 +8,12 @@ from litestar import Request, Response, get
 from modelhost.config.schema import HealthView
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
+from modelhost.http.admin.dialect import route_spec
 from modelhost.http.admin.health_views import OneModelHealth, ServicesHealth, one_model, services
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.spec import route_spec
+from modelhost.http.routing.statuses import NOT_FOUND, SERVICE_UNAVAILABLE
 from modelhost.pool import Model
 from modelhost.pool.status import State
 
@@ -43,12 +44,12 @@ async def livez() -> Response[bytes]:
     return Response(b"ok", media_type="text/plain")
 
 
-@get("/readyz", summary="May traffic be sent here", opt=route_spec("public", text="text/plain", errors=(503,)))
+@get("/readyz", summary="May traffic be sent here", opt=route_spec("public", text="text/plain", errors=(SERVICE_UNAVAILABLE,)))
 async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     """200 once everything that is to be preloaded has been tried, 503 before and while stopping."""
     host = host_of(request)
     if host.draining or not host.preloaded:
-        return Response(b"stopping" if host.draining else b"loading", status_code=503, media_type="text/plain")
+        return Response(b"stopping" if host.draining else b"loading", status_code=SERVICE_UNAVAILABLE, media_type="text/plain")
     return Response(b"ok", media_type="text/plain")
 
 
@@ -58,7 +59,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     opt=route_spec(
         "public",
         answer=(HealthAnswer, OneModelHealth, ServicesHealth),
-        errors=(404,),
+        errors=(NOT_FOUND,),
         query={
             "as": "In whose words: `modelhost`, or as older services did `model` (one model) or `services`.",
             "model": "Which model, with `as=model`; without it the one that chats, else the one that hears.",

@@ -6,10 +6,12 @@ from litestar import Request, delete, post
 
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
+from modelhost.http.admin.dialect import route_spec
 from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.models import ModelAnswer, describe_model, described, named
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import NOT_FOUND, OK, SERVICE_UNAVAILABLE
 from modelhost.pool.status import State
 
 
@@ -35,14 +37,14 @@ _load_body = JsonBody(LoadBody)
 
 @post(
     "/v1/models/load",
-    status_code=200,
+    status_code=OK,
     summary="Load a model",
     opt=route_spec(
         "admin",
         tag="Models",
         body=LoadBody,
         answer=ModelAnswer,
-        errors=(404, 503),
+        errors=(NOT_FOUND, SERVICE_UNAVAILABLE),
         request_examples={"a model": Example(value={"model": "smollm2-135m"})},
     ),
 )
@@ -60,7 +62,7 @@ async def load_model(request: Request[Any, Any, Any]) -> JsonResponse:
 
 @delete(
     "/v1/models/{name:path}",
-    status_code=200,
+    status_code=OK,
     summary="Unload a model",
     opt=route_spec("admin", tag="Models", answer=UnloadedAnswer),
 )

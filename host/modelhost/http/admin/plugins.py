@@ -8,9 +8,9 @@ from litestar import Request, get
 
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability
+from modelhost.http.admin.dialect import route_spec
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.spec import route_spec
 from modelhost.plugins.discovery import Plugin, Wanted, describe_all, installed
 
 

@@ -7,10 +7,11 @@ from typing import Any, Literal
 from litestar import Request, delete, get
 
 from modelhost.contract.structs import Struct
+from modelhost.http.admin.dialect import route_spec
 from modelhost.http.routing.errors import UnknownRequestError
 from modelhost.http.routing.in_flight import InFlightRequest, InFlightRequests, in_flight_of
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.spec import route_spec
+from modelhost.http.routing.statuses import NOT_FOUND, OK
 
 
 class RunningRequest(Struct):
@@ -85,9 +86,9 @@ async def list_requests(request: Request[Any, Any, Any]) -> JsonResponse:
 
 @delete(
     "/v1/requests/{name:str}",
-    status_code=200,
+    status_code=OK,
     summary="Cancel a running request",
-    opt=route_spec("any", answer=CancelledRequest, errors=(404,)),
+    opt=route_spec("any", answer=CancelledRequest, errors=(NOT_FOUND,)),
 )
 async def cancel_request(request: Request[Any, Any, Any], name: str) -> JsonResponse:
     """Stop a request of your own, or with the scope `admin` anybody's; its client is told."""

@@ -6,10 +6,10 @@ import msgspec
 from litestar import Request, get
 
 from modelhost.contract.structs import Struct
+from modelhost.http.admin.dialect import route_spec
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.models import described, named
-from modelhost.http.routing.spec import route_spec
 from modelhost.pool import Model
 from modelhost.pool.status import State
 

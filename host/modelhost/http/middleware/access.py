@@ -6,6 +6,7 @@ down, it was not reached without one.
 
 import re
 from collections.abc import Callable
+from urllib.parse import parse_qsl
 
 from litestar.handlers import ASGIRouteHandler
 from litestar.handlers.base import BaseRouteHandler
@@ -14,6 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from modelhost.access.keys import ANYBODY, Caller, Keys
 from modelhost.config import ServerConfig
 from modelhost.contract.errors import BadInputError, ForbiddenError, UnauthenticatedError
+from modelhost.http.routing.dialect import Dialect
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.spec import Access, spec_of
 
@@ -34,14 +36,22 @@ def caller_of(keys: Keys, given: bytes | None, public: bool) -> Caller | None:
     return caller
 
 
-def key_in(authorization: bytes | None, header: bytes | None, protocols: list[bytes]) -> bytes | None:
+def key_in(authorization: bytes | None, bare: list[bytes | None], protocols: list[bytes]) -> bytes | None:
     """Find the key a request carries. Raises `BadInputError` when it carries two that differ."""
     bearer = _BEARER.fullmatch(authorization.strip()) if authorization else None
     offered = [protocol.removeprefix(SUBPROTOCOL) for protocol in protocols if protocol.startswith(SUBPROTOCOL)]
-    given = {key for key in (bearer and bearer[1], header, *offered) if key}
+    given = {key for key in (bearer and bearer[1], *bare, *offered) if key}
     if len(given) > 1:
         raise BadInputError("the request carries two keys; send one", code="invalid_api_key")
     return given.pop() if given else None
+
+
+def key_places(dialect: Dialect, headers: dict[bytes, bytes], query: bytes) -> list[bytes | None]:
+    """Return what stands where clients of a dialect put their key, beside the places that all have."""
+    found = [headers.get(name.encode()) for name in dialect.key_headers]
+    if dialect.key_parameter:
+        found += [value for name, value in parse_qsl(query) if name == dialect.key_parameter.encode()]
+    return found
 
 
 def access_to(handler: BaseRouteHandler, server: ServerConfig) -> Access:

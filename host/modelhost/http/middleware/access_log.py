@@ -6,6 +6,7 @@ from typing import Any
 from modelhost.contract.log import Log, place_of
 from modelhost.http.middleware.tracing import Tracing
 from modelhost.http.routing.in_flight import InFlightRequest
+from modelhost.http.routing.statuses import CLIENT_CLOSED_REQUEST, UNROUTED
 from modelhost.observability.metrics import Metrics
 
 QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
@@ -29,9 +30,9 @@ class Observer:
         """Count a request and log it: who, what, how long, how much, and nothing that was said."""
         seconds = time.monotonic() - in_flight.arrived
         # Whoever left before the end has not got what the status promised.
-        status = in_flight.status if in_flight.complete or in_flight.scope["type"] == "websocket" else 499
+        status = in_flight.status if in_flight.complete or in_flight.scope["type"] == "websocket" else CLIENT_CLOSED_REQUEST
         # What matched no route has no path of ours; its own path is the client's text and stays out of log and metrics.
-        route = in_flight.route if status not in (404, 405) else "unknown"
+        route = in_flight.route if status not in UNROUTED else "unknown"
         model = ability = ""
         facts: dict[str, Any] = {}
         if in_flight.context is not None:

@@ -13,13 +13,15 @@ from typing import Any
 from modelhost.access.keys import Keys
 from modelhost.config import ServerConfig
 from modelhost.contract.errors import BadInputError, ModelhostError, NotReadyError, RequestError, UnauthenticatedError
-from modelhost.http.admin.docs import locked
-from modelhost.http.middleware.access import SUBPROTOCOL, caller_of, key_in
+from modelhost.http.middleware.access import SUBPROTOCOL, caller_of, key_in, key_places
 from modelhost.http.middleware.access_log import Observer, server_timing
 from modelhost.http.middleware.head import BodyNotWantedError, as_get, without_body
 from modelhost.http.middleware.origins import Origins, cors_headers, preflight_headers
-from modelhost.http.routing.errors import RequestCancelledError, UnspokenEncodingError, answer_of, as_modelhost_error
+from modelhost.http.routing.dialects import Dialects
+from modelhost.http.routing.error_response import error_response, headers_of
+from modelhost.http.routing.errors import RequestCancelledError, UnspokenEncodingError, as_modelhost_error
 from modelhost.http.routing.in_flight import InFlightRequest, InFlightRequests, once
+from modelhost.http.routing.statuses import NO_CONTENT, SWITCHING_PROTOCOLS
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
@@ -43,12 +45,14 @@ class Gateway:
         app: App,
         server: ServerConfig,
         *,
+        dialects: Dialects,
         keys: Callable[[], Keys],
         draining: Callable[[], bool],
         public: frozenset[str],
         shown: frozenset[str],
         in_flight_requests: InFlightRequests,
         observer: Observer,
+        locked: Callable[[dict[str, str]], App],
     ) -> None:
         self._app = app
         self._keys = keys
@@ -57,6 +61,8 @@ class Gateway:
         self._shown = frozenset(path.encode() for path in shown)
         self._requests = in_flight_requests
         self._observer = observer
+        self._dialects = dialects
+        self._locked = locked
         self._origins = Origins(server)
         self._root = server.root_path
         self._id_header = server.request_id_header.lower().encode()
@@ -64,8 +70,9 @@ class Gateway:
         self._read = frozenset(
             {b"host", b"origin", b"authorization", b"traceparent", b"access-control-request-method", b"sec-fetch-site"}
             | {b"access-control-request-headers", b"content-encoding", b"accept", self._id_header, self._key_header}
+            | dialects.key_headers
         )
-        self._of_keys = frozenset({b"authorization", self._key_header})
+        self._of_keys = frozenset({b"authorization", self._key_header}) | dialects.key_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -78,7 +85,7 @@ class Gateway:
             scope = as_get(scope)
         task = asyncio.current_task()
         assert task is not None
-        in_flight = InFlightRequest(self._request_id(headers), scope, task.cancel)
+        in_flight = InFlightRequest(self._request_id(headers), scope, self._dialects, task.cancel)
         scope["modelhost.in_flight"] = in_flight
         extra = [(self._id_header, in_flight.request_id.encode())]
         plain = scope["type"] == "http"
@@ -92,7 +99,7 @@ class Gateway:
                 given = [_tidied(header) for header in message.get("headers", _NO_HEADERS)]
                 message["headers"] = [*given, *extra, *timing]
             elif message["type"] == "websocket.accept":
-                in_flight.status = 101
+                in_flight.status = SWITCHING_PROTOCOLS
                 in_flight.end_of_work()
                 message["headers"] = [*message.get("headers", _NO_HEADERS), *extra]
                 _choose_protocol(message, scope)
@@ -152,14 +159,14 @@ class Gateway:
             if host is not None and self._origins.check(host, origin, secure) and origin is not None:
                 if scope["type"] == "http" and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                     asked = headers.get(b"access-control-request-headers", b"")
-                    await send({"type": "http.response.start", "status": 204, "headers": preflight_headers(origin, asked)})
+                    await send({"type": "http.response.start", "status": NO_CONTENT, "headers": preflight_headers(origin, asked)})
                     await send({"type": "http.response.body", "body": b""})
                     return True
                 extra += cors_headers(origin)
             protocols = _take_key_protocols(scope)
             public = scope["raw_path"] in self._public
             keys = self._keys()
-            given = key_in(headers.get(b"authorization"), headers.get(self._key_header), protocols) if keys else None
+            given = self._key_in(scope, headers, protocols) if keys else None
             if origin is None and scope["raw_path"] not in self._shown:
                 self._origins.check_embedded(headers.get(b"sec-fetch-site"))
             if headers.get(b"content-encoding", b"identity").lower() != b"identity" and not _is_mounted(scope):
@@ -173,7 +180,7 @@ class Gateway:
                 in_flight.end_of_work = once(in_flight.begin_work())
         except ModelhostError as error:
             if isinstance(error, UnauthenticatedError) and _is_person(scope, headers):
-                await locked(answer_of(error).headers).to_asgi_response(app=None, request=None)(scope, receive, send)  # type: ignore[arg-type]
+                await self._locked(headers_of(error))(scope, receive, send)
             else:
                 await self._answer(error, scope, receive, send)
             return True
@@ -183,8 +190,13 @@ class Gateway:
         self._observer.entered(in_flight)
         return False
 
+    def _key_in(self, scope: Scope, headers: dict[bytes, bytes], protocols: list[bytes]) -> bytes | None:
+        """Find the key a request carries, where every client may put it or where those of its dialect do."""
+        more = key_places(self._dialects.of(scope), headers, scope["query_string"]) if self._dialects.key_places else []
+        return key_in(headers.get(b"authorization"), [headers.get(self._key_header), *more], protocols)
+
     async def _answer(self, error: ModelhostError, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = answer_of(error)
+        answer = error_response(error, self._dialects.of(scope))
         if not isinstance(error, RequestError):
             answer.headers["connection"] = "close"
         if scope["type"] == "websocket":

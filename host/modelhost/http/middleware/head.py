@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-HEAD = "modelhost.head"
-"""Key of an ASGI scope that says so."""
+from modelhost.http.routing.in_flight import HEAD
 
 
 class BodyNotWantedError(OSError):

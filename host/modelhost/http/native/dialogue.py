@@ -29,17 +29,20 @@ from modelhost.dialogue.steps import (
     TurnDone,
     TurnUsage,
 )
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.audio.sound import Sound
 from modelhost.http.routing.audio.speech import SampleRate, named_voice
 from modelhost.http.routing.bodies.form import Upload
+from modelhost.http.routing.dialect import Dialect
 from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.errors import as_modelhost_error, envelope
+from modelhost.http.routing.errors import as_modelhost_error
 from modelhost.http.routing.forms import FormReader
 from modelhost.http.routing.in_flight import in_flight_of, request_id_of
 from modelhost.http.routing.json_body import context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Limit, limited
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import byte_stream
 from modelhost.observability.logs import host_log
 
@@ -141,9 +144,9 @@ class Problem(Struct):
     code: str | None
 
     @classmethod
-    def of(cls, error: ModelhostError) -> "Problem":
-        """Tell an error."""
-        return cls(**envelope(error)["error"])
+    def of(cls, error: ModelhostError, dialect: Dialect) -> "Problem":
+        """Return what the body of an answer would say of an error."""
+        return cls(**msgspec.to_builtins(dialect.body_of(error))["error"])
 
 
 class TranscriptEvent(Transcript, tag_field="event", tag="transcript"):
@@ -226,7 +229,7 @@ _STEPS = (
 
 @post(
     "/v1/dialogue",
-    status_code=200,
+    status_code=OK,
     summary="Answer what is said, in speech",
     opt=route_spec(
         "inference",
@@ -268,19 +271,20 @@ async def dialogue(request: Request[Any, Any, Any]) -> Response[Any]:
     between the deltas. Of Markdown in a reply is spoken what it says, without its marks. `degraded` in place of (more) sound
     says why there is none; `error` in place of `done` says what failed.
     """
-    asked, files, headers = await _form.read(request)
-    turn = asked.to_turn(files, host_of(request).config)
-    steps = _dialogue_of(request).reply(turn, context_of(request), _noting(request))
-    if asked.stream_audio or asked.stream_text:
-        return await byte_stream(request, _lines(steps, request_id_of(request)), headers, NDJSON)
+    payload, files, headers = await _form.read(request)
+    turn = payload.to_turn(files, host_of(request).config)
+    steps = _dialogue_of(request).reply(turn, context_of(request), _stage_recorder(request))
+    dialect = in_flight_of(request.scope).dialect
+    if payload.stream_audio or payload.stream_text:
+        return await byte_stream(request, _lines(steps, dialect, request_id_of(request)), headers, NDJSON)
     with CancelOnDisconnect(request):
-        answer, sound = await _whole(steps)
+        answer, sound = await _whole(steps, dialect)
     return sound.answer(answer, headers) if sound.size else JsonResponse(answer, headers=headers)
 
 
 @delete(
     "/v1/dialogue/{session_id:str}",
-    status_code=200,
+    status_code=OK,
     summary="Forget a dialogue",
     opt=route_spec("inference", tag="Audio", answer=ForgottenDialogue),
 )
@@ -292,12 +296,11 @@ async def forget_dialogue(request: Request[Any, Any, Any], session_id: str) -> J
 
 
 def _dialogue_of(request: Request[Any, Any, Any]) -> Dialogue:
-    dialogue: Dialogue = request.app.state.dialogue
-    return dialogue
+    return host_of(request).dialogue
 
 
-def _noting(request: Request[Any, Any, Any]) -> Callable[[Ability, Context], None]:
-    """Have the visit know of every stage. It stands and falls with hearing and writing; speaking is beside the point."""
+def _stage_recorder(request: Request[Any, Any, Any]) -> Callable[[Ability, Context], None]:
+    """Return what tells the request in flight of every stage: it stands and falls with hearing and writing, not with speaking."""
     in_flight = in_flight_of(request.scope)
 
     def began(ability: Ability, context: Context) -> None:
@@ -308,29 +311,29 @@ def _noting(request: Request[Any, Any, Any]) -> Callable[[Ability, Context], Non
     return began
 
 
-async def _lines(steps: AsyncIterator[Step], request_id: str) -> AsyncIterator[bytes]:
+async def _lines(steps: AsyncIterator[Step], dialect: Dialect, request_id: str) -> AsyncIterator[bytes]:
     """Return each step as a line; a failure is one too, unless it comes first and can have its status."""
     begun = False
     try:
         async with aclosing(cast(Any, steps)):
             async for step in steps:
-                yield _line(_event(step))
+                yield _line(_event(step, dialect))
                 begun = True
     except Exception as error:
         if not begun:
             raise
-        told = as_modelhost_error(error)
-        if told is not error:
+        known = as_modelhost_error(error)
+        if known is not error:
             _log.error("request failed", request_id=request_id, error=type(error).__name__, place=place_of(error))
-        yield _line(ErrorEvent(error=Problem.of(told)))
+        yield _line(ErrorEvent(error=Problem.of(known, dialect)))
 
 
-def _event(step: Step) -> Struct:
+def _event(step: Step, dialect: Dialect) -> Struct:
     match step:
         case Transcript():
             return TranscriptEvent(**msgspec.structs.asdict(step))
         case Degraded():
-            return DegradedEvent(stage=step.stage, error=Problem.of(step.error))
+            return DegradedEvent(stage=step.stage, error=Problem.of(step.error, dialect))
     return step
 
 
@@ -338,7 +341,7 @@ def _line(event: Struct) -> bytes:
     return msgspec.json.encode(event) + b"\n"
 
 
-async def _whole(steps: AsyncIterator[Step]) -> tuple[DialogueAnswer, Sound]:
+async def _whole(steps: AsyncIterator[Step], dialect: Dialect) -> tuple[DialogueAnswer, Sound]:
     """Put the steps together; the sound is beside the answer."""
     found: dict[type, Any] = {}
     sound = Sound()
@@ -364,7 +367,7 @@ async def _whole(steps: AsyncIterator[Step]) -> tuple[DialogueAnswer, Sound]:
         format=metadata.format,
         media_type=metadata.media_type,
         sample_rate=rate or metadata.sample_rate,
-        degraded=DegradedAnswer(stage=degraded.stage, error=Problem.of(degraded.error)) if degraded else None,
+        degraded=DegradedAnswer(stage=degraded.stage, error=Problem.of(degraded.error, dialect)) if degraded else None,
         timings=done.timings,
         usage=done.usage,
         models=done.models,

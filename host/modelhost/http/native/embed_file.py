@@ -12,12 +12,14 @@ from modelhost.contract.errors import BadInputError, PluginError, ServiceError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest
 from modelhost.contract.vectors import numbers
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.embed_call import Asking, Dimensions
 from modelhost.http.routing.forms import FormReader
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.text_files import text_of
 
 USUAL = 128
@@ -56,7 +58,7 @@ _QUERY = {
 
 @post(
     "/embed",
-    status_code=200,
+    status_code=OK,
     summary="Turn a file into a vector",
     opt=route_spec(
         "inference",

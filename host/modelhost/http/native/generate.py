@@ -9,11 +9,13 @@ from litestar.response import Stream
 
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Delta, Done, FinishReason, GenerateEvent, GenerateRequest, Message, TextPart
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Sampling
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import byte_stream
 from modelhost.http.routing.usage import USAGE, UsageAnswer
 
@@ -50,7 +52,7 @@ _ASKS = {"question": Example(summary="A question", value={"prompt": "Say hello."
 
 @post(
     "/v1/generate",
-    status_code=200,
+    status_code=OK,
     summary="Answer a prompt",
     opt=route_spec(
         "inference",
@@ -95,7 +97,7 @@ async def generate(request: Request[Any, Any, Any]) -> JsonResponse:
 
 @post(
     "/v1/generate_stream",
-    status_code=200,
+    status_code=OK,
     summary="Answer a prompt as it is written",
     opt=route_spec(
         "inference", tag="Text", body=GenerateBody, text="text/plain; charset=utf-8", request_examples=_ASKS, events="Hello!"

@@ -12,11 +12,13 @@ from msgspec import UNSET, UnsetType
 from modelhost.contract.errors import BadInputError, UnsupportedError
 from modelhost.contract.structs import Struct
 from modelhost.http.native import python_outline as outline
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.bodies.form import Upload
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.text_files import text_of
 
 LANGUAGES = ("python",)
@@ -108,7 +110,7 @@ _EXAMPLE = {
 
 @post(
     "/parse-ast",
-    status_code=200,
+    status_code=OK,
     summary="Outline a file of source code",
     opt=route_spec(
         "inference",

@@ -6,10 +6,11 @@ from litestar import Request, get
 
 from modelhost.contract.errors import UnsupportedError
 from modelhost.contract.structs import Struct
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
 
 
 class Persona(Struct, tag_field="object", tag="persona"):

@@ -12,11 +12,13 @@ from modelhost.contract.errors import BadInputError, RequestError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest, Usage
 from modelhost.contract.vectors import Rows, numbers
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.embed_call import MAX_INPUTS, Asking
 from modelhost.http.routing.in_flight import request_id_of
 from modelhost.http.routing.json_body import JsonBody
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.usage import EmbeddingsUsage
 
 
@@ -75,7 +77,7 @@ _body = JsonBody(RerankBody)
 
 @post(
     "/v1/rerank",
-    status_code=200,
+    status_code=OK,
     summary="Sort documents by a question",
     opt=route_spec(
         "inference",

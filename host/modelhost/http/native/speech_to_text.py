@@ -4,13 +4,14 @@ from typing import Any
 
 from litestar import Request, Response, post
 
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.audio.transcription import SPEC, TranscriptionForm, answer_transcription
-from modelhost.http.routing.spec import route_spec
+from modelhost.http.routing.statuses import OK
 
 
 @post(
     "/v1/speech-to-text",
-    status_code=200,
+    status_code=OK,
     summary="Write down a recording",
     opt=route_spec("inference", form=TranscriptionForm, **SPEC),
 )

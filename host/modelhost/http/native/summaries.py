@@ -10,14 +10,17 @@ from msgspec import UNSET, Meta, UnsetType
 from modelhost.contract.context import Context
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Blob, Delta, Detected, Done, FinishReason, Progress, SummarizeEvent, SummarizeRequest
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.cache_headers import CACHE, may_be_cached, told
+from modelhost.http.routing.dialect import server_sent_event
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
 from modelhost.http.routing.json_body import IGNORED, JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Limit, limited
-from modelhost.http.routing.spec import Example, route_spec
-from modelhost.http.routing.streaming import event, event_stream
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
+from modelhost.http.routing.streaming import event_stream
 from modelhost.http.routing.usage import USAGE, UsageAnswer
 
 
@@ -184,7 +187,7 @@ _EVENTS = (
 
 @post(
     "/summarize",
-    status_code=200,
+    status_code=OK,
     summary="Summarise a file",
     opt=route_spec(
         "inference",
@@ -208,7 +211,7 @@ async def summarize(request: Request[Any, Any, Any]) -> Response[Any]:
 
 @post(
     "/v1/summaries",
-    status_code=200,
+    status_code=OK,
     summary="Summarise a text",
     opt=route_spec(
         "inference",
@@ -265,7 +268,7 @@ async def _as_events(events: AsyncIterator[SummarizeEvent], summary: _Summary) -
         async for one in events:
             summary.take(one)
             if isinstance(one, Progress):
-                yield event(SummaryProgress(fraction=one.fraction, step=one.step))
+                yield server_sent_event(SummaryProgress(fraction=one.fraction, step=one.step))
             elif isinstance(one, Delta) and one.text:
-                yield event(SummaryDelta(delta=one.text))
-    yield event(summary.done())
+                yield server_sent_event(SummaryDelta(delta=one.text))
+    yield server_sent_event(summary.done())

@@ -7,12 +7,14 @@ from litestar import Request, Response, post
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioFormat, SynthesizeRequest, VoiceSample
 from modelhost.contract.types.synthesize import MEDIA_TYPES
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.audio.speech import SpeechFields, Speed, collect_sound, named_voice, sound_bytes
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import byte_stream
 
 
@@ -75,7 +77,7 @@ _body = JsonBody(TextToSpeechBody, base64_in=("audio",))
 
 @post(
     "/v1/text-to-speech",
-    status_code=200,
+    status_code=OK,
     summary="Say a text, answered in JSON",
     opt=route_spec(
         "inference",

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import TokenizeRequest, Tokens
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
 from modelhost.http.routing.chat_messages import MEDIA, ChatMessage, messages_of
@@ -16,7 +17,8 @@ from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse, listed
 from modelhost.http.routing.prefill import check_prefill
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -135,7 +137,7 @@ _detokenize_body = JsonBody(DetokenizeBody)
 
 @post(
     "/tokenize",
-    status_code=200,
+    status_code=OK,
     summary="Cut a text or a chat into tokens",
     opt=route_spec(
         "inference",
@@ -178,7 +180,7 @@ async def tokenize(request: Request[Any, Any, Any]) -> JsonResponse:
 
 @post(
     "/detokenize",
-    status_code=200,
+    status_code=OK,
     summary="Turn tokens back into text",
     opt=route_spec(
         "inference",

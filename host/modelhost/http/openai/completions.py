@@ -15,14 +15,17 @@ from modelhost.contract.errors import BadInputError, UnsupportedError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import ChoiceDone, Delta, Done, GenerateEvent, GenerateRequest, TokenLogprob, Usage
 from modelhost.http.openai.chat.shapes import FINISH_REASONS, FinishReason
+from modelhost.http.openai.dialect import DONE, route_spec
 from modelhost.http.openai.token_ids import as_texts
 from modelhost.http.routing.bodies.json_text import made
+from modelhost.http.routing.dialect import server_sent_event
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Sampling, StreamOptions
-from modelhost.http.routing.spec import Example, route_spec
-from modelhost.http.routing.streaming import DONE, event, event_stream
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
+from modelhost.http.routing.streaming import event_stream
 from modelhost.http.routing.usage import USAGE, UsageAnswer
 from modelhost.router import Router
 
@@ -206,7 +209,7 @@ class _Completion:
 
     def _event(self, choices: list[CompletionChoice], usage: UsageAnswer | None) -> bytes:
         answer = self._answer(choices, usage if self._include_usage else UNSET)
-        return event(answer)
+        return server_sent_event(answer)
 
     def _answer(self, choices: list[CompletionChoice], usage: UsageAnswer | UnsetType | None) -> TextCompletion:
         context = self._context
@@ -228,7 +231,7 @@ _TAIL = ',"object":"text_completion","system_fingerprint":null}'
 
 @post(
     "/v1/completions",
-    status_code=200,
+    status_code=OK,
     summary="Continue a text",
     opt=route_spec(
         "inference",

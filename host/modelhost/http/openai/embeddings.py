@@ -13,13 +13,15 @@ from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest
 from modelhost.contract.vectors import Rows, numbers
+from modelhost.http.openai.dialect import route_spec
 from modelhost.http.openai.token_ids import as_texts
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.embed_call import MAX_INPUTS, Asking, Dimensions
 from modelhost.http.routing.json.foreign_fields import EMBEDDING, Elsewhere
 from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.json_response import JsonResponse, JsonStream
-from modelhost.http.routing.spec import Example, route_spec
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.usage import EmbeddingsUsage
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -109,7 +111,7 @@ _body = JsonBody(EmbeddingsBody)
 
 @post(
     "/v1/embeddings",
-    status_code=200,
+    status_code=OK,
     summary="Turn texts into vectors",
     opt=route_spec(
         "inference",

@@ -5,10 +5,10 @@ from typing import Any
 from litestar import Request, get
 
 from modelhost.contract.structs import Struct
+from modelhost.http.openai.dialect import route_spec
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.models import ModelAnswer, describe_model, described, named
-from modelhost.http.routing.spec import route_spec
 
 
 class ModelList(Struct, tag_field="object", tag="list"):

@@ -11,13 +11,18 @@ from modelhost.access.keys import Caller
 from modelhost.contract.context import Context
 from modelhost.contract.errors import ModelhostError
 from modelhost.contract.types import Ability
-from modelhost.http.middleware.head import HEAD
+from modelhost.http.routing.dialect import Dialect
+from modelhost.http.routing.dialects import Dialects
+
+HEAD = "modelhost.head"
+"""Key of an ASGI scope whose client has asked with HEAD, though its route is shown a GET."""
 
 
 class InFlightRequest:
     """One request, from its arrival to the last byte of its answer."""
 
     __slots__ = (
+        "_dialects",
         "_leaving",
         "arrived",
         "caller",
@@ -37,7 +42,7 @@ class InFlightRequest:
         "traceparent",
     )
 
-    def __init__(self, request_id: str, scope: Any, cancel: Callable[[], Any]) -> None:
+    def __init__(self, request_id: str, scope: Any, dialects: Dialects, cancel: Callable[[], Any]) -> None:
         self.request_id = request_id
         self.scope = scope
         self.caller: Caller | None = None
@@ -60,6 +65,7 @@ class InFlightRequest:
         """Whether the last byte of the answer has gone out."""
         self.end_of_work: Callable[[], None] = nothing
         """Says that its client waits for nothing any more; once or more often."""
+        self._dialects = dialects
         self._leaving: list[Callable[[], None]] = []
         self.since = time.time()
         self.arrived = time.monotonic()
@@ -80,6 +86,11 @@ class InFlightRequest:
         """Count work for its client, which then waits for us; returns what ends it. Raises `OverQuotaError`."""
         connection = self.scope.get("modelhost.connection")
         return connection.begin() if connection else nothing
+
+    @property
+    def dialect(self) -> Dialect:
+        """In which its failures are told."""
+        return self._dialects.of(self.scope)
 
     @property
     def method(self) -> str:

@@ -4,12 +4,12 @@ from heapq import nsmallest
 from typing import Any, Generic, TypeVar
 
 from litestar import Request
-from litestar.exceptions import HTTPException
 
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError
 from modelhost.host import ModelHost
 from modelhost.http.routing.bodies.json_text import json_of, made
+from modelhost.http.routing.errors import UnreadableError
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json.fields import Reader, reader_of
 from modelhost.http.routing.json.foreign_fields import refuse_what_others_know
@@ -53,10 +53,10 @@ class JsonBody(Generic[T]):
         self._reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]  # classes can be hashed
 
     async def read(self, request: Request[Any, Any, Any]) -> tuple[T, dict[str, str]]:
-        """Return the struct, and headers for the answer. Raises what `http.errors` turns into a 4xx or 503."""
+        """Return the struct, and headers for the answer. Raises `RequestError`, and `OverloadedError` for want of memory."""
         kind = request.headers.get("content-type", "")
         if kind and not _is_json(kind):
-            raise HTTPException(status_code=415)
+            raise UnreadableError.no_json()
         body = await json_of(request, self._base64_in, self._hint)
         value, unknown = await made(request, self._reader.read, body)
         refuse_what_others_know(value, unknown)

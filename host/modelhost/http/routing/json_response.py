@@ -9,6 +9,7 @@ from litestar import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from modelhost.concurrency.executor import computed
+from modelhost.http.routing.statuses import OK
 
 AT_ONCE = 256 * 1024
 """Bytes of an answer that are given to the connection at once; the next wait until the client takes them."""
@@ -22,7 +23,7 @@ JSON = (b"content-type", b"application/json")
 class JsonResponse(Response[bytes]):
     """A body that is ready: it skips what the framework would do to find out how to encode it."""
 
-    def __init__(self, value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, value: Any, *, status: int = OK, headers: dict[str, str] | None = None) -> None:
         super().__init__(msgspec.json.encode(value), status_code=status, headers=headers)
 
     @classmethod
@@ -34,7 +35,7 @@ class JsonResponse(Response[bytes]):
         """Return the messages of the answer."""
         body = self.content
         headers = [JSON, (b"content-length", str(len(body)).encode()), *_encoded(self.headers)]
-        status = self.status_code or 200
+        status = self.status_code or OK
 
         async def send_it(scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -61,7 +62,7 @@ class JsonStream(Response[bytes]):
         headers = [JSON, *length, *_encoded(self.headers)]
 
         async def send_it(scope: Scope, receive: Receive, send: Send) -> None:
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.start", "status": OK, "headers": headers})
             async for piece in self._pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -6,6 +6,7 @@ from litestar.handlers.base import BaseRouteHandler
 
 from modelhost.access.keys import Scope
 from modelhost.contract.structs import Struct
+from modelhost.http.routing.dialect import Dialect
 
 Access = Literal["public", "docs", "any"] | Scope
 """`public` needs no key, `any` a key of whatever scope, `docs` is the one or the other as the configuration says."""
@@ -19,8 +20,9 @@ class Example(Struct):
 
 
 class RouteSpec(Struct):
-    """A route's entry in the host's own documents, and the rule of who may use it."""
+    """A route's entry in the host's own documents, whose API it is of, and the rule of who may use it."""
 
+    dialect: Dialect
     access: Access
     body: Any = None
     """Type of the JSON body."""
@@ -53,9 +55,9 @@ class RouteSpec(Struct):
     tag: str = ""
 
 
-def route_spec(access: Access, **facts: Any) -> dict[str, Any]:
+def route_spec(dialect: Dialect, access: Access, **facts: Any) -> dict[str, Any]:
     """Return a handler's `opt`."""
-    return {"spec": RouteSpec(access=access, **facts)}
+    return {"spec": RouteSpec(dialect=dialect, access=access, **facts)}
 
 
 def spec_of(handler: BaseRouteHandler) -> RouteSpec:

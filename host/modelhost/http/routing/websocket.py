@@ -17,7 +17,7 @@ from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, DeadlineError, ModelhostError
 from modelhost.contract.structs import Struct
 from modelhost.host import ModelHost
-from modelhost.http.routing.errors import as_modelhost_error, envelope
+from modelhost.http.routing.errors import as_modelhost_error
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json.fields import Reader, reader_of
 from modelhost.http.routing.json.foreign_fields import refuse_what_others_know
@@ -251,8 +251,8 @@ class MessageSocket(Generic[T]):
 
     async def tell(self, error: Exception) -> None:
         """Send an error."""
-        told = error if isinstance(error, ModelhostError) else as_modelhost_error(error)
-        await self.send(Failure(error=envelope(told)["error"]))
+        message = in_flight_of(self.socket.scope).dialect.error_message(as_modelhost_error(error))
+        await self._send(message, "text")
 
 
 def _is_message(frame: bytes) -> bool:

@@ -14,13 +14,14 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from modelhost.host import ModelHost
-from modelhost.http.admin.metrics import ConnectionCounts
-from modelhost.http.app import make_app, public_paths, shown_paths
+from modelhost.http.admin.docs import locked
+from modelhost.http.app import DIALECTS, make_app, public_paths, shown_paths
 from modelhost.http.middleware.access_log import Observer
 from modelhost.http.middleware.gateway import Gateway
 from modelhost.http.middleware.tracing import Tracing
 from modelhost.http.routing.in_flight import InFlightRequests
 from modelhost.http.server.bind import among, tls_context
+from modelhost.http.server.connection_counts import ConnectionCounts
 from modelhost.http.server.limits import Connections, LimitedConnection, TlsHandshake, open_files
 from modelhost.observability.library_log import listen_to_loop
 from modelhost.observability.logs import host_log
@@ -46,12 +47,14 @@ class HostServer(uvicorn.Server):
         gateway = Gateway(
             make_app(host, self._requests),
             server,
+            dialects=DIALECTS,
             keys=lambda: host.key_ring.keys,
             draining=lambda: host.draining,
             public=public_paths(server),
             shown=shown_paths(),
             in_flight_requests=self._requests,
             observer=Observer(host.metrics, host_log(part="http"), self._tracing),
+            locked=locked,
         )
         host.metrics.register(ConnectionCounts(self.connections))
         tls = tls_context(server, host.loaded.folder)

@@ -10,8 +10,8 @@ from msgspec import UNSET, UnsetType
 from modelhost.contract.errors import BadInputError, ModelhostError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Delta, Done, FinishReason
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.native.generate import GenerateBody
-from modelhost.http.routing.spec import route_spec
 from modelhost.http.routing.usage import UsageAnswer
 from modelhost.http.routing.websocket import Failure, MessageSocket
 

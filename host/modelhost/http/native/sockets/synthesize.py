@@ -12,9 +12,9 @@ from modelhost.contract.errors import BadInputError, ModelhostError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioChunk, AudioFormat, Done, SynthesizeRequest
 from modelhost.contract.types.synthesize import MEDIA_TYPES
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.native.sockets.live_input import LiveInput
 from modelhost.http.routing.audio.speech import SpeechFields, named_voice
-from modelhost.http.routing.spec import route_spec
 from modelhost.http.routing.websocket import Failure, MessageSocket
 
 

@@ -11,11 +11,11 @@ from modelhost.authors.languages import spoken
 from modelhost.contract.errors import BadInputError, ModelhostError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Blob, Detected, Partial, Segment, TranscribeRequest
+from modelhost.http.native.dialect import route_spec
 from modelhost.http.native.sockets.incoming_audio import Incoming
 from modelhost.http.routing.audio.transcript import Transcript
 from modelhost.http.routing.audio.transcript_shapes import DurationUsage, TranscriptWord
 from modelhost.http.routing.bodies.media import from_base64
-from modelhost.http.routing.spec import route_spec
 from modelhost.http.routing.websocket import Failure, MessageSocket
 
 

@@ -11,11 +11,14 @@ from modelhost.authors.sentences import LONGEST
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioChunk, AudioFormat, Done, SynthesizeEvent, SynthesizeRequest, Usage
 from modelhost.contract.types.synthesize import MEDIA_TYPES
+from modelhost.http.openai.dialect import route_spec
 from modelhost.http.routing.audio.speech import SpeechFields, Speed, collect_sound, named_voice, sound_bytes
+from modelhost.http.routing.dialect import server_sent_event
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
-from modelhost.http.routing.spec import Example, route_spec
-from modelhost.http.routing.streaming import byte_stream, event, event_stream
+from modelhost.http.routing.spec import Example
+from modelhost.http.routing.statuses import OK
+from modelhost.http.routing.streaming import byte_stream, event_stream
 
 PCM_RATE = 24_000
 """Hz of OpenAI's `pcm`, whose clients know no other; a request may name another `sample_rate`."""
@@ -102,7 +105,7 @@ _body = JsonBody(SpeechBody)
 
 @post(
     "/v1/audio/speech",
-    status_code=200,
+    status_code=OK,
     summary="Say a text",
     opt=route_spec(
         "inference",
@@ -143,6 +146,6 @@ async def _as_events(events: AsyncIterator[SynthesizeEvent]) -> AsyncIterator[by
     async with aclosing(cast(Any, events)):
         async for one in events:
             if isinstance(one, AudioChunk):
-                yield event(SpeechDelta(audio=base64.b64encode(one.data).decode()))
+                yield server_sent_event(SpeechDelta(audio=base64.b64encode(one.data).decode()))
             elif isinstance(one, Done):
-                yield event(SpeechDone(usage=SpeechUsage.of(one.usage)))
+                yield server_sent_event(SpeechDone(usage=SpeechUsage.of(one.usage)))

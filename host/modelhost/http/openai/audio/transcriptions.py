@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request, Response, post
 
+from modelhost.http.openai.dialect import route_spec
 from modelhost.http.routing.audio.transcription import (
     SPEC,
     RecordingFields,
@@ -13,7 +14,7 @@ from modelhost.http.routing.audio.transcription import (
     transcribe_request,
 )
 from modelhost.http.routing.forms import FormReader
-from modelhost.http.routing.spec import route_spec
+from modelhost.http.routing.statuses import OK
 
 
 class TranslationForm(RecordingFields):
@@ -25,7 +26,7 @@ _translation = FormReader(TranslationForm, files=("file", "audio"), base64_as="a
 
 @post(
     "/v1/audio/transcriptions",
-    status_code=200,
+    status_code=OK,
     summary="Write down a recording",
     opt=route_spec("inference", form=TranscriptionForm, **SPEC),
 )
@@ -36,7 +37,7 @@ async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
 
 @post(
     "/v1/audio/translations",
-    status_code=200,
+    status_code=OK,
     summary="Write down a recording in English",
     opt=route_spec("inference", form=TranslationForm, **SPEC),
 )

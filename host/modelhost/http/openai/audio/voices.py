@@ -7,11 +7,12 @@ from litestar import Request, delete, get, post
 
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Voices, VoiceSample, VoicesRequest
+from modelhost.http.openai.dialect import route_spec
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
 from modelhost.http.routing.json_body import context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.spec import route_spec
+from modelhost.http.routing.statuses import OK
 
 
 class Voice(Struct, tag_field="object", tag="audio.voice"):
@@ -70,7 +71,7 @@ async def list_voices(request: Request[Any, Any, Any], model: str | None = None)
 
 @post(
     "/v1/audio/voices",
-    status_code=200,
+    status_code=OK,
     summary="Make a voice from a recording",
     opt=route_spec("admin", tag="Audio", form=VoiceForm, files=("audio_sample",), answer=Voice),
 )
@@ -86,7 +87,7 @@ async def add_voice(request: Request[Any, Any, Any]) -> JsonResponse:
 
 @delete(
     "/v1/audio/voices/{name:path}",
-    status_code=200,
+    status_code=OK,
     summary="Forget a voice",
     opt=route_spec("admin", tag="Audio", answer=DeletedVoice, query=_MODEL),
 )

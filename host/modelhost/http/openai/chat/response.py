@@ -23,8 +23,8 @@ from modelhost.http.openai.chat.shapes import (
     ToolCallAnswer,
     ToolCallDelta,
 )
+from modelhost.http.openai.dialect import DONE
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.streaming import DONE
 from modelhost.http.routing.usage import UsageAnswer
 
 _encode = msgspec.json.Encoder().encode

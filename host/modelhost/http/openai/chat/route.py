@@ -10,13 +10,14 @@ from modelhost.http.openai.chat import examples
 from modelhost.http.openai.chat.body import ChatBody
 from modelhost.http.openai.chat.response import Completion
 from modelhost.http.openai.chat.shapes import ChatCompletion, ChatCompletionChunk
+from modelhost.http.openai.dialect import route_spec
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
 from modelhost.http.routing.chat_messages import MEDIA
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
-from modelhost.http.routing.spec import route_spec
+from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import event_stream
 
 _body = JsonBody(ChatBody, base64_in=MEDIA)
@@ -24,7 +25,7 @@ _body = JsonBody(ChatBody, base64_in=MEDIA)
 
 @post(
     "/v1/chat/completions",
-    status_code=200,
+    status_code=OK,
     summary="Continue a conversation",
     opt=route_spec(
         "inference",

@@ -17,7 +17,7 @@ from modelhost.http.routing.audio.transcript_shapes import (
     VerboseTranscriptDone,
     VerboseTranscription,
 )
-from modelhost.http.routing.streaming import event
+from modelhost.http.routing.dialect import server_sent_event
 
 Format = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
 
@@ -94,12 +94,12 @@ class Transcript:
         async for one in events:
             self.take(one)
             if isinstance(one, Segment) and one.text and not one.degenerate:
-                yield event(TranscriptDelta(delta=one.text if begun else one.text.lstrip()))
+                yield server_sent_event(TranscriptDelta(delta=one.text if begun else one.text.lstrip()))
                 begun = True
         if form == "verbose_json":
-            yield event(VerboseTranscriptDone(**structs.asdict(self.verbose(granularities(asked)))))
+            yield server_sent_event(VerboseTranscriptDone(**structs.asdict(self.verbose(granularities(asked)))))
         else:
-            yield event(TranscriptDone(text=self.text, usage=self.usage))
+            yield server_sent_event(TranscriptDone(text=self.text, usage=self.usage))
 
 
 def _segment(number: int, one: Segment) -> VerboseSegment:

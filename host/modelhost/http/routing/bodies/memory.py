@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Request
 
+from modelhost.config import ServerConfig
 from modelhost.contract.errors import OverloadedError
 from modelhost.http.routing.in_flight import in_flight_of
 
@@ -41,6 +42,11 @@ class BodyMemory:
     A named caller is lent half of them at most, so that no key keeps others out; whoever holds nothing is lent any size as
     soon as that is free, and a body of more than all of it waits until it is alone.
     """
+
+    @classmethod
+    def of(cls, server: ServerConfig) -> "BodyMemory":
+        """Return what the configuration grants."""
+        return cls(int(server.body_memory_mb * 2**20))
 
     def __init__(self, most: int) -> None:
         self.most = most

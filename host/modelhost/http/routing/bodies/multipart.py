@@ -13,6 +13,9 @@ from modelhost.http.routing.bodies.media import Base64File
 from modelhost.http.routing.bodies.spool import Spool
 from modelhost.http.routing.errors import TooLargeError
 
+MAX_BOUNDARY = 256
+"""Letters; RFC 2046 §5.1.1 has 70, and clients that make up their own are not as strict."""
+
 _NO_TEXT = ("audio/", "video/", "image/", "application/octet-stream")
 """Media types of parts that are files, whether they have a filename or not."""
 
@@ -119,7 +122,7 @@ def boundary_in(parameters: str) -> str:
     """Return the boundary that a Content-Type names. Raises `BadInputError`."""
     for parameter in parameters.split(";"):
         name, _, value = parameter.strip().partition("=")
-        if name.lower() == "boundary" and 0 < len(value) <= 200:
+        if name.lower() == "boundary" and 0 < len(value) <= MAX_BOUNDARY:
             return value.strip('"')
     raise BadInputError("the form has no boundary in its Content-Type", code="invalid_form")
 

@@ -18,8 +18,10 @@ from websockets.datastructures import Headers
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request, Response
 
-from modelhost.contract.errors import BackendFailedError, BadInputError, ForbiddenError, ModelhostError
-from modelhost.http.routing.errors import envelope
+from modelhost.contract.errors import BackendFailedError, BadInputError, ForbiddenError
+from modelhost.http.openai.dialect import OPENAI
+from modelhost.http.routing.errors import WebSocketMethodError, WebSocketVersionError
+from modelhost.http.routing.statuses import SWITCHING_PROTOCOLS, status_of
 from modelhost.http.server.limits.connections import Connection, Connections
 
 PIECE = 4096
@@ -29,11 +31,11 @@ MANY = 64
 REST = 0.02
 """Seconds that whoever sends so many waits before the next piece is read."""
 
-_REJECTIONS: dict[int, ModelhostError] = {
-    400: BadInputError("this is no valid WebSocket handshake (RFC 6455, section 4.1)", code="malformed_request"),
-    403: ForbiddenError("this WebSocket was refused"),
-    405: BadInputError("a WebSocket is opened with GET", code="method_not_allowed"),
-    426: BadInputError("this host speaks version 13 of the WebSocket protocol", code="malformed_request"),
+_NO_HANDSHAKE = BadInputError("this is no valid WebSocket handshake (RFC 6455, section 4.1)", code="malformed_request")
+_OTHER_VERSION = WebSocketVersionError("this host speaks version 13 of the WebSocket protocol")
+_REJECTIONS = {
+    status_of(error): error
+    for error in (_NO_HANDSHAKE, _OTHER_VERSION, ForbiddenError("this WebSocket was refused"), WebSocketMethodError())
 }
 _FAILED = BackendFailedError("something went wrong in the host; its log says where", code="internal_error")
 
@@ -65,7 +67,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """Count what is no handshake; a good one goes to the application."""
         super().handle_connect(event)
-        if self.response.status_code != 101:
+        if self.response.status_code != SWITCHING_PROTOCOLS:
             self._among.refused["handshake"] += 1
         else:
             self.scope["modelhost.connection"] = self._watched  # type: ignore[typeddict-unknown-key]
@@ -223,10 +225,11 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _rejection(status: int, text: str) -> Response:
-    """Refuse in the host's envelope, whoever refuses."""
-    body = msgspec.json.encode(envelope(_REJECTIONS.get(int(status), _FAILED)))
+    """Refuse in OpenAI's words, as everything before a route."""
+    error = _REJECTIONS.get(int(status), _FAILED)
+    body = msgspec.json.encode(OPENAI.body_of(error))
     headers = Headers({"Connection": "close", "Content-Length": str(len(body)), "Content-Type": "application/json"})
     headers["X-Should-Retry"] = "false"
-    if int(status) in (400, 426):
+    if error in (_NO_HANDSHAKE, _OTHER_VERSION):
         headers["Sec-WebSocket-Version"] = "13"
     return Response(int(status), http.HTTPStatus(status).phrase, headers, body)
