@@ -84,8 +84,7 @@ class Loaded:
         began = time.perf_counter()
         self.card = self.backend.load()
         self.load_seconds = time.perf_counter() - began
-        assert self.backend._loaded
-        self.model = self.backend._loaded
+        self.model = self.backend.loaded
         self.torch: Any = self.model.parts.engine._model
 
     def plain(self, request: GenerateRequest) -> float:

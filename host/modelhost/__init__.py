@@ -3,19 +3,20 @@
 Names are looked up on first use, so that `modelhost --help` does not pay for what it does not need.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+import typing as _typing
 
-if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
+if _typing.TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
+    from modelhost.authors.batch_engine import BatchEngine as BatchEngine
+    from modelhost.authors.fair_queue import FairQueue as FairQueue
     from modelhost.authors.sentences import Sentences as Sentences
     from modelhost.authors.stop_strings import StopStrings as StopStrings
-    from modelhost.authors.turns import Turns as Turns
     from modelhost.contract.backend import (
         Backend as Backend,
         Device as Device,
         Options as Options,
     )
-    from modelhost.contract.card import ModelCard as ModelCard
+    from modelhost.contract.card import Feature as Feature, ModelCard as ModelCard
     from modelhost.contract.compute import ComputeThread as ComputeThread
     from modelhost.contract.context import Context as Context
     from modelhost.contract.errors import (
@@ -98,17 +99,18 @@ if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
 
 _HOMES = {
     "modelhost.contract.backend": ("Backend", "Device", "Options"),
-    "modelhost.contract.card": ("ModelCard",),
+    "modelhost.contract.card": ("Feature", "ModelCard"),
     "modelhost.contract.compute": ("ComputeThread",),
     "modelhost.contract.context": ("Context",),
     "modelhost.contract.event_stream": ("EventStream",),
     "modelhost.contract.log": ("Log",),
     "modelhost.plugins.extensions": ("Call",),
     "modelhost.contract.hookspecs": ("Events", "hookimpl"),
+    "modelhost.authors.batch_engine": ("BatchEngine",),
+    "modelhost.authors.fair_queue": ("FairQueue",),
     "modelhost.authors.sentences": ("Sentences",),
     "modelhost.contract.source": ("Source",),
     "modelhost.authors.stop_strings": ("StopStrings",),
-    "modelhost.authors.turns": ("Turns",),
 }
 """Where the names live that are in neither `modelhost.contract.errors` (they end in Error) nor `modelhost.contract.types`."""
 
@@ -117,10 +119,10 @@ _TYPES = "modelhost.contract.types"
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     """Look a name up where it lives. Raises `AttributeError` for what is no part of the interface, wherever it may lie."""
     home = _HOME_OF.get(name) or ("modelhost.contract.errors" if name.endswith("Error") else _TYPES)
-    module = None if name.startswith("_") else import_module(home)
+    module = None if name.startswith("_") else _importlib.import_module(home)
     if module is None or not hasattr(module, name) or (home == _TYPES and name not in module.__all__):
         raise AttributeError(f"module 'modelhost' has no attribute {name!r}")
     value = globals()[name] = getattr(module, name)

@@ -7,7 +7,7 @@ import msgspec
 
 from modelhost.contract.card import ModelCard
 from modelhost.contract.compute import ComputeThread
-from modelhost.contract.errors import PluginError
+from modelhost.contract.errors import NotReadyError, PluginError
 from modelhost.contract.log import Log, silent
 from modelhost.contract.source import Source
 from modelhost.contract.structs import Struct
@@ -27,6 +27,19 @@ class Options(Struct, forbid_unknown_fields=True):
     """
 
 
+class _Loaded:
+    """The attribute `loaded`: it cannot be read before `load` has set it."""
+
+    def __get__(self, backend: "Backend[Any] | None", owner: type["Backend[Any]"]) -> Any:
+        made = self if backend is None else backend.__dict__.get("loaded")
+        if made is None:
+            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
+        return made
+
+    def __set__(self, backend: "Backend[Any]", made: Any) -> None:
+        backend.__dict__["loaded"] = made
+
+
 O = TypeVar("O", bound=Options)  # noqa: E741  # the one type variable of the contract
 
 
@@ -38,6 +51,8 @@ class Backend(Generic[O]):
 
     run: ClassVar[Run] = "process"
     """Where it runs unless the configuration says otherwise; `inline` suits only what talks to another server."""
+    loaded: Any = _Loaded()
+    """What `load` makes for the hooks, and sets; a subclass says its type. Raises `NotReadyError` before, and after `unload`."""
 
     def __init__(self, options: O, *, model: str = "", threads: int = 1, log: Log | None = None) -> None:
         self.options = options
@@ -80,7 +95,10 @@ class Backend(Generic[O]):
         raise NotImplementedError
 
     def unload(self) -> None:
-        """Let go of the model. In a worker the process ends right after."""
+        """Let go of the model: close what is `loaded`, where it has a `close`. In a worker the process ends right after."""
+        close = getattr(self.__dict__.pop("loaded", None), "close", None)
+        if close is not None:
+            close()
 
 
 def options_type(backend: type[Backend[Any]]) -> type[Options]:

@@ -6,7 +6,7 @@ This module is what the host reads to know the plugin; torch is imported when a 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from modelhost import Backend, Context, EmbedEvent, EmbedRequest, ModelCard, NotReadyError, hookimpl
+from modelhost import Backend, Context, EmbedEvent, EmbedRequest, ModelCard, hookimpl
 from modelhost.authors.devices import device_problem
 
 from modelhost_embedding.options import EmbeddingOptions
@@ -20,7 +20,7 @@ __all__ = ["EmbeddingBackend", "EmbeddingOptions"]
 class EmbeddingBackend(Backend[EmbeddingOptions]):
     """One embedding model, whose texts of all requests are computed together."""
 
-    _loaded: "EmbeddingModel | None" = None
+    loaded: "EmbeddingModel"
 
     @classmethod
     def problems(cls, options: EmbeddingOptions) -> Iterable[str]:
@@ -35,20 +35,12 @@ class EmbeddingBackend(Backend[EmbeddingOptions]):
         """
         from modelhost_embedding.model import EmbeddingModel
 
-        self._loaded = EmbeddingModel(
+        self.loaded = EmbeddingModel(
             self.options, threads=self.options.threads or self.threads, log=self.log, compute=self.compute
         )
-        return self._loaded.card()
-
-    def unload(self) -> None:
-        """Let go of the model; requests that still wait get an error."""
-        loaded, self._loaded = self._loaded, None
-        if loaded:
-            loaded.close()
+        return self.loaded.card()
 
     @hookimpl
     def embed(self, request: EmbedRequest, context: Context) -> Iterator[EmbedEvent]:
         """Turn texts or token ids into unit vectors."""
-        if self._loaded is None:
-            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
-        yield from self._loaded.embed(request, context)
+        return self.loaded.embed(request, context)

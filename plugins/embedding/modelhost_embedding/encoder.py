@@ -10,12 +10,12 @@ from modelhost import NotReadyError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
+from modelhost_embedding.batches import Piece, Row
 from modelhost_embedding.device import find_device, find_dtype
 from modelhost_embedding.families import family_of
 from modelhost_embedding.options import EmbeddingOptions
 from modelhost_embedding.sizes import unit
 from modelhost_embedding.tokens import Tokens
-from modelhost_embedding.turns import Piece, Row
 
 UNLIMITED = 1_000_000
 """Tokens; what tokenizers say when they know no limit is more."""
@@ -53,7 +53,7 @@ class Encoder:
         """How many tokens there are, from 0 on."""
         self.skips_prompt = any(isinstance(module, Pooling) and not module.include_prompt for module in self._model)
         """Whether vectors are made of what follows the prompt alone."""
-        self.dimensions = len(self.compute([Piece(None, [0])])[0])
+        self.dimensions = len(self.compute([Piece([0])])[0])
         """Length of the vectors that `compute` gives."""
 
     @property
@@ -80,7 +80,7 @@ class Encoder:
         """
         theirs = self._model.encode([{"text": text} for text in PROBES], prompt="", normalize_embeddings=True, truncate_dim=None)
         tokens = Tokens(self._tokenizer)
-        pieces = [Piece(None, [*tokens.before, *plain, *tokens.after]) for plain in tokens.plain(PROBES)]
+        pieces = [Piece([*tokens.before, *plain, *tokens.after]) for plain in tokens.plain(PROBES)]
         size = theirs.shape[1]
         if float(np.sum(unit(np.stack(self.compute(pieces)), size) * unit(theirs, size), axis=1).min()) < ALIKE:
             raise NotReadyError("this model prepares texts in a way that is not known here; use another one", retry=False)

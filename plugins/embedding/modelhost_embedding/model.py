@@ -2,21 +2,31 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 
 import numpy as np
 import torch
-from modelhost import BadInputError, ComputeThread, Context, Done, EmbedEvent, EmbedRequest, ModelCard, Usage, Vectors
-from modelhost.contract.log import Log
+from modelhost import (
+    BadInputError,
+    BatchEngine,
+    ComputeThread,
+    Context,
+    Done,
+    EmbedEvent,
+    EmbedRequest,
+    Log,
+    ModelCard,
+    Usage,
+    Vectors,
+)
 
+from modelhost_embedding.batches import Batches, Piece, Row
 from modelhost_embedding.checkpoint import check
 from modelhost_embedding.encoder import Encoder
-from modelhost_embedding.engine import Engine
 from modelhost_embedding.options import EmbeddingOptions
 from modelhost_embedding.prompts import Prompts
 from modelhost_embedding.sizes import Sizes, unit
 from modelhost_embedding.texts import Prepared, Texts
-from modelhost_embedding.turns import Piece, Turns
 
 ROWS = 64
 """Vectors in one event."""
@@ -48,12 +58,13 @@ class EmbeddingModel:
         self._prompts = Prompts({**prompts, **options.prompts}, default)
         self._concurrency = options.concurrency
         on_cpu = self._encoder.device == "cpu"
-        turns = Turns(
+        batches = Batches(
             budget=options.batch_tokens or (CPU_BATCH if on_cpu else GPU_BATCH),
             step=CPU_STEP if on_cpu else GPU_STEP,
-            window=options.window,
         )
-        self._engine = Engine(self._encoder.compute, turns, compute)
+        self._engine: BatchEngine[Piece, Row] = BatchEngine(
+            self._encoder.compute, compute, window=options.window, choose=batches.choose
+        )
 
     def close(self) -> None:
         """Stop computing."""
@@ -80,11 +91,10 @@ class EmbeddingModel:
             if context.cancelled:
                 return
         job = object()
-        pieces = [Piece(job, one.tokens, one.skipped) for one in prepared]
-        self._engine.submit(pieces)
+        rows = self._engine.submit_all(job, [Piece(one.tokens, one.skipped) for one in prepared])
         context.on_cancel(lambda: self._engine.drop(job))
         try:
-            yield from _vectors(pieces, size, [one.cut for one in prepared])
+            yield from _vectors(prepared, rows, size)
         except CancelledError:  # by `drop`
             return
         finally:
@@ -105,17 +115,18 @@ class EmbeddingModel:
         return Sizes(full, trained, options.default_dimensions or usual)
 
 
-def _vectors(pieces: Sequence[Piece], size: int, cut: Sequence[bool]) -> Iterator[Vectors]:
+def _vectors(texts: Sequence[Prepared], computed: "Sequence[Future[Row]]", size: int) -> Iterator[Vectors]:
     """Yield what is there as soon as its turn has come; waits for what is not."""
     first = 0
-    while first < len(pieces):
-        rows = [pieces[first].vector.result()]
-        for piece in pieces[first + 1 : first + ROWS]:
-            if not piece.vector.done():
+    while first < len(computed):
+        rows = [computed[first].result()]
+        for row in computed[first + 1 : first + ROWS]:
+            if not row.done():
                 break
-            rows.append(piece.vector.result())
+            rows.append(row.result())
         data = unit(np.stack(rows), size).astype("<f4").tobytes()
-        truncated = tuple(number for number in range(first, first + len(rows)) if cut[number])
-        tokens = tuple(len(piece.tokens) for piece in pieces[first : first + len(rows)])
+        last = first + len(rows)
+        truncated = tuple(number for number in range(first, last) if texts[number].cut)
+        tokens = tuple(len(text.tokens) for text in texts[first:last])
         yield Vectors(first=first, dimensions=size, data=data, truncated=truncated, tokens=tokens)
-        first += len(rows)
+        first = last

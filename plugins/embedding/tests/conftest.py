@@ -107,11 +107,11 @@ class Embedder:
     def __init__(self, folder, **options):
         self.backend = EmbeddingBackend(EmbeddingOptions(source=Source("model", path=folder), **options), threads=1)
         self.card = self.backend.load()
-        self.model = self.backend._loaded
+        self.model = self.backend.loaded
         self.engine = self.model._engine
         self.theirs = self.model._encoder._model
         self.read = []
-        self._encode, self.engine._encode = self.engine._encode, self._noting
+        self._encode, self.engine._step = self.engine._step, self._noting
 
     def _noting(self, pieces):
         self.read.append([list(piece.tokens) for piece in pieces])

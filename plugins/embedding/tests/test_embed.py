@@ -196,14 +196,14 @@ def test_a_thousand_texts_come_in_order_in_several_events(google):
 
 def test_who_leaves_takes_along_what_was_not_computed(google, monkeypatch):
     left = threading.Event()
-    compute = google.engine._encode
+    compute = google.engine._step
 
     def first_batch_only(pieces):
         assert not google.read or left.wait(30)
         return compute(pieces)
 
     google.read.clear()
-    monkeypatch.setattr(google.engine, "_encode", first_batch_only)
+    monkeypatch.setattr(google.engine, "_step", first_batch_only)
     context = Context()
     events = google.backend.embed(EmbedRequest(inputs=("cat " * 20,) * 1000), context)
     next(events)

@@ -19,7 +19,7 @@ __all__ = ["GeminiBackend", "GeminiOptions"]
 class GeminiBackend(Backend[GeminiOptions]):
     """One of Google's hosted Gemini models."""
 
-    _client: "GeminiClient | None" = None
+    loaded: "GeminiClient"
 
     @classmethod
     def leaves_machine(cls, options: GeminiOptions) -> bool:
@@ -38,7 +38,7 @@ class GeminiBackend(Backend[GeminiOptions]):
             )
         from modelhost_gemini.client import GeminiClient
 
-        self._client = GeminiClient(self.options)
+        self.loaded = GeminiClient(self.options)
         return ModelCard(
             inputs=self.options.inputs,
             features=("streaming", "stop", *self.options.features),
@@ -47,15 +47,7 @@ class GeminiBackend(Backend[GeminiOptions]):
             device="remote",
         )
 
-    def unload(self) -> None:
-        """Close the connections that are kept open."""
-        client, self._client = self._client, None
-        if client:
-            client.close()
-
     @hookimpl
     def generate(self, request: GenerateRequest, context: Context) -> AsyncIterator[GenerateEvent]:
         """Pass the conversation on, and the answer back as it comes."""
-        if self._client is None:
-            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
-        return self._client.generate(request, context)
+        return self.loaded.generate(request, context)

@@ -12,7 +12,6 @@ from modelhost import (
     GenerateEvent,
     GenerateRequest,
     ModelCard,
-    NotReadyError,
     TokenizeEvent,
     TokenizeRequest,
     TranscribeEvent,
@@ -32,7 +31,7 @@ __all__ = ["GemmaAudioBackend", "GemmaAudioOptions"]
 class GemmaAudioBackend(Backend[GemmaAudioOptions]):
     """One Gemma, shared by all requests token by token."""
 
-    _loaded: "GemmaModel | None" = None
+    loaded: "GemmaModel"
 
     @classmethod
     def problems(cls, options: GemmaAudioOptions) -> Iterable[str]:
@@ -47,31 +46,20 @@ class GemmaAudioBackend(Backend[GemmaAudioOptions]):
         """
         from modelhost_gemma_audio.model import GemmaModel
 
-        self._loaded = GemmaModel(self.options, threads=self.options.threads or self.threads, log=self.log, compute=self.compute)
-        return self._loaded.card()
-
-    def unload(self) -> None:
-        """Let go of the model; requests that still run get an error."""
-        loaded, self._loaded = self._loaded, None
-        if loaded:
-            loaded.close()
+        self.loaded = GemmaModel(self.options, threads=self.options.threads or self.threads, log=self.log, compute=self.compute)
+        return self.loaded.card()
 
     @hookimpl
     def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
         """Write down a recording of any length, or live audio."""
-        yield from self._ready().transcribe(request, context)
+        return self.loaded.transcribe(request, context)
 
     @hookimpl
     def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
         """Continue a conversation, with recordings in it where the model hears, or a prompt."""
-        yield from self._ready().generate(request, context)
+        return self.loaded.generate(request, context)
 
     @hookimpl
     def tokenize(self, request: TokenizeRequest) -> Iterator[TokenizeEvent]:
         """Return the tokens of a text or a chat, or what tokens say."""
-        yield from self._ready().tokenize(request)
-
-    def _ready(self) -> "GemmaModel":
-        if self._loaded is None:
-            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
-        return self._loaded
+        return self.loaded.tokenize(request)

@@ -1,6 +1,6 @@
 """The loop that computes, on the model's compute thread: the rows of all requests step by step together.
 
-Newcomers join between two steps.
+Newcomers join between two steps. That is why it is not `modelhost.BatchEngine`, whose pieces are done in one.
 """
 
 import os
@@ -13,8 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import torch
-from modelhost import ComputeThread, NotReadyError, OverloadedError, Turns
-from modelhost.contract.log import Log
+from modelhost import ComputeThread, FairQueue, Log, NotReadyError, OverloadedError
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -79,7 +78,7 @@ class Engine:
         self._places = places
         self._tidy = tidy and self._device.type == "cuda"
         self._log = log
-        self._waiting: Turns[Row] = Turns(lambda row: None, batch=places, share=places)
+        self._waiting: FairQueue[Row] = FairQueue(batch=places)
         self._coming: list[Row] = []
         self._rows: list[Row] = []
         self._batch: Batch | None = None

@@ -11,6 +11,7 @@ from modelhost import (
     Done,
     GenerateEvent,
     GenerateRequest,
+    Log,
     ModelCard,
     TokenizeEvent,
     TokenizeRequest,
@@ -20,7 +21,6 @@ from modelhost import (
     UnsupportedError,
 )
 from modelhost.audio import SAMPLE_RATE, Samples
-from modelhost.contract.log import Log
 
 from modelhost_gemma_audio.answer import GEMMA4
 from modelhost_gemma_audio.asking import transcript_asked

@@ -9,6 +9,7 @@ from modelhost import (
     Context,
     Delta,
     Done,
+    FinishReason,
     GenerateEvent,
     GenerateRequest,
     Message,
@@ -34,7 +35,6 @@ from modelhost.audio import (
     windows,
 )
 from modelhost.authors.languages import code_of, spoken
-from modelhost.contract.types import FinishReason
 
 from modelhost_gemma_audio.asking import Asked
 from modelhost_gemma_audio.ears import WINDOW, Clip

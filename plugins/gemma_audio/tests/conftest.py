@@ -40,7 +40,7 @@ class Gemma:
         options = GemmaAudioOptions(source=Source("tiny", path=folder), **options)
         self.backend = GemmaAudioBackend(options, threads=1)
         self.card = self.backend.load()
-        self.model = self.backend._loaded
+        self.model = self.backend.loaded
         self.torch = self.model.parts.engine._model
 
     def answer(self, request, context=None):

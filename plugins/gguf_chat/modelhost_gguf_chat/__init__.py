@@ -15,8 +15,6 @@ from modelhost import (
     GenerateEvent,
     GenerateRequest,
     ModelCard,
-    ModelhostError,
-    NotReadyError,
     TokenizeEvent,
     TokenizeRequest,
     UnsupportedError,
@@ -35,8 +33,7 @@ __all__ = ["GgufChatBackend", "GgufChatOptions"]
 class GgufChatBackend(Backend[GgufChatOptions]):
     """One GGUF model in one llama.cpp context: one that continues text, or one that turns texts into vectors."""
 
-    _loaded: "ChatModel | None" = None
-    _embedding: "EmbeddingModel | None" = None
+    loaded: "ChatModel | EmbeddingModel"
 
     @classmethod
     def abilities_of(cls, options: GgufChatOptions) -> tuple[Ability, ...] | None:
@@ -55,42 +52,33 @@ class GgufChatBackend(Backend[GgufChatOptions]):
 
         weights = find_weights(self.options.source.path)
         if weights.embeds or self.options.embeddings:
-            self._embedding = EmbeddingModel(weights, self.options, threads=self.threads, log=self.log, compute=self.compute)
-            return self._embedding.card()
-        self._loaded = ChatModel(weights, self.options, threads=self.threads, log=self.log, compute=self.compute)
-        return self._loaded.card()
-
-    def unload(self) -> None:
-        """Cancel what runs and free context and weights."""
-        loaded = (self._loaded, self._embedding)
-        self._loaded = self._embedding = None
-        for model in loaded:
-            if model:
-                model.close()
+            self.loaded = EmbeddingModel(weights, self.options, threads=self.threads, log=self.log, compute=self.compute)
+        else:
+            self.loaded = ChatModel(weights, self.options, threads=self.threads, log=self.log, compute=self.compute)
+        return self.loaded.card()
 
     @hookimpl
     def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
         """Continue the conversation or the prompt, token by token."""
-        yield from self._chat().generate(request, context)
+        return self._chat().generate(request, context)
 
     @hookimpl
     def tokenize(self, request: TokenizeRequest) -> Iterator[TokenizeEvent]:
         """Return the tokens of a text or a chat, or what tokens say; never waits for an answer that is being computed."""
-        yield from self._chat().tokenize(request)
+        return self._chat().tokenize(request)
 
     @hookimpl
     def embed(self, request: EmbedRequest, context: Context) -> Iterator[EmbedEvent]:
         """Turn texts or tokens into unit vectors."""
-        if self._embedding is None:
-            raise self._cannot("this model continues text; name an embedding model")
-        yield from self._embedding.embed(request, context)
+        from modelhost_gguf_chat.embedding import EmbeddingModel
+
+        if not isinstance(self.loaded, EmbeddingModel):
+            raise UnsupportedError("this model continues text; name an embedding model")
+        return self.loaded.embed(request, context)
 
     def _chat(self) -> "ChatModel":
-        if self._loaded is None:
-            raise self._cannot("this model turns texts into vectors; name a model that continues text")
-        return self._loaded
+        from modelhost_gguf_chat.model import ChatModel
 
-    def _cannot(self, why: str) -> ModelhostError:
-        if self._loaded or self._embedding:
-            return UnsupportedError(why)
-        return NotReadyError("this model is not loaded; wait until it is ready and send the request again")
+        if not isinstance(self.loaded, ChatModel):
+            raise UnsupportedError("this model turns texts into vectors; name a model that continues text")
+        return self.loaded

@@ -7,8 +7,7 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
-from modelhost import NotReadyError
-from modelhost.contract.log import Log
+from modelhost import Log, NotReadyError
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.options import GgufChatOptions

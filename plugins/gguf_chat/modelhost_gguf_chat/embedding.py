@@ -11,13 +11,13 @@ from modelhost import (
     Done,
     EmbedEvent,
     EmbedRequest,
+    Log,
     ModelCard,
     NotReadyError,
     UnsupportedError,
     Usage,
     Vectors,
 )
-from modelhost.contract.log import Log
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.embedder import TEXTS, Embedder

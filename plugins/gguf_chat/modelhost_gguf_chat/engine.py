@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 import llama_cpp
 import numpy as np
-from modelhost import ComputeThread, NotReadyError
-from modelhost.contract.log import Log
+from modelhost import ComputeThread, Log, NotReadyError
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.options import GgufChatOptions

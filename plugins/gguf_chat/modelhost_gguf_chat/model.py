@@ -12,6 +12,7 @@ from modelhost import (
     Done,
     GenerateEvent,
     GenerateRequest,
+    Log,
     ModelCard,
     TokenizeEvent,
     TokenizeRequest,
@@ -19,7 +20,6 @@ from modelhost import (
     UnsupportedError,
     Usage,
 )
-from modelhost.contract.log import Log
 
 from modelhost_gguf_chat.answer import Answer
 from modelhost_gguf_chat.clock import Clock

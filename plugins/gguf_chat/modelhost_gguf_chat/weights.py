@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import llama_cpp
-from modelhost import BadInputError, NotReadyError
-from modelhost.contract.log import Log
+from modelhost import BadInputError, Log, NotReadyError
 
 from modelhost_gguf_chat import gguf
 from modelhost_gguf_chat.options import GgufChatOptions

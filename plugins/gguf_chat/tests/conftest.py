@@ -34,7 +34,7 @@ class Chat:
     def __init__(self, weights, **options):
         self.backend = GgufChatBackend(GgufChatOptions(source=Source("smollm2", path=weights), **options), threads=1)
         self.card = self.backend.load()
-        self.model = self.backend._loaded
+        self.model = self.backend.loaded
         self.engine = self.model._engine
         self.vocabulary = self.engine.vocabulary
 

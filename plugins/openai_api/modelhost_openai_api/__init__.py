@@ -15,7 +15,6 @@ from modelhost import (
     GenerateEvent,
     GenerateRequest,
     ModelCard,
-    NotReadyError,
     SynthesizeEvent,
     SynthesizeRequest,
     TranscribeEvent,
@@ -34,7 +33,7 @@ __all__ = ["OpenaiApiBackend", "OpenaiApiOptions"]
 class OpenaiApiBackend(Backend[OpenaiApiOptions]):
     """One model of one upstream."""
 
-    _upstream: "Upstream | None" = None
+    loaded: "Upstream"
 
     @classmethod
     def leaves_machine(cls, options: OpenaiApiOptions) -> bool:
@@ -51,44 +50,33 @@ class OpenaiApiBackend(Backend[OpenaiApiOptions]):
         from modelhost_openai_api.card import card_of
         from modelhost_openai_api.upstream import Upstream
 
-        self._upstream = Upstream(self.options, self.options.model or self.model)
+        self.loaded = Upstream(self.options, self.options.model or self.model)
         return card_of(self.options)
-
-    def unload(self) -> None:
-        """Close the connections that are kept open."""
-        upstream, self._upstream = self._upstream, None
-        if upstream:
-            upstream.close()
 
     @hookimpl
     def generate(self, request: GenerateRequest, context: Context) -> AsyncIterator[GenerateEvent]:
         """Pass the conversation or the prompt on, and the answer back as it comes."""
         from modelhost_openai_api.generate import generate
 
-        return generate(self._ready(), request, context)
+        return generate(self.loaded, request, context)
 
     @hookimpl
     def transcribe(self, request: TranscribeRequest, context: Context) -> AsyncIterator[TranscribeEvent]:
         """Upload the recording and give the transcript."""
         from modelhost_openai_api.transcribe import transcribe
 
-        return transcribe(self._ready(), request, context)
+        return transcribe(self.loaded, request, context)
 
     @hookimpl
     def synthesize(self, request: SynthesizeRequest, context: Context) -> AsyncIterator[SynthesizeEvent]:
         """Have the text spoken, and give the sound as it comes."""
         from modelhost_openai_api.synthesize import synthesize
 
-        return synthesize(self._ready(), request, context)
+        return synthesize(self.loaded, request, context)
 
     @hookimpl
     def embed(self, request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
         """Return the upstream's vectors, at length 1."""
         from modelhost_openai_api.embed import embed
 
-        return embed(self._ready(), request, context)
-
-    def _ready(self) -> "Upstream":
-        if self._upstream is None:
-            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
-        return self._upstream
+        return embed(self.loaded, request, context)

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from modelhost import ModelCard
-from modelhost.contract.card import Feature
+from modelhost import Feature, ModelCard
 
 from modelhost_openai_api.options import Offer, Offered, OpenaiApiOptions
 

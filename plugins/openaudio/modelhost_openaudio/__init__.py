@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from modelhost import (
     Backend,
     ModelCard,
-    NotReadyError,
     SynthesizeEvent,
     SynthesizeRequest,
     VoicesEvent,
@@ -28,7 +27,7 @@ __all__ = ["OpenAudioBackend", "OpenAudioOptions", "Reference"]
 class OpenAudioBackend(Backend[OpenAudioOptions]):
     """Speech and voices of a fish-speech server, which runs already or is started with the model."""
 
-    _speaker: "Speaker | None" = None
+    loaded: "Speaker"
 
     @classmethod
     def leaves_machine(cls, options: OpenAudioOptions) -> bool:
@@ -44,26 +43,15 @@ class OpenAudioBackend(Backend[OpenAudioOptions]):
 
         speaker = Speaker(self.options, self.log)
         card = speaker.load()
-        self._speaker = speaker
+        self.loaded = speaker
         return card
-
-    def unload(self) -> None:
-        """End the server, if it was started with the model."""
-        speaker, self._speaker = self._speaker, None
-        if speaker:
-            speaker.close()
 
     @hookimpl
     def synthesize(self, request: SynthesizeRequest) -> AsyncIterator[SynthesizeEvent]:
         """Speak the text, chunk by chunk as the server makes it."""
-        return self._ready().synthesize(request)
+        return self.loaded.synthesize(request)
 
     @hookimpl
     def voices(self, request: VoicesRequest) -> AsyncIterator[VoicesEvent]:
         """Name the voices on the server, after adding or deleting one."""
-        return self._ready().voices(request)
-
-    def _ready(self) -> "Speaker":
-        if self._speaker is None:
-            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
-        return self._speaker
+        return self.loaded.voices(request)

@@ -7,9 +7,8 @@ from typing import Any, Literal
 import httpx
 import msgspec
 import stamina
-from modelhost import BackendFailedError, ModelhostError
+from modelhost import BackendFailedError, Log, ModelhostError
 from modelhost.authors.upstream import UNPACKED, keep_small
-from modelhost.contract.log import Log
 from stamina.instrumentation import set_on_retry_hooks
 
 from modelhost_openaudio.failures import BUSY, of_answer, of_transport, unreachable, worth_another_try

@@ -12,6 +12,7 @@ from modelhost import (
     Blob,
     DeadlineError,
     Done,
+    Log,
     ModelCard,
     ModelhostError,
     NotReadyError,
@@ -23,7 +24,6 @@ from modelhost import (
     VoicesEvent,
     VoicesRequest,
 )
-from modelhost.contract.log import Log
 
 from modelhost_openaudio.client import FishClient
 from modelhost_openaudio.failures import unreachable

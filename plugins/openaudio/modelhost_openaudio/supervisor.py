@@ -6,8 +6,7 @@ import time
 from math import ceil
 from pathlib import Path
 
-from modelhost import NotReadyError
-from modelhost.contract.log import Log
+from modelhost import Log, NotReadyError
 
 from modelhost_openaudio import keeper
 

@@ -62,7 +62,7 @@ def test_a_server_that_died_is_started_again_by_the_next_call():
     loaded.events("synthesize", SPEECH)
     with pytest.raises(httpx.RemoteProtocolError), httpx.Client(trust_env=False) as client:
         client.post(f"{options['base_url']}/test/die")
-    loaded.instance._backend._speaker._own._process.wait()
+    loaded.instance._backend.loaded._own._process.wait()
     assert isinstance(loaded.events("synthesize", SPEECH)[-1], Done)
     loaded.close()
 

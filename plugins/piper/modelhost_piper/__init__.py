@@ -6,7 +6,7 @@ This module is what the host reads to know the plugin; Piper itself is imported 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from modelhost import Backend, Context, ModelCard, NotReadyError, SynthesizeEvent, SynthesizeRequest, hookimpl
+from modelhost import Backend, Context, ModelCard, SynthesizeEvent, SynthesizeRequest, hookimpl
 
 from modelhost_piper.options import PiperOptions
 
@@ -19,7 +19,7 @@ __all__ = ["PiperBackend", "PiperOptions"]
 class PiperBackend(Backend[PiperOptions]):
     """One or more Piper voices."""
 
-    _loaded: "Speaker | None" = None
+    loaded: "Speaker"
 
     def load(self) -> ModelCard:
         """Load the voices.
@@ -28,16 +28,10 @@ class PiperBackend(Backend[PiperOptions]):
         """
         from modelhost_piper.speaker import Speaker
 
-        self._loaded = Speaker(self.options, threads=self.options.threads or self.threads)
-        return self._loaded.card()
-
-    def unload(self) -> None:
-        """Let go of the voices."""
-        self._loaded = None
+        self.loaded = Speaker(self.options, threads=self.options.threads or self.threads)
+        return self.loaded.card()
 
     @hookimpl
     def synthesize(self, request: SynthesizeRequest, context: Context) -> Iterator[SynthesizeEvent]:
         """Speak a text, sentence by sentence."""
-        if self._loaded is None:
-            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
-        yield from self._loaded.speak(request, context)
+        return self.loaded.speak(request, context)

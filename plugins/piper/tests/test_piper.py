@@ -155,7 +155,7 @@ class TestFiles:
     def test_several_voices_are_one_model_if_their_rates_agree(self, mute):
         one = mute("one")
         both = loaded(one, voices=(Source("o", path=mute("other")),))
-        assert both._loaded.card().voices == ("one", "other")
+        assert both.loaded.card().voices == ("one", "other")
         with pytest.raises(BadInputError, match="16000, 22050 Hz"):
             loaded(one, voices=(Source("s", path=mute("slow", 16_000)),))
 

@@ -12,7 +12,6 @@ from modelhost import (
     BadInputError,
     Context,
     ModelCard,
-    NotReadyError,
     SummarizeEvent,
     SummarizeRequest,
     hookimpl,
@@ -32,7 +31,7 @@ class SummarizerBackend(Backend[SummarizerOptions]):
     It runs in a process because condensing a large log keeps Python busy for seconds.
     """
 
-    _loaded: "Summarizer | None" = None
+    loaded: "Summarizer"
 
     @classmethod
     def asks(cls, options: SummarizerOptions) -> Mapping[str, tuple[str, Ability]]:
@@ -52,7 +51,7 @@ class SummarizerBackend(Backend[SummarizerOptions]):
                 loaded.personas.find(getattr(self.options, option))
             except BadInputError as error:
                 raise BadInputError(f"{option}: {error.message}") from None
-        self._loaded = loaded
+        self.loaded = loaded
         return ModelCard(
             features=("streaming", "safety"),  # that is passed on: whether the generator has it, its own card says
             personas=tuple(persona.name for persona in loaded.personas.all()),
@@ -63,6 +62,4 @@ class SummarizerBackend(Backend[SummarizerOptions]):
     @hookimpl
     def summarize(self, request: SummarizeRequest, context: Context) -> Iterator[SummarizeEvent]:
         """Say what the text is, how far the work is where it takes several steps, and then the summary."""
-        if self._loaded is None:
-            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
-        return self._loaded.summarize(request, context)
+        return self.loaded.summarize(request, context)

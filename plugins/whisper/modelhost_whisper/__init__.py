@@ -6,7 +6,7 @@ This module is what the host reads to know the plugin; the runtime is imported w
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from modelhost import Backend, Context, ModelCard, NotReadyError, TranscribeEvent, TranscribeRequest, hookimpl
+from modelhost import Backend, Context, ModelCard, TranscribeEvent, TranscribeRequest, hookimpl
 from modelhost.authors.devices import device_problem
 
 from modelhost_whisper.options import WhisperOptions
@@ -20,7 +20,7 @@ __all__ = ["WhisperBackend", "WhisperOptions"]
 class WhisperBackend(Backend[WhisperOptions]):
     """One Whisper model, shared by all requests window by window."""
 
-    _loaded: "SpeechModel | None" = None
+    loaded: "SpeechModel"
 
     @classmethod
     def problems(cls, options: WhisperOptions) -> Iterable[str]:
@@ -35,18 +35,10 @@ class WhisperBackend(Backend[WhisperOptions]):
         """
         from modelhost_whisper.model import SpeechModel
 
-        self._loaded = SpeechModel(self.options, threads=self.options.threads or self.threads)
-        return self._loaded.card()
-
-    def unload(self) -> None:
-        """Let go of the model; requests that still run get an error."""
-        loaded, self._loaded = self._loaded, None
-        if loaded:
-            loaded.close()
+        self.loaded = SpeechModel(self.options, threads=self.options.threads or self.threads, compute=self.compute)
+        return self.loaded.card()
 
     @hookimpl
     def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
         """Write down a recording of any length, or live audio."""
-        if self._loaded is None:
-            raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
-        yield from self._loaded.transcribe(request, context)
+        return self.loaded.transcribe(request, context)

@@ -6,6 +6,8 @@ import ctranslate2
 from faster_whisper import WhisperModel
 from modelhost import (
     BadInputError,
+    BatchEngine,
+    ComputeThread,
     Context,
     Done,
     ModelCard,
@@ -18,7 +20,6 @@ from modelhost.audio import SAMPLE_RATE, Limits, Samples, SoundMemory, Window, d
 from modelhost.authors.languages import code_of, spoken
 
 from modelhost_whisper.decoder import Decoder, Outcome, Piece, Settings, Spectrum
-from modelhost_whisper.engine import Engine
 from modelhost_whisper.live import listen
 from modelhost_whisper.looks import WINDOW
 from modelhost_whisper.options import WhisperOptions
@@ -31,7 +32,8 @@ FILES = ("model.bin", "config.json", "tokenizer.json")
 class SpeechModel:
     """The model, its engine, and what holds for every request. Used from many threads at once."""
 
-    def __init__(self, options: WhisperOptions, *, threads: int) -> None:
+    def __init__(self, options: WhisperOptions, *, threads: int, compute: ComputeThread) -> None:
+        """Load it on this thread, which is `compute`'s; raises what `Backend.load` may raise."""
         self._options = options
         self._memory = SoundMemory(int(options.audio_memory_mb * 2**20), longest=options.max_audio_seconds)
         folder = options.source.path
@@ -65,8 +67,13 @@ class SpeechModel:
         self._share = options.share or few
         batch = options.batch_size or many
         self._ahead = 2 * self._share * options.replicas
-        self._engine: Engine[Piece, Outcome] = Engine(
-            self._decoder.compute, lambda piece: piece.kind, batch=batch, share=self._share, threads=options.replicas
+        self._engine: BatchEngine[Piece, Outcome] = BatchEngine(
+            self._decoder.compute,
+            compute,
+            kind=lambda piece: piece.kind,
+            batch=batch,
+            share=self._share,
+            loops=options.replicas,
         )
 
     def close(self) -> None:

@@ -6,13 +6,12 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from modelhost import Context, Detected, Progress, Segment, TranscribeEvent
+from modelhost import BatchEngine, Context, Detected, Progress, Segment, TranscribeEvent
 from modelhost.audio import Samples, Window
 from modelhost.authors.languages import code_of
 from msgspec import structs
 
 from modelhost_whisper.decoder import Outcome, Piece, Settings, Spectrum
-from modelhost_whisper.engine import Engine
 from modelhost_whisper.looks import Look, Windows
 from modelhost_whisper.loops import LOOP, before_loop, same_words
 from modelhost_whisper.segments import Heard
@@ -59,7 +58,7 @@ class Recording:
 
     def __init__(
         self,
-        engine: Engine[Piece, Outcome],
+        engine: BatchEngine[Piece, Outcome],
         features: Callable[[Samples], Spectrum],
         settings: Settings,
         temperatures: tuple[float, ...],

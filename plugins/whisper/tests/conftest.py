@@ -78,7 +78,7 @@ class Listener:
     def __init__(self, folder, **options):
         self.backend = WhisperBackend(WhisperOptions(source=Source("whisper", path=folder), **options), threads=1)
         self.card = self.backend.load()
-        self.model = self.backend._loaded
+        self.model = self.backend.loaded
         ctranslate2.set_random_seed(1)  # of the attempts at other temperatures
 
     @staticmethod

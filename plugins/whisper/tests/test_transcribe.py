@@ -181,8 +181,8 @@ class TestTogether:
 
     def test_a_cancelled_request_stops_after_the_window_it_is_at(self, hasty, minutes, monkeypatch):
         computed = []
-        compute = hasty.model._engine._compute
-        monkeypatch.setattr(hasty.model._engine, "_compute", lambda pieces: computed.extend(pieces) or compute(pieces))
+        compute = hasty.model._engine._step
+        monkeypatch.setattr(hasty.model._engine, "_step", lambda pieces: computed.extend(pieces) or compute(pieces))
         context = Context()
         events = iter(hasty.backend.transcribe(Request(audio=hasty.blob(minutes)), context))
         assert isinstance(next(events), Detected)

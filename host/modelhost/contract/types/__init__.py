@@ -65,9 +65,6 @@ EVENTS: dict[Ability, Any] = {
 
 __all__ = [
     "ABILITIES",
-    "EVENTS",
-    "REQUESTS",
-    "UNCOUNTED",
     "Ability",
     "AudioChunk",
     "AudioFormat",
