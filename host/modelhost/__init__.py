@@ -37,6 +37,7 @@ if _typing.TYPE_CHECKING:  # `as` marks what is exported, for strict type checke
         UnsupportedError as UnsupportedError,
     )
     from modelhost.contract.event_stream import EventStream as EventStream
+    from modelhost.contract.extension import Call as Call, Extension as Extension
     from modelhost.contract.hookspecs import (
         Events as Events,
         hookimpl as hookimpl,
@@ -95,7 +96,6 @@ if _typing.TYPE_CHECKING:  # `as` marks what is exported, for strict type checke
         VoicesRequest as VoicesRequest,
         Word as Word,
     )
-    from modelhost.plugins.extensions import Call as Call
 
 _HOMES = {
     "modelhost.contract.backend": ("Backend", "Device", "Options"),
@@ -104,7 +104,7 @@ _HOMES = {
     "modelhost.contract.context": ("Context",),
     "modelhost.contract.event_stream": ("EventStream",),
     "modelhost.contract.log": ("Log",),
-    "modelhost.plugins.extensions": ("Call",),
+    "modelhost.contract.extension": ("Call", "Extension"),
     "modelhost.contract.hookspecs": ("Events", "hookimpl"),
     "modelhost.authors.batch_engine": ("BatchEngine",),
     "modelhost.authors.fair_queue": ("FairQueue",),

@@ -44,7 +44,7 @@ class ModelHost:
         self.metrics = Metrics()
         self._log = log
         self._threads = self.config.server.threads or max(1, (os.cpu_count() or 2) - 1)
-        self.extensions = Extensions(log)
+        self.extensions = Extensions(log, self.config.extensions, self._call_from_backend)
         about = log.bind(part="models")
         self.pool = Pool(Model(planned, new_runner=self._new_runner, log=about, metrics=self.metrics) for planned in plan.models)
         self.metrics.register(ModelGauges(self.pool))
@@ -60,8 +60,9 @@ class ModelHost:
         """Make the plan and the host; blocks for the time that describing the plugins takes."""
         return cls(Plan.of(loaded), log)
 
-    def start(self) -> None:
-        """Begin loading what is to be preloaded, without waiting for it, and looking for changed keys."""
+    async def start(self) -> None:
+        """Start extensions; begin loading what is to be preloaded, without waiting for it, and looking for changed keys."""
+        await self.extensions.start()
         loop = asyncio.get_running_loop()
         self._preloading = loop.create_task(self.pool.preload())
         self._watching_keys = loop.create_task(self.key_ring.watch())
@@ -78,6 +79,7 @@ class ModelHost:
             if task:
                 task.cancel()
         await self.pool.stop(patience)
+        await self.extensions.stop()
 
     def _new_runner(self, model: Model, options: dict[str, Any], watch: DeathWatch) -> Runner:
         log = _limited(self._log.bind(part="backends", model=model.name))

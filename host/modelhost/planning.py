@@ -22,6 +22,7 @@ from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability
 from modelhost.plugins.cards import kept_card
 from modelhost.plugins.discovery import Plugin, Wanted, describe_all
+from modelhost.plugins.extensions import option_mistakes
 from modelhost.worker.describe import OptionsReport
 
 
@@ -138,7 +139,10 @@ class Plan(Struct):
                 left_out[name] = why
             else:
                 models.append(_planned(name, config, plugin, loaded))
-        mistakes = tuple(_option_mistakes(loaded, plugins)) or tuple(_contradictions(loaded, models))
+        mistakes = (
+            *(tuple(_option_mistakes(loaded, plugins)) or tuple(_contradictions(loaded, models))),
+            *(f"{loaded.name}: {mistake}" for mistake in option_mistakes(loaded.config.extensions)),
+        )
         return cls(loaded=loaded, keys=keys, plugins=plugins, models=tuple(models), left_out=left_out, mistakes=mistakes)
 
     @property

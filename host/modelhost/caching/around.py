@@ -7,10 +7,10 @@ from modelhost.caching.embed import CachedEmbed
 from modelhost.caching.results import Results
 from modelhost.caching.store import Cache
 from modelhost.caching.summarize import CachedSummarize
+from modelhost.contract.extension import Call
 from modelhost.contract.types import Ability
 from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
-from modelhost.plugins.extensions import Call
 from modelhost.pool import Model
 
 Around = Callable[[Model, Call, CallRecord], Call]

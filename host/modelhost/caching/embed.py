@@ -15,10 +15,10 @@ from modelhost.caching.in_flight import made_by_another
 from modelhost.caching.results import Results, key_of
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError
+from modelhost.contract.extension import Call
 from modelhost.contract.types import Done, EmbedEvent, EmbedRequest, Usage, Vectors
 from modelhost.contract.vectors import FLOAT_BYTES, Rows, collect
 from modelhost.observability.call_record import CallRecord
-from modelhost.plugins.extensions import Call
 from modelhost.pool import Model
 
 ROWS = 64

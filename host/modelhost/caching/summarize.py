@@ -17,10 +17,10 @@ from modelhost.caching.in_flight import made_by_another
 from modelhost.caching.reads import state_of
 from modelhost.caching.results import Results, key_of
 from modelhost.contract.context import Context
+from modelhost.contract.extension import Call
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability, Delta, Detected, Done, Progress, SummarizeEvent, SummarizeRequest
 from modelhost.observability.call_record import CallRecord
-from modelhost.plugins.extensions import Call
 from modelhost.pool import Model, in_time
 
 WHOLE = ("stop", "length")

@@ -14,6 +14,7 @@ from modelhost.config.json_schema import schema_of
 from modelhost.config.secrecy import shown, shown_url
 from modelhost.http.server.bind import check_server
 from modelhost.planning import Plan, PlannedModel
+from modelhost.plugins import extensions
 from modelhost.plugins.discovery import describe_all, installed
 
 
@@ -110,6 +111,6 @@ def show(config_path: str | None) -> None:
 
 @config_command.command("schema")
 def schema() -> None:
-    """Print the JSON Schema of the file, with the options of every installed plugin."""
+    """Print the JSON Schema of the file, with the options of every installed plugin and extension."""
     described = describe_all({(name, sys.executable): {} for name in installed()})
-    click.echo(json.dumps(schema_of(list(described.values())), indent=2))
+    click.echo(json.dumps(schema_of(list(described.values()), extensions.schemas()), indent=2))

@@ -252,7 +252,7 @@ def _convert(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Config
     defaults = raw.get("defaults")
     if isinstance(defaults, dict) and isinstance(defaults.get("models"), dict):
         _read_as(ModelConfig, {**defaults["models"], "plugin": ""}, "defaults.models", name)
-    for table in ("models", "keys", "routes"):
+    for table in ("models", "keys", "extensions", "routes"):
         entries = raw.get(table)
         for entry, value in entries.items() if isinstance(entries, dict) else ():
             where = origins.get(entry, name) if table == "models" else name
@@ -276,6 +276,7 @@ def _read_as(kind: Any, value: Any, at: str, where: Any) -> Any:
 _BAD_NAMES = {
     "models": "a name is letters, digits and . _ : / -, and starts with a letter or digit",
     "keys": "a name is letters, digits and . _ : / -, and starts with a letter or digit",
+    "extensions": "a name is letters, digits and . _ : / -, and starts with a letter or digit",
     "routes": f"not a known ability; allowed: {', '.join(ABILITIES)}",
 }
 

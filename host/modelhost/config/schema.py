@@ -210,5 +210,7 @@ class Config(Struct, forbid_unknown_fields=True):
     """The models by name; the name is what clients ask for."""
     keys: dict[Name, KeyConfig] = {}
     """Who may use the host; without any, everybody on this machine."""
+    extensions: dict[Name, dict[str, Any]] = {}
+    """For an installed extension its own options."""
     routes: dict[Ability, tuple[str, ...]] = field(default_factory=dict)
     """For an ability the models that serve requests without a `model`: the first, then its fallbacks."""

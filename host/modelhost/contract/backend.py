@@ -101,14 +101,14 @@ class Backend(Generic[O]):
             close()
 
 
-def options_type(backend: type[Backend[Any]]) -> type[Options]:
-    """Find the `O` in a class's `Backend[O]`."""
-    for cls in backend.__mro__:
+def options_type(owner: type) -> type[Options]:
+    """Find the `O` in a class's `Backend[O]` or `Extension[O]`."""
+    for cls in owner.__mro__:
         for base in getattr(cls, "__orig_bases__", ()):
             for arg in get_args(base):
                 if isinstance(arg, type) and issubclass(arg, Options):
                     return arg
-    raise PluginError(f"{backend.__name__} must subclass Backend[...] with its options in the brackets")
+    raise PluginError(f"{owner.__name__} must subclass Backend[...] or Extension[...] with its options in the brackets")
 
 
 def read_options(kind: type[Options], values: dict[str, Any]) -> Options:

@@ -1,6 +1,6 @@
 """The application: routes, limits and error handling, around a host."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from litestar import Litestar, asgi
@@ -10,6 +10,8 @@ from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from modelhost.config import ServerConfig
+from modelhost.contract.errors import NotReadyError
+from modelhost.contract.extension import ASGIApp
 from modelhost.host import ModelHost
 from modelhost.http.admin.docs import ASSETS
 from modelhost.http.admin.openapi_document import ApiDocument
@@ -23,7 +25,6 @@ from modelhost.http.routing.dialects import Dialects
 from modelhost.http.routing.error_response import answer_error
 from modelhost.http.routing.in_flight import InFlightRequests
 from modelhost.http.routing.spec import route_spec, spec_of
-from modelhost.plugins.extensions import ASGIApp
 
 ROUTES = OPENAI_ROUTES + NATIVE_ROUTES + ADMIN_ROUTES
 DIALECTS = Dialects(ROUTES, default=OPENAI)
@@ -36,7 +37,7 @@ def make_app(host: ModelHost, in_flight_requests: InFlightRequests) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        host.start()
+        await host.start()
         try:
             yield
         finally:
@@ -75,12 +76,14 @@ def _paths_of(routes: Iterable[HTTPRouteHandler | WebsocketRouteHandler]) -> fro
 
 def _mounted(host: ModelHost) -> list[ControllerRouterHandler]:
     """Mount the applications that extensions bring at `/x/<name>`."""
-    return [_mount(name, app) for name, app in host.extensions.apps.items()]
+    return [_mount(name, app, host.extensions.broken) for name, app in host.extensions.apps.items()]
 
 
-def _mount(name: str, app: ASGIApp) -> ControllerRouterHandler:
+def _mount(name: str, app: ASGIApp, broken: Mapping[str, str]) -> ControllerRouterHandler:
     @asgi(f"/x/{name}", is_mount=True, copy_scope=True, opt=route_spec(OPENAI, "inference"))
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        if name in broken:  # since the host has started
+            raise NotReadyError(f"the extension {name!r} is set aside: {broken[name]}", retry=False)
         await app(scope, receive, send)
 
     return mounted

@@ -98,12 +98,14 @@ def describe(name: str, models: dict[str, dict[str, Any]]) -> Description:
         summary=(backend.__doc__ or "").strip().partition("\n")[0],
         hooks=hooks_of(backend),
         run=backend.run,
-        options_schema=_schema(kind),
+        options_schema=options_schema(kind),
         models={model: _report(backend, kind, options) for model, options in models.items()},
     )
 
 
-def _schema(kind: type[Options]) -> dict[str, Any]:
+def options_schema(kind: type[Options]) -> dict[str, Any]:
+    """Return the JSON Schema of options, with their docstrings. Raises `PluginError` for types that cannot be options."""
+
     def hook(custom: type) -> dict[str, Any]:
         if custom is Source:
             table = {
@@ -149,21 +151,8 @@ def _report(backend: type[Backend[Any]], kind: type[Options], values: dict[str, 
     try:
         options = read_options(kind, values)
     except msgspec.ValidationError as error:
-        problem, _, at = str(error).partition(" - at `$")
-        if match := re.search(r"unknown field `(.*)`", problem):
-            known = [field.encode_name for field in msgspec.structs.fields(kind)]
-            near = get_close_matches(match[1], known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            problem = f"unknown option {match[1]!r}; {hint}the plugin's options are: {', '.join(known) or 'none'}"
-        elif match := re.search(r"missing required field `(.*)`", problem):
-            problem = f"the option {match[1]!r} is missing"
-        elif match := re.search(r"Invalid enum value (.*)", problem):
-            name = re.sub(r"\W.*", "", at.removeprefix("."))
-            allowed = [
-                value for field in msgspec.structs.fields(kind) if field.encode_name == name for value in literals(field.type)
-            ]
-            problem = f"{match[1]} is not a known value; allowed: {', '.join(allowed)}" if allowed else problem
-        return OptionsReport(problem=problem, key=at.rstrip("`") or None)
+        problem, key = problem_of(error, kind)
+        return OptionsReport(problem=problem, key=key)
     except ValueError as error:
         return OptionsReport(problem=str(error))
     return OptionsReport(
@@ -173,6 +162,24 @@ def _report(backend: type[Backend[Any]], kind: type[Options], values: dict[str, 
         troubles=tuple(f"options.{problem}" for problem in backend.problems(options)),
         asks=dict(backend.asks(options)),
     )
+
+
+def problem_of(error: msgspec.ValidationError, kind: type[Options], whose: str = "plugin") -> tuple[str, str | None]:
+    """Say what is wrong with options and what is allowed, and where: `.prefix`, `.shards[1]`, or None for all of them."""
+    problem, _, at = str(error).partition(" - at `$")
+    fields = msgspec.structs.fields(kind)
+    if match := re.search(r"unknown field `(.*)`", problem):
+        known = [field.encode_name for field in fields]
+        near = get_close_matches(match[1], known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        problem = f"unknown option {match[1]!r}; {hint}the {whose}'s options are: {', '.join(known) or 'none'}"
+    elif match := re.search(r"missing required field `(.*)`", problem):
+        problem = f"the option {match[1]!r} is missing"
+    elif match := re.search(r"Invalid enum value (.*)", problem):
+        name = re.sub(r"\W.*", "", at.removeprefix("."))
+        allowed = [value for field in fields if field.encode_name == name for value in literals(field.type)]
+        problem = f"{match[1]} is not a known value; allowed: {', '.join(allowed)}" if allowed else problem
+    return problem, at.rstrip("`") or None
 
 
 def _sources(options: Options, kind: type[Options]) -> list[FoundSource]:
