@@ -44,7 +44,7 @@ options = { pace = 20 }
 """ + "".join(f'\n[keys.{name}]\nkey = "{key}"\nscopes = ["{name}"]\n' for name, key in KEYS.items())
 
 EXTENSION = """
-from modelhost.plugins.extensions import hookspec
+from modelhost.contract.extension import hookspec
 from modelhost import hookimpl
 
 
