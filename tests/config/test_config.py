@@ -224,7 +224,12 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("text", "key", "near", "allowed"),
         [
-            ("sever = {}", "sever", "server", "include, server, defaults, speech, dialogue, cache, models, keys, routes"),
+            (
+                "sever = {}",
+                "sever",
+                "server",
+                "include, server, defaults, speech, dialogue, cache, models, keys, extensions, routes",
+            ),
             ("[server]\nprot = 1", "server.prot", "port", "host, port, "),
             (ECHO + "alias = 1", "models.echo.alias", "aliases", "plugin, options, aliases, "),
             ("[defaults]\nmodel = {}", "defaults.model", "models", "models"),

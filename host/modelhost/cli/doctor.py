@@ -4,6 +4,7 @@ import os
 import platform
 import sys
 from importlib.metadata import version
+from typing import Any
 
 import click
 
@@ -54,21 +55,26 @@ def doctor_command(config_path: str | None, url: str | None, model: str | None) 
             report.good(f"plugin {plugin.name} {plugin.description.version}: {', '.join(plugin.description.hooks)}")
         else:
             report.bad(f"plugin {plugin.name}: {plugin.problem}")
-    extensions = Extensions(Log(silent))
-    for name in extensions.names:
-        report.good(f"extension {name}")
-    for name, why in extensions.broken.items():
-        report.bad(f"extension {name}: {why}")
     try:
         plan = Plan.of(load_config(config_path))
     except ConfigError as error:
+        _look_at_extensions({}, report)
         report.bad(error.message)
     else:
+        _look_at_extensions(plan.config.extensions, report)
         _look_at_models(plan, report)
     if model:
         _try_out(model, url, config_path, report)
     if report.sick:
         raise click.exceptions.Exit(1)
+
+
+def _look_at_extensions(options: dict[str, dict[str, Any]], report: _Report) -> None:
+    extensions = Extensions(Log(silent), options)
+    for name in extensions.names:
+        report.good(f"extension {name}")
+    for name, why in extensions.broken.items():
+        report.bad(f"extension {name}: {why}")
 
 
 def _look_at_models(plan: Plan, report: _Report) -> None:

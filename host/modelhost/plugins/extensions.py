@@ -186,7 +186,7 @@ def option_mistakes(options: Mapping[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _read(extension: Any, values: dict[str, Any]) -> Options | None:
-    """Read an extension's options, None for a plain object. Raises `ConfigError`, whose message goes on after the table's name."""
+    """Read an extension's options, None for a plain object. Raises `ConfigError`, which goes on after its name."""
     if not (isinstance(extension, type) and issubclass(extension, Extension)):
         if values:
             raise ConfigError(f": it takes no options; {', '.join(values)} cannot be set")
