@@ -317,7 +317,7 @@ class TestWhatIsRefused:
         def denied(*_: Any, **__: Any) -> str:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(Path, "read_text", denied)
+        monkeypatch.setattr(Path, "open", denied)
         with pytest.raises(ConfigError, match=r"modelhost\.toml: cannot be read: Permission denied"):
             load_config(environ={})
 

@@ -30,8 +30,7 @@ class KeyRing:
         if self._loaded.path is None:
             return
         try:
-            loaded = await asyncio.to_thread(load_config, self._loaded.path)
-            keys = read_keys(loaded.config.keys, loaded.folder, loaded.name)
+            loaded, keys = await asyncio.to_thread(_read_again, self._loaded.path)
         except Exception as error:  # whatever is wrong with the file, it will be mended, and must then be read
             reason = error.message if isinstance(error, ConfigError) else f"{type(error).__name__} at {place_of(error)}"
             self._log.error("the keys stay as they are", reason=reason)
@@ -41,7 +40,7 @@ class KeyRing:
             self._log.error("the keys stay as they are", reason="the file has none any more; to go without takes a restart")
             return
         self._loaded, self.keys = loaded, keys
-        self._log.info("the keys have been read", keys=len(self.keys))
+        self._log.info("the keys have been read", keys=len(keys))
 
     async def watch(self) -> None:
         """Read the keys again whenever a file that holds them has changed, until cancelled."""
@@ -61,6 +60,12 @@ class KeyRing:
         folder, config = self._loaded.folder, self._loaded.config
         named = [path_in(folder, key.file, f"keys.{name}.file") for name, key in config.keys.items() if key.file]
         return {path: _stamp(path) for path in (*self._loaded.files, *named)}
+
+
+def _read_again(path: Path) -> tuple[Loaded, Keys]:
+    """Read the configuration and what its keys name; a network drive may take its time for either."""
+    loaded = load_config(path)
+    return loaded, read_keys(loaded.config.keys, loaded.folder, loaded.name)
 
 
 def _stamp(path: Path) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
-from modelhost.config.paths import path_in
+from modelhost.config.paths import path_in, read_text
 from modelhost.config.schema import KeyConfig
 from modelhost.contract.errors import ConfigError
 from modelhost.contract.structs import Struct
@@ -17,6 +17,10 @@ SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 
 SHORTEST = 16
 """Characters a key must have: shorter ones can be guessed over the network."""
+
+
+MOST_BYTES = 64 * 1024
+"""Of a file with a key: chosen, because no header could carry a longer one (`MAX_HEAD`)."""
 
 
 class Caller(Struct):
@@ -79,6 +83,8 @@ def _digest(config: KeyConfig, folder: Path, at: str) -> bytes:
 
 def _in_file(path: Path, at: str) -> str:
     try:
-        return path.read_text(encoding="ascii").strip()
+        return read_text(path, MOST_BYTES).strip()
+    except ConfigError as error:
+        raise ConfigError(f"{at}.file: {error.message}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{at}.file: {path} cannot be read ({type(error).__name__})") from None

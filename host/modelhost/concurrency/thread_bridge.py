@@ -2,19 +2,18 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from modelhost.contract.errors import BackendCrashedError
 from modelhost.contract.event_stream import ClosableEvents, EventStream
+from modelhost.contract.loop_turn import slice_end
 
 T = TypeVar("T")
 
 AHEAD = 64
 """Events the iterator may be ahead of the reader before it waits."""
-
-MAX_TURN = 0.005
-"""Seconds an iterator may keep the loop without ever waiting; then other calls get their turn."""
 
 
 class ThreadBridge(Generic[T]):
@@ -62,15 +61,15 @@ class ThreadBridge(Generic[T]):
     async def _work(self) -> None:
         error: BaseException | None = None
         source: ClosableEvents[T] | None = None
-        turn = self._loop.time()
+        until = slice_end()  # of an iterator that never waits: other calls get their turn
         try:
             source = self._source()
             async for event in source:
                 self.events.put(event, 1)
                 self._ahead += 1
-                if self._loop.time() - turn > MAX_TURN:
+                if time.monotonic() >= until:
                     await asyncio.sleep(0)
-                    turn = self._loop.time()
+                    until = slice_end()
                 if self._ahead >= AHEAD:
                     self._room = self._loop.create_future()
                     await self._room

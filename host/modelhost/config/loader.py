@@ -16,12 +16,15 @@ from dotenv.parser import parse_stream
 from platformdirs import user_config_path
 
 from modelhost.config.environment import override
+from modelhost.config.paths import read_text
 from modelhost.config.schema import Config, KeyConfig, ModelConfig, ServerConfig
 from modelhost.contract.errors import ConfigError
 from modelhost.contract.structs import Struct, literals
 from modelhost.contract.types import ABILITIES
 
 FILE_NAME = "modelhost.toml"
+MOST_BYTES = 16 * 1024 * 1024
+"""Of a file of the configuration: chosen, because ten thousand models with all their keys take half of it."""
 STARTER = "the starter configuration"
 
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+/?")
@@ -103,7 +106,7 @@ def _read_all(path: Path, files_read: list[Path], above: tuple[Path, ...] = ()) 
     if path.resolve() in above:
         raise ConfigError(f"{above[-1]}: include names {path}, which includes this file in turn")
     files_read.append(path)
-    raw = _read(path)
+    raw = _read(path, included=bool(above))
     models = raw.get("models")
     origins = dict.fromkeys(models, path) if isinstance(models, dict) else {}
     merged: dict[str, Any] = {}
@@ -117,9 +120,9 @@ def _read_all(path: Path, files_read: list[Path], above: tuple[Path, ...] = ()) 
     return merged, origins
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, *, included: bool) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors begin files with a byte-order mark
+        raw = tomllib.loads(read_text(path, MOST_BYTES, regular=included))
         if at := _nul_in({key: value for key, value in raw.items() if key != "include"}):  # which is told of below
             raise ConfigError(f"{path}: {at} has a NUL character in it, which neither a path nor a name may have")
         return raw
@@ -147,7 +150,7 @@ def _beside(path: Path) -> dict[str, str]:
     """Read the .env beside a file, if there is one."""
     file = path.parent / ".env"
     try:
-        text = file.read_text(encoding="utf-8-sig") if file.exists() else ""
+        text = read_text(file, MOST_BYTES, regular=False) if file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({type(error).__name__})") from None
     for binding in parse_stream(StringIO(text)):

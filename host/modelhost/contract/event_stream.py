@@ -2,9 +2,12 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Generic, Protocol, Self, TypeVar
+
+from modelhost.contract.loop_turn import slice_end
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -45,6 +48,8 @@ class EventStream(Generic[T]):
         self._error: BaseException | None = None
         self.stopped_early = False
         """Whether the reader ended it: then the writer may still be at work."""
+        self._slice_end: float | None = None
+        """When a coroutine that always finds something has to let others have their turn."""
         self._on_taken = on_taken
         self._on_close = on_close
 
@@ -148,9 +153,15 @@ class EventStream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        if self._items or await self.ready():
-            return self._take()
-        raise StopAsyncIteration
+        if self._slice_end is None or not self._items:
+            self._slice_end = slice_end() if self._items or await self.ready() else None
+        elif time.monotonic() >= self._slice_end:
+            self._slice_end = None
+            await asyncio.sleep(0)
+            return await self.__anext__()
+        if self._slice_end is None:
+            raise StopAsyncIteration
+        return self._take()
 
     def __iter__(self) -> Iterator[T]:
         return self

@@ -6,6 +6,7 @@ so a slow reader stalls its own call only. Everything that became ready in one t
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,12 +16,10 @@ import msgspec
 from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import BackendCrashedError, BackendFailedError, BadInputError, ModelhostError
 from modelhost.contract.event_stream import ClosableEvents, EventStream
+from modelhost.contract.loop_turn import slice_end
 from modelhost.contract.types import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.wire import frames
 from modelhost.wire.frames import WINDOW
-
-MAX_TURN = 0.005
-"""Seconds a backend's async iterator may keep the loop without ever waiting; then cancels and pings get their turn."""
 
 MAX_EVENT = frames.MAX_FRAME // 2
 """Bytes of the largest event: what is longer must come in pieces."""
@@ -346,7 +345,7 @@ class Channel(asyncio.Protocol):
         try:
             request = _request_decoders[frame.ability].decode(frame.request)
             events = self._handler(frame.ability, frame.model, request, call.context)
-            turn = self._loop.time()
+            until = slice_end()  # of an async iterator that never waits: cancels, pings and other calls get their turn
             async with contextlib.aclosing(events):
                 async for event in events:
                     raw = _event_encoder.encode(event)
@@ -354,9 +353,9 @@ class Channel(asyncio.Protocol):
                         raise BackendFailedError(f"an event of {len(raw)} bytes is too large; give it in pieces")
                     self._post(frame.id, msgspec.Raw(raw))
                     await call.budget.spend(len(raw))
-                    if self._loop.time() - turn > MAX_TURN:
+                    if time.monotonic() >= until:
                         await asyncio.sleep(0)
-                        turn = self._loop.time()
+                        until = slice_end()
         except asyncio.CancelledError:
             pass
         except ModelhostError as error:

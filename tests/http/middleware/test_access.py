@@ -5,6 +5,7 @@ import json
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import given, strategies as st
 from litestar import get
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from modelhost.access.key_ring import KeyRing
-from modelhost.access.keys import SCOPES, read_keys
+from modelhost.access.keys import SCOPES, Keys, read_keys
 from modelhost.config import ServerConfig, load_config
 from modelhost.contract.errors import ForbiddenError, RequestError
 from modelhost.contract.log import Log
@@ -355,6 +356,19 @@ class TestRotation:
         file.write_text(broken)
         asyncio.run(ring.reload())
         assert (ring.keys, told) == (before, ["the keys stay as they are"])
+
+    def test_keys_are_read_again_beside_the_event_loop(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, ring, told = self.watched(tmp_path, monkeypatch)
+        threads: list[int] = []
+
+        def reading(*arguments: Any) -> Keys:
+            threads.append(threading.get_ident())
+            return read_keys(*arguments)
+
+        monkeypatch.setattr("modelhost.access.key_ring.read_keys", reading)
+        asyncio.run(ring.reload())
+        assert told == ["the keys have been read"]
+        assert threading.get_ident() not in threads
 
     def test_a_key_made_on_the_command_line_opens_the_host_and_the_command_line_can_use_it(self, serve: Serve) -> None:
         made = subprocess.run(

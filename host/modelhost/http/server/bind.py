@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modelhost.config import ServerConfig
-from modelhost.config.paths import path_in
+from modelhost.config.paths import path_in, read_bytes
 from modelhost.contract.errors import ConfigError
 
 _HOST = re.compile(r"[0-9A-Fa-f:.]+(%\w+)?|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|")
 """An address, a host's name, or nothing, which is every address."""
+
+MOST_PEM = 1024 * 1024
+"""Bytes of a certificate with its chain: chosen, because a hundred certificates take a tenth of it."""
 
 
 def check_server(config: ServerConfig, folder: Path, *, keys: bool) -> None:
@@ -77,7 +80,7 @@ def tls_context(config: ServerConfig, folder: Path) -> ssl.SSLContext | None:
     cert, key = path_in(folder, config.tls_cert, "server.tls_cert"), path_in(folder, config.tls_key, "server.tls_key")
     for name, file, begins in (("tls_cert", cert, "CERTIFICATE"), ("tls_key", key, "PRIVATE KEY")):
         try:
-            content = file.read_bytes()
+            content = read_bytes(file, MOST_PEM)
         except OSError as error:
             raise ConfigError(f"server.{name}: {file} cannot be read: {error.strerror}") from None
         if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + begins.encode() + b"-----", content):
