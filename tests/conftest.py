@@ -15,7 +15,7 @@ settings.load_profile("modelhost")
 
 
 def pytest_sessionstart() -> None:
-    """Compile the workspace once: where Python may write no bytecode, each of hundreds of processes would, for a third of its start."""
+    """Compile the workspace once: where Python writes no bytecode, each process would, in a third of its start."""
     workspace = Path(__file__).parents[1]
     for package in (workspace / "host" / "modelhost", *workspace.glob("plugins/*/modelhost_*")):
         compileall.compile_dir(package, quiet=2)
