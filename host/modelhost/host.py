@@ -16,10 +16,10 @@ from modelhost.contract.log import Level, Log
 from modelhost.contract.types import Ability
 from modelhost.dialogue import Dialogue
 from modelhost.observability.metrics import Metrics
-from modelhost.observability.model_gauges import ModelGauges
 from modelhost.planning import Plan
 from modelhost.plugins.extensions import Extensions
 from modelhost.pool import Model, Pool
+from modelhost.pool.model_gauges import ModelGauges
 from modelhost.router import Router
 from modelhost.runner import DeathWatch, Runner
 from modelhost.runner.inline import InlineRunner

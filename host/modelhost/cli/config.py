@@ -10,11 +10,11 @@ import msgspec
 from modelhost.cli.options import NO_MODELS, config_option
 from modelhost.cli.tables import json_option, show_json, show_table
 from modelhost.config import Loaded, load_config
-from modelhost.config.json_schema import schema_of
 from modelhost.config.secrecy import shown, shown_url
 from modelhost.http.server.bind import check_server
 from modelhost.planning import Plan, PlannedModel
 from modelhost.plugins import extensions
+from modelhost.plugins.config_schema import schema_of
 from modelhost.plugins.discovery import describe_all, installed
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from modelhost.concurrency.daemon_threads import DaemonThreads
@@ -26,23 +26,7 @@ async def iterate_in_thread(iterator: Iterator[Any], context: Context) -> AsyncI
     room = threading.Semaphore(AHEAD)
     stream: EventStream[Any] = EventStream(on_taken=lambda _: room.release())
 
-    def advance() -> None:
-        error: BaseException | None = None
-        try:
-            for event in iterator:
-                stream.put(event, 1)
-                room.acquire()
-                if context.cancelled:
-                    break
-        except BaseException as raised:  # what a backend raises must never end our thread
-            error = raised
-        try:
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                close()
-        except BaseException as raised:
-            error = error or raised
-        stream.finish(error)
+    def over() -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
             loop.call_soon_threadsafe(stopped.set_result, None)
 
@@ -51,7 +35,7 @@ async def iterate_in_thread(iterator: Iterator[Any], context: Context) -> AsyncI
         room.release()
 
     context.on_cancel(let_go)
-    _threads.run(advance)
+    _threads.run(lambda: _advance(iterator, context, stream, room, over))
     ended = False
     try:
         async for event in stream:
@@ -61,3 +45,26 @@ async def iterate_in_thread(iterator: Iterator[Any], context: Context) -> AsyncI
         if not ended:  # else its end is for the reader to judge, which a cancelled context would excuse
             context.cancel()
         await asyncio.shield(stopped)
+
+
+def _advance(
+    iterator: Iterator[Any], context: Context, stream: EventStream[Any], room: threading.Semaphore, over: Callable[[], None]
+) -> None:
+    """Put into the stream what the iterator yields, no further ahead than there is room; close it, and say that it is over."""
+    error: BaseException | None = None
+    try:
+        for event in iterator:
+            stream.put(event, 1)
+            room.acquire()
+            if context.cancelled:
+                break
+    except BaseException as raised:  # what a backend raises must never end our thread
+        error = raised
+    try:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+    except BaseException as raised:
+        error = error or raised
+    stream.finish(error)
+    over()

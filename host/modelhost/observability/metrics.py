@@ -12,6 +12,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _REQUEST = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _FIRST = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _GAP = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
+_LOOKUP = ("model", "ability", "result")
 _LOAD = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
@@ -68,6 +69,13 @@ class Metrics:
         self.fallbacks = Counter(
             "fallbacks", "Requests that went on to a route's next model, by the one that failed.", call, **shared
         )
+        self._add_dialogues(shared)
+        self._add_cache(shared)
+        # Looking a labelled counter up costs as much as counting, so those of requests are kept.
+        self._known: dict[tuple[str, str, str, int], tuple[Any, Any]] = {}
+        ProcessCollector(registry=self.registry)
+
+    def _add_dialogues(self, shared: dict[str, Any]) -> None:
         self.dialogue_seconds = Histogram(
             "dialogue_seconds",
             "Turns of dialogues that came to their end, by stage; `first_audio` and `total` from their beginning.",
@@ -78,13 +86,15 @@ class Metrics:
         self.dialogue_degraded = Counter(
             "dialogue_degraded", "Turns of dialogues whose reply was not spoken, or not to its end.", **shared
         )
+
+    def _add_cache(self, shared: dict[str, Any]) -> None:
         self.cache_lookups = Counter(
-            "cache_lookups", "Inputs looked up in the cache: `hit` was known, `miss` computed.", (*call, "result"), **shared
+            "cache_lookups",
+            "Inputs looked up in the cache: `hit` was known, `miss` computed.",
+            ("model", "ability", "result"),
+            **shared,
         )
         self.cache_bytes = Gauge("cache_bytes", "Memory that kept results take.", **shared)
-        # Looking a labelled counter up costs as much as counting, so those of requests are kept.
-        self._known: dict[tuple[str, str, str, int], tuple[Any, Any]] = {}
-        ProcessCollector(registry=self.registry)
 
     def register(self, collector: Collector) -> None:
         """Show what is counted elsewhere, too."""

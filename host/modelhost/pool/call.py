@@ -46,9 +46,7 @@ async def run_call(
     if slot.loading:
         meter.loading(slot.loading)
     remaining = context.remaining()
-    timer = None
-    if remaining is not None:
-        timer = coarse_timers().set(remaining, lambda: events.fail(DeadlineError(TIME_IS_UP)))
+    timer = None if remaining is None else coarse_timers().set(remaining, lambda: events.fail(DeadlineError(TIME_IS_UP)))
     last = time.monotonic()
     record.begin(last, loading=slot.loading, queued=slot.queued)
     observe = meter.first_event

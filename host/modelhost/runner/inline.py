@@ -62,39 +62,40 @@ class InlineRunner:
             if not started.done():
                 started.set_exception(error) if error else started.set_result(card)  # type: ignore[arg-type]
 
-        def run() -> None:
-            try:
-                backend = import_backend(self._plugin)
-                instance = Instance(
-                    backend,
-                    self._options,
-                    model=self._model,
-                    threads=self._threads,
-                    log=self._log,
-                    failed=self._tell_failure,
-                )
-                card = instance.load()
-            except ModelhostError as error:
-                host_loop.call_soon_threadsafe(answer, None, error)
-                return
-            except BaseException as error:
-                self._tell_failure(Failure(what="load", error=error))
-                failure = BackendFailedError(f"loading failed ({type(error).__name__})")
-                host_loop.call_soon_threadsafe(answer, None, failure)
-                return
-            self._instance = instance
-            with asyncio.Runner(loop_factory=_new_loop) as runner:
-                self._loop = runner.get_loop()
-                host_loop.call_soon_threadsafe(answer, card, None)
-                runner.run(self._serve())
-            instance.unload()
-            with contextlib.suppress(RuntimeError):
-                host_loop.call_soon_threadsafe(self._gone.set)
-
         self._gone = asyncio.Event()
         self._over = asyncio.Event()
-        threading.Thread(target=run, name=f"modelhost-{self._model}", daemon=True).start()
+        threading.Thread(target=self._run, args=(answer,), name=f"modelhost-{self._model}", daemon=True).start()
         return await started
+
+    def _run(self, answer: Callable[[ModelCard | None, BaseException | None], None]) -> None:
+        """Load the model, tell `answer` on the host's loop, and serve until it is over."""
+        try:
+            backend = import_backend(self._plugin)
+            instance = Instance(
+                backend,
+                self._options,
+                model=self._model,
+                threads=self._threads,
+                log=self._log,
+                failed=self._tell_failure,
+            )
+            card = instance.load()
+        except ModelhostError as error:
+            self._host_loop.call_soon_threadsafe(answer, None, error)
+            return
+        except BaseException as error:
+            self._tell_failure(Failure(what="load", error=error))
+            failure = BackendFailedError(f"loading failed ({type(error).__name__})")
+            self._host_loop.call_soon_threadsafe(answer, None, failure)
+            return
+        self._instance = instance
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            self._loop = runner.get_loop()
+            self._host_loop.call_soon_threadsafe(answer, card, None)
+            runner.run(self._serve())
+        instance.unload()
+        with contextlib.suppress(RuntimeError):
+            self._host_loop.call_soon_threadsafe(self._gone.set)
 
     def _tell_failure(self, failure: Failure) -> None:
         with contextlib.suppress(RuntimeError):  # the host's loop has closed: nobody looks any more

@@ -238,16 +238,9 @@ class Channel(asyncio.Protocol):
         """
         id_ = self._next_id
         self._next_id += 2
-        taken = 0
-
-        def grant(amount: int) -> None:
-            nonlocal taken
-            taken += amount
-            if taken >= WINDOW // 2:
-                self._from_any_thread(self.send, frames.Credit(id=id_, bytes=taken))
-                taken = 0
-
-        stream: EventStream[Any] = EventStream(on_taken=grant, on_close=lambda: self._from_any_thread(self._abandon, id_))
+        stream: EventStream[Any] = EventStream(
+            on_taken=self._granter(id_), on_close=lambda: self._from_any_thread(self._abandon, id_)
+        )
         call = _Outgoing(_event_decoders[ability].decode, stream, settled)
         if not self.alive:
             call.end(BackendCrashedError("the model's worker process has ended"))
@@ -265,6 +258,19 @@ class Channel(asyncio.Protocol):
         if live is not None:
             call.feeding = self._loop.create_task(self._live_input(id_, live))
         return stream
+
+    def _granter(self, id_: int) -> Callable[[int], None]:
+        """Return what is told of each event that was read, and grants the other end as many bytes anew, half a window at once."""
+        taken = 0
+
+        def grant(amount: int) -> None:
+            nonlocal taken
+            taken += amount
+            if taken >= WINDOW // 2:
+                self._from_any_thread(self.send, frames.Credit(id=id_, bytes=taken))
+                taken = 0
+
+        return grant
 
     def overdue(self, looks: int) -> bool:
         """Look once more whether every call in flight was given up by its reader over `looks` looks ago: the other end is stuck.

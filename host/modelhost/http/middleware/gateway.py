@@ -88,7 +88,39 @@ class Gateway:
         in_flight = InFlightRequest(self._request_id(headers), scope, self._dialects, task.cancel)
         scope["modelhost.in_flight"] = in_flight
         extra = [(self._id_header, in_flight.request_id.encode())]
-        plain = scope["type"] == "http"
+        send_with_headers = self._with_headers(in_flight, extra, receive, send)
+        answer = without_body(send_with_headers) if is_head else send_with_headers
+        self._requests.enter(in_flight)
+        try:
+            if self._root:
+                _strip(scope, self._root)
+            if await self._refused(in_flight, headers, repeated, extra, receive, answer):
+                return
+            await self._app(scope, receive, answer)
+        except BodyNotWantedError:
+            pass
+        except asyncio.CancelledError:
+            # By DELETE /v1/requests, or because the server is going down and this request has been waited for long enough.
+            if not in_flight.cancelled and not self._draining():
+                raise
+            await self._tell(RequestCancelledError() if in_flight.cancelled else _stopping(), in_flight, receive, answer)
+        except Exception as error:
+            self._observer.cut(in_flight, error)
+            await self._tell(as_modelhost_error(error), in_flight, receive, answer)
+        finally:
+            in_flight.end_of_work()
+            in_flight.leave()
+            self._requests.leave(in_flight)
+            self._observer.left(in_flight)
+
+    async def _tell(self, error: ModelhostError, in_flight: InFlightRequest, receive: Receive, send: Send) -> None:
+        """Answer a failure. Where an answer had begun there is no telling any more: the connection ends in the middle of it."""
+        if in_flight.scope["type"] == "http" and not in_flight.status:
+            await self._answer(error, in_flight.scope, receive, send)
+
+    def _with_headers(self, in_flight: InFlightRequest, extra: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> Send:
+        """Return what sends an answer with the headers that every answer has, and notes how far it is."""
+        scope = in_flight.scope
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.body":
@@ -108,33 +140,7 @@ class Gateway:
                 return
             await send(message)
 
-        answer = without_body(send_with_headers) if is_head else send_with_headers
-        self._requests.enter(in_flight)
-        try:
-            if self._root:
-                _strip(scope, self._root)
-            if await self._refused(in_flight, headers, repeated, extra, receive, answer):
-                return
-            await self._app(scope, receive, answer)
-        except BodyNotWantedError:
-            pass
-        except asyncio.CancelledError:
-            # By DELETE /v1/requests, or because the server is going down and this request has been waited for long enough.
-            if not in_flight.cancelled and not self._draining():
-                raise
-            if plain and not in_flight.status:
-                error = RequestCancelledError() if in_flight.cancelled else _stopping()
-                await self._answer(error, scope, receive, answer)
-        except Exception as error:
-            self._observer.cut(in_flight, error)
-            if plain and not in_flight.status:
-                await self._answer(as_modelhost_error(error), scope, receive, answer)
-            # Else the answer had begun and there is no telling any more: the connection ends in the middle of it.
-        finally:
-            in_flight.end_of_work()
-            in_flight.leave()
-            self._requests.leave(in_flight)
-            self._observer.left(in_flight)
+        return send_with_headers
 
     async def _refused(
         self,
@@ -150,34 +156,15 @@ class Gateway:
         try:
             if repeated:
                 raise BadInputError(f"the header {repeated} is there twice", code="repeated_header")
-            origin = headers.get(b"origin")
-            host = headers.get(b"host")
-            if host is None and (scope["http_version"] == "1.1" or origin is not None):
-                raise BadInputError("the Host header is missing", code="invalid_host")
-            # What sends neither is no browser, so there is no page behind it.
-            secure = scope["scheme"] in ("https", "wss")
-            if host is not None and self._origins.check(host, origin, secure) and origin is not None:
+            if self._is_from_other_origin(scope, headers):
+                origin = headers[b"origin"]
                 if scope["type"] == "http" and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                     asked = headers.get(b"access-control-request-headers", b"")
                     await send({"type": "http.response.start", "status": NO_CONTENT, "headers": preflight_headers(origin, asked)})
                     await send({"type": "http.response.body", "body": b""})
                     return True
                 extra += cors_headers(origin)
-            protocols = _take_key_protocols(scope)
-            public = scope["raw_path"] in self._public
-            keys = self._keys()
-            given = self._key_in(scope, headers, protocols) if keys else None
-            if origin is None and scope["raw_path"] not in self._shown:
-                self._origins.check_embedded(headers.get(b"sec-fetch-site"))
-            if headers.get(b"content-encoding", b"identity").lower() != b"identity" and not _is_mounted(scope):
-                raise UnspokenEncodingError
-            in_flight.caller = caller_of(keys, given, public)
-            if self._draining() and not public:
-                raise _stopping()
-            if not public and (connection := scope.get("modelhost.connection")):
-                # With one key there are no others whom it could keep out.
-                connection.identify(in_flight.caller.name if in_flight.caller and len(keys) > 1 else "")
-                in_flight.end_of_work = once(in_flight.begin_work())
+            self._admit(in_flight, headers)
         except ModelhostError as error:
             if isinstance(error, UnauthenticatedError) and _is_person(scope, headers):
                 await self._locked(headers_of(error))(scope, receive, send)
@@ -189,6 +176,34 @@ class Gateway:
             in_flight.traceparent = traceparent.decode()
         self._observer.entered(in_flight)
         return False
+
+    def _is_from_other_origin(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        """Whether a web page of another origin asks. Raises `RequestError` where that, or the name in `Host`, is not allowed."""
+        origin, host = headers.get(b"origin"), headers.get(b"host")
+        if host is None and (scope["http_version"] == "1.1" or origin is not None):
+            raise BadInputError("the Host header is missing", code="invalid_host")
+        # What sends neither is no browser, so there is no page behind it.
+        secure = scope["scheme"] in ("https", "wss")
+        return host is not None and self._origins.check(host, origin, secure) and origin is not None
+
+    def _admit(self, in_flight: InFlightRequest, headers: dict[bytes, bytes]) -> None:
+        """Find out whose request it is, and count it as work for its client. Raises `ModelhostError` to refuse it."""
+        scope = in_flight.scope
+        protocols = _take_key_protocols(scope)
+        public = scope["raw_path"] in self._public
+        keys = self._keys()
+        given = self._key_in(scope, headers, protocols) if keys else None
+        if b"origin" not in headers and scope["raw_path"] not in self._shown:
+            self._origins.check_embedded(headers.get(b"sec-fetch-site"))
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity" and not _is_mounted(scope):
+            raise UnspokenEncodingError
+        in_flight.caller = caller_of(keys, given, public)
+        if self._draining() and not public:
+            raise _stopping()
+        if not public and (connection := scope.get("modelhost.connection")):
+            # With one key there are no others whom it could keep out.
+            connection.identify(in_flight.caller.name if in_flight.caller and len(keys) > 1 else "")
+            in_flight.end_of_work = once(in_flight.begin_work())
 
     def _key_in(self, scope: Scope, headers: dict[bytes, bytes], protocols: list[bytes]) -> bytes | None:
         """Find the key a request carries, where every client may put it or where those of its dialect do."""
