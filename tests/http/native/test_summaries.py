@@ -189,7 +189,7 @@ class TestAsOlderClientsAsk:
         assert len(short.json()["summary"].split()) == 3
         assert "x-modelhost-ignored" not in short.headers
         nobody = summarize(host, query="?model_name=nobody")
-        assert (nobody.status_code, error_of(nobody)["param"]) == (400, "generator")
+        assert (nobody.status_code, error_of(nobody)["param"]) == (400, "model_name")
 
     def test_a_field_in_form_and_query_is_refused(self, host: Served) -> None:
         refused = summarize(host, query="?max_tokens=3", max_tokens="4")
@@ -336,9 +336,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "form", "param", "code"),
         [
-            (b"\xff\xfe\xfa", {}, "text", "not_utf8"),
-            (b"\x7fELF\x00\x01", {}, "text", "binary_file"),
-            (b" \n", {}, "text", "empty_text"),
+            (b"\xff\xfe\xfa", {}, "file", "not_utf8"),
+            (b"\x7fELF\x00\x01", {}, "file", "binary_file"),
+            (b" \n", {}, "file", "empty_text"),
             (b"x", {"persona": "nobody"}, "persona", "unknown_persona"),
             (b"x", {"persona": "../../etc/passwd"}, "persona", "unknown_persona"),
             (b"x", {"model": "talks"}, "model", "unsupported"),

@@ -306,13 +306,13 @@ class TestSpeech:
     @pytest.mark.parametrize(
         ("body", "param", "code"),
         [
-            ({"input": "..."}, "text", "nothing_to_say"),
-            ({"input": "a\0b"}, "text", "invalid_value"),
+            ({"input": "..."}, "input", "nothing_to_say"),
+            ({"input": "a\0b"}, "input", "invalid_value"),
             ({"input": "hi", "voice": "nobody"}, "voice", "unknown_voice"),
             ({"input": "hi", "speed": 9}, "speed", "invalid_value"),
             ({"input": "hi", "instructions": "whisper"}, "instructions", None),
             ({"input": "hi", "response_format": "ogg"}, "response_format", "invalid_value"),
-            ({"input": "x " * 60_000}, "text", None),
+            ({"input": "x " * 60_000}, "input", None),
             ({}, "input", "missing_required_parameter"),
         ],
     )

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
 from litestar import Request, Response, delete, post
@@ -33,15 +33,15 @@ from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.audio.sound import Sound
 from modelhost.http.routing.audio.speech import SampleRate, named_voice
 from modelhost.http.routing.bodies.form import Upload
-from modelhost.http.routing.dialect import Dialect
 from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.errors import as_modelhost_error
+from modelhost.http.routing.errors import as_modelhost_error, with_client_names
 from modelhost.http.routing.forms import FormReader
-from modelhost.http.routing.in_flight import in_flight_of, request_id_of
+from modelhost.http.routing.in_flight import InFlightRequest, in_flight_of
 from modelhost.http.routing.json_body import context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Limit, limited
 from modelhost.http.routing.spec import Example
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import byte_stream
 from modelhost.observability.logs import host_log
@@ -55,6 +55,13 @@ _log = host_log()
 
 class DialogueForm(Struct):
     """`POST /v1/dialogue`, as JSON or as a form: `text`, or a recording as the file `file` or as base64 in `audio`."""
+
+    spelt: ClassVar[Spelt] = {
+        "messages": ("text", "file", "audio"),
+        "audio": ("file", "audio"),
+        "generate_model": ("generate_model", "model"),
+        "voice": ("voice", "reference_id"),
+    }
 
     text: str | None = None
     """What is said to the model, where it is written and not spoken."""
@@ -144,9 +151,10 @@ class Problem(Struct):
     code: str | None
 
     @classmethod
-    def of(cls, error: ModelhostError, dialect: Dialect) -> "Problem":
+    def of(cls, error: ModelhostError, in_flight: InFlightRequest) -> "Problem":
         """Return what the body of an answer would say of an error."""
-        return cls(**msgspec.to_builtins(dialect.body_of(error))["error"])
+        named = with_client_names(error, in_flight.spelt)
+        return cls(**msgspec.to_builtins(in_flight.dialect.body_of(named))["error"])
 
 
 class TranscriptEvent(Transcript, tag_field="event", tag="transcript"):
@@ -274,11 +282,11 @@ async def dialogue(request: Request[Any, Any, Any]) -> Response[Any]:
     payload, files, headers = await _form.read(request)
     turn = payload.to_turn(files, host_of(request).config)
     steps = _dialogue_of(request).reply(turn, context_of(request), _stage_recorder(request))
-    dialect = in_flight_of(request.scope).dialect
+    in_flight = in_flight_of(request.scope)
     if payload.stream_audio or payload.stream_text:
-        return await byte_stream(request, _lines(steps, dialect, request_id_of(request)), headers, NDJSON)
+        return await byte_stream(request, _lines(steps, in_flight), headers, NDJSON)
     with CancelOnDisconnect(request):
-        answer, sound = await _whole(steps, dialect)
+        answer, sound = await _whole(steps, in_flight)
     return sound.answer(answer, headers) if sound.size else JsonResponse(answer, headers=headers)
 
 
@@ -311,29 +319,29 @@ def _stage_recorder(request: Request[Any, Any, Any]) -> Callable[[Ability, Conte
     return began
 
 
-async def _lines(steps: AsyncIterator[Step], dialect: Dialect, request_id: str) -> AsyncIterator[bytes]:
+async def _lines(steps: AsyncIterator[Step], in_flight: InFlightRequest) -> AsyncIterator[bytes]:
     """Return each step as a line; a failure is one too, unless it comes first and can have its status."""
     begun = False
     try:
         async with aclosing(cast(Any, steps)):
             async for step in steps:
-                yield _line(_event(step, dialect))
+                yield _line(_event(step, in_flight))
                 begun = True
     except Exception as error:
         if not begun:
             raise
         known = as_modelhost_error(error)
         if known is not error:
-            _log.error("request failed", request_id=request_id, error=type(error).__name__, place=place_of(error))
-        yield _line(ErrorEvent(error=Problem.of(known, dialect)))
+            _log.error("request failed", request_id=in_flight.request_id, error=type(error).__name__, place=place_of(error))
+        yield _line(ErrorEvent(error=Problem.of(known, in_flight)))
 
 
-def _event(step: Step, dialect: Dialect) -> Struct:
+def _event(step: Step, in_flight: InFlightRequest) -> Struct:
     match step:
         case Transcript():
             return TranscriptEvent(**msgspec.structs.asdict(step))
         case Degraded():
-            return DegradedEvent(stage=step.stage, error=Problem.of(step.error, dialect))
+            return DegradedEvent(stage=step.stage, error=Problem.of(step.error, in_flight))
     return step
 
 
@@ -341,7 +349,7 @@ def _line(event: Struct) -> bytes:
     return msgspec.json.encode(event) + b"\n"
 
 
-async def _whole(steps: AsyncIterator[Step], dialect: Dialect) -> tuple[DialogueAnswer, Sound]:
+async def _whole(steps: AsyncIterator[Step], in_flight: InFlightRequest) -> tuple[DialogueAnswer, Sound]:
     """Put the steps together; the sound is beside the answer."""
     found: dict[type, Any] = {}
     sound = Sound()
@@ -367,7 +375,7 @@ async def _whole(steps: AsyncIterator[Step], dialect: Dialect) -> tuple[Dialogue
         format=metadata.format,
         media_type=metadata.media_type,
         sample_rate=rate or metadata.sample_rate,
-        degraded=DegradedAnswer(stage=degraded.stage, error=Problem.of(degraded.error, dialect)) if degraded else None,
+        degraded=DegradedAnswer(stage=degraded.stage, error=Problem.of(degraded.error, in_flight)) if degraded else None,
         timings=done.timings,
         usage=done.usage,
         models=done.models,

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from litestar import Request, post
@@ -19,6 +19,7 @@ from modelhost.http.routing.forms import FormReader
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.spec import Example
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.text_files import text_of
 
@@ -31,6 +32,8 @@ TRUNCATED = "x-modelhost-truncated"
 
 class EmbedForm(Struct):
     """`POST /embed`: the text is the file `file`."""
+
+    spelt: ClassVar[Spelt] = {"input": ("file",), "inputs": ("file",), "overlong": ("truncate",)}
 
 
 class EmbedQuery(Struct):

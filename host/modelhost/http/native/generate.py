@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from litestar import Request, post
 from litestar.response import Stream
@@ -15,6 +15,7 @@ from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Sampling
 from modelhost.http.routing.spec import Example
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import byte_stream
 from modelhost.http.routing.usage import USAGE, UsageAnswer
@@ -22,6 +23,8 @@ from modelhost.http.routing.usage import USAGE, UsageAnswer
 
 class GenerateBody(Sampling, kw_only=True):
     """`POST /v1/generate`."""
+
+    spelt: ClassVar[Spelt] = {**Sampling.spelt, "messages": ("prompt",)}
 
     prompt: str
     """What a user says; the model's chat template goes around it."""

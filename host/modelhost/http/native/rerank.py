@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from litestar import Request, post
 from msgspec import UNSET, Meta, UnsetType
 
-from modelhost.contract.errors import BadInputError, RequestError
+from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest, Usage
 from modelhost.contract.vectors import Rows, numbers
@@ -136,12 +136,8 @@ async def _vectors(
 ) -> Rows:
     wanted = EmbedRequest(inputs=texts, overlong="truncate" if asked.truncate else "refuse")
     purpose = "document" if field == "documents" else "query"
-    try:
-        return await asking.vectors_for(purpose, model, wanted)
-    except RequestError as error:
-        if error.param == "input":  # as the field is called where vectors are asked for
-            error.param = field
-        raise
+    asking.spell({"input": field, "inputs": field, "overlong": "truncate"})
+    return await asking.vectors_for(purpose, model, wanted)
 
 
 def _scores(query: Rows, documents: Rows) -> list[float]:

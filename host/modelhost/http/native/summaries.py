@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from litestar import Request, Response, post
 from msgspec import UNSET, Meta, UnsetType
@@ -19,6 +19,7 @@ from modelhost.http.routing.json_body import IGNORED, JsonBody, context_of, host
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Limit, limited
 from modelhost.http.routing.spec import Example
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import event_stream
 from modelhost.http.routing.usage import USAGE, UsageAnswer
@@ -61,6 +62,8 @@ class Summarizing(Struct):
 
 class SummarizeForm(Summarizing):
     """`POST /summarize`. The text is the file `file`; all else may stand in the form or in the URL's query."""
+
+    spelt: ClassVar[Spelt] = {"text": ("file",), "generator": ("generator", "model_name")}
 
     model_name: str | None = None
     """An older client's word for `generator`."""

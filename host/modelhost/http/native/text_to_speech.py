@@ -1,6 +1,6 @@
 """`POST /v1/text-to-speech`: a text in, its sound out, as older clients ask for it."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from litestar import Request, Response, post
 
@@ -14,6 +14,7 @@ from modelhost.http.routing.bodies.media import Media
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.spec import Example
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import byte_stream
 
@@ -28,6 +29,8 @@ class Reference(Struct):
 
 class TextToSpeechBody(SpeechFields, kw_only=True):
     """`POST /v1/text-to-speech`."""
+
+    spelt: ClassVar[Spelt] = {"voice": ("reference_id",), "samples": ("references",)}
 
     text: str
     """What is to be said."""

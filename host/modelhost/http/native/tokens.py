@@ -1,7 +1,7 @@
 """`POST /tokenize` and `/detokenize`: what a text costs, in the shapes of llama.cpp's server and of vLLM's."""
 
 from contextlib import aclosing
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from litestar import Request, post
 from msgspec import UNSET, Meta, UnsetType
@@ -18,6 +18,7 @@ from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse, listed
 from modelhost.http.routing.prefill import check_prefill
 from modelhost.http.routing.spec import Example
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -25,6 +26,8 @@ TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 class TokenizeBody(Struct):
     """`POST /tokenize`: one of `content` (llama.cpp's word), `prompt` (vLLM's) and `messages`."""
+
+    spelt: ClassVar[Spelt] = {"text": ("content", "prompt"), "add_special": ("add_special", "add_special_tokens")}
 
     model: str | None = None
     content: str | None = None

@@ -21,6 +21,7 @@ from modelhost.http.routing.json.foreign_fields import EMBEDDING, Elsewhere
 from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.json_response import JsonResponse, JsonStream
 from modelhost.http.routing.spec import Example
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.usage import EmbeddingsUsage
 
@@ -37,6 +38,8 @@ class EmbeddingsBody(Struct):
     """`POST /v1/embeddings`; the fields from `prompt_name` on are modelhost's own."""
 
     elsewhere: ClassVar[dict[str, Elsewhere]] = EMBEDDING
+
+    spelt: ClassVar[Spelt] = {"inputs": ("input",), "overlong": ("truncate",)}
 
     input: str | list[str | int | list[int]]
     """A text, its token ids, or a list of up to 2048 of either. Ids are the model's own; by a name of OpenAI's, OpenAI's."""

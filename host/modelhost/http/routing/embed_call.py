@@ -11,6 +11,7 @@ from modelhost.contract.types import EmbedRequest, Usage
 from modelhost.contract.vectors import Rows, collect
 from modelhost.http.routing.cache_headers import CACHE, may_be_cached, told
 from modelhost.http.routing.disconnect import CancelOnDisconnect
+from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json_body import context_of, host_of
 from modelhost.observability.call_record import CacheStatus, CallRecord
 
@@ -30,6 +31,10 @@ class Asking:
         self._cached = may_be_cached(request, cache)
         self._told: set[str] = set()
         self._work: CallRecord | None = None
+
+    def spell(self, spelt: dict[str, str]) -> None:
+        """Note how the client calls the fields of the next call."""
+        in_flight_of(self._request.scope).spelt = spelt
 
     async def vectors(self, model: str | None, wanted: EmbedRequest) -> Rows:
         """Ask for vectors, unless the client leaves meanwhile; `context.info.model` then names who has answered."""

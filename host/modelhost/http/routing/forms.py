@@ -29,9 +29,11 @@ from modelhost.http.routing.bodies.multipart import Parts, boundary_in
 from modelhost.http.routing.bodies.spool import Spool
 from modelhost.http.routing.bodies.urlencoded import read_urlencoded
 from modelhost.http.routing.errors import TooLargeError, UnreadableError
+from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json.fields import Reader, Unknown, reader_of
 from modelhost.http.routing.json.text import decoded
 from modelhost.http.routing.json_body import ignored
+from modelhost.http.routing.spelling import spelling
 
 T = TypeVar("T")
 
@@ -69,6 +71,7 @@ class FormReader(Generic[T]):
         form = await self._form(request)
         headers = ignored(request, sorted({*(form.fields.keys() - self._known), *(form.files.keys() - set(self._files))}))
         asked, within = await made(request, self.asked, form)
+        in_flight_of(request.scope).spelt = spelling(asked, form.files)
         return asked, form.files, headers or ignored(request, [*within])
 
     async def _form(self, request: Request[Any, Any, Any]) -> Form:

@@ -13,6 +13,7 @@ from modelhost.http.routing.errors import UnreadableError
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json.fields import Reader, reader_of
 from modelhost.http.routing.json.foreign_fields import refuse_what_others_know
+from modelhost.http.routing.spelling import spelling
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class JsonBody(Generic[T]):
             raise UnreadableError.no_json()
         body = await json_of(request, self._base64_in, self._hint)
         value, unknown = await made(request, self._reader.read, body)
+        in_flight_of(request.scope).spelt = spelling(value)
         refuse_what_others_know(value, unknown)
         return value, ignored(request, [*unknown, *([SESSION] if SESSION in request.headers else [])])
 

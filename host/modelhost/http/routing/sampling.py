@@ -8,6 +8,7 @@ from msgspec import Meta
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.http.routing.json.foreign_fields import GENERATING, Elsewhere
+from modelhost.http.routing.spelling import Spelt
 
 T = TypeVar("T")
 
@@ -29,6 +30,10 @@ class Sampling(Struct):
     """What OpenAI calls them, and below that what local models have beside it."""
 
     elsewhere: ClassVar[dict[str, Elsewhere]] = GENERATING
+    spelt: ClassVar[Spelt] = {
+        "max_tokens": ("max_tokens", "max_new_tokens", "n_predict"),
+        "repeat_penalty": ("repeat_penalty", "repetition_penalty"),
+    }
 
     max_tokens: Limit | None = None
     """Most tokens of the answer; -1 for as many as the model can."""

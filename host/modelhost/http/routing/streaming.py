@@ -12,7 +12,7 @@ from modelhost.contract.errors import OverQuotaError
 from modelhost.contract.event_stream import EventStream
 from modelhost.http.routing.dialect import Dialect
 from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.errors import RequestCancelledError, as_modelhost_error
+from modelhost.http.routing.errors import RequestCancelledError, as_modelhost_error, with_client_names
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json_body import host_of
 
@@ -38,12 +38,19 @@ class _ResponseStream:
     """Reads what is streamed in a task of its own, so that all that is ready leaves in one write."""
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], *, dialect: Dialect | None, others_wait: Callable[[], bool] = lambda: False
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        dialect: Dialect | None,
+        spelt: dict[str, str],
+        others_wait: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin; `others_wait` says whether somebody waits for the model that makes the chunks.
 
-        With a `dialect` the chunks are its events, among which it has words for failures and for being alive.
+        With a `dialect` the chunks are its events, among which it has words for failures and for being alive; `spelt` is how the
+        client calls fields.
         """
+        self._spelt = spelt
         self._others_wait = others_wait
         self._held_up = 0.0
         self._dialect = dialect
@@ -90,7 +97,7 @@ class _ResponseStream:
 
     def _fail(self, error: Exception) -> None:
         if self._dialect and (self._answered or self._waiting):
-            self._ready.put(self._dialect.error_event(as_modelhost_error(error)))
+            self._ready.put(self._dialect.error_event(with_client_names(as_modelhost_error(error), self._spelt)))
             self._ready.finish()
         else:
             self._ready.finish(error)
@@ -144,16 +151,16 @@ def _others_wait(request: Request[Any, Any, Any]) -> Callable[[], bool]:
 
 async def event_stream(request: Request[Any, Any, Any], events: AsyncIterator[bytes], headers: dict[str, str]) -> Stream:
     """Answer with the dialect's events, ready to go out. Until the first a failure is raised and has its true status."""
-    dialect = in_flight_of(request.scope).dialect
-    stream = _ResponseStream(events, dialect=dialect, others_wait=_others_wait(request))
-    return await _response(request, stream, headers, dialect.framing.media_type)
+    in_flight = in_flight_of(request.scope)
+    stream = _ResponseStream(events, dialect=in_flight.dialect, spelt=in_flight.spelt, others_wait=_others_wait(request))
+    return await _response(request, stream, headers, in_flight.dialect.framing.media_type)
 
 
 async def byte_stream(
     request: Request[Any, Any, Any], chunks: AsyncIterator[bytes], headers: dict[str, str], media_type: str = "text/plain"
 ) -> Stream:
     """Answer with bare bytes as they come. A failure after the first of them cuts the connection: there is no way to tell it."""
-    stream = _ResponseStream(chunks, dialect=None, others_wait=_others_wait(request))
+    stream = _ResponseStream(chunks, dialect=None, spelt={}, others_wait=_others_wait(request))
     return await _response(request, stream, headers, media_type)
 
 

@@ -17,12 +17,13 @@ from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, DeadlineError, ModelhostError
 from modelhost.contract.structs import Struct
 from modelhost.host import ModelHost
-from modelhost.http.routing.errors import as_modelhost_error
+from modelhost.http.routing.errors import as_modelhost_error, with_client_names
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json.fields import Reader, reader_of
 from modelhost.http.routing.json.foreign_fields import refuse_what_others_know
 from modelhost.http.routing.json.text import decoded
 from modelhost.http.routing.json_body import MOST_IGNORED, printable
+from modelhost.http.routing.spelling import spelling
 from modelhost.http.routing.websocket_query import merged, settings_in
 
 T = TypeVar("T")
@@ -174,7 +175,13 @@ class MessageSocket(Generic[T]):
 
     def asked_in_url(self, kind: type[K]) -> K:
         """Return the message that was not sent: what the URL says, and the defaults."""
-        return kind(**self._settings)
+        message = kind(**self._settings)
+        self._spell(message)
+        return message
+
+    def _spell(self, message: Any) -> None:
+        """Note how the client calls the fields of what begins work."""
+        in_flight_of(self.socket.scope).spelt = spelling(message)
 
     def ignored(self) -> list[str] | UnsetType:
         """Return the names of fields that nobody knows, of the messages since this was last asked, and of the URL."""
@@ -193,6 +200,8 @@ class MessageSocket(Generic[T]):
         if isinstance(value["type"], str) and value["type"] in self._begin:
             value = merged(self._settings, value)
         message, unknown = self._reader.convert(value)
+        if value["type"] in self._begin:
+            self._spell(message)
         refuse_what_others_know(message, unknown)
         if unknown and self._server.strict:
             first = min(unknown)[:100]
@@ -251,8 +260,9 @@ class MessageSocket(Generic[T]):
 
     async def tell(self, error: Exception) -> None:
         """Send an error."""
-        message = in_flight_of(self.socket.scope).dialect.error_message(as_modelhost_error(error))
-        await self._send(message, "text")
+        in_flight = in_flight_of(self.socket.scope)
+        named = with_client_names(as_modelhost_error(error), in_flight.spelt)
+        await self._send(in_flight.dialect.error_message(named), "text")
 
 
 def _is_message(frame: bytes) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from contextlib import aclosing
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from litestar import WebSocket, websocket
 from msgspec import UNSET, Meta, UnsetType
@@ -15,11 +15,14 @@ from modelhost.contract.types.synthesize import MEDIA_TYPES
 from modelhost.http.native.dialect import route_spec
 from modelhost.http.native.sockets.live_input import LiveInput
 from modelhost.http.routing.audio.speech import SpeechFields, named_voice
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.websocket import Failure, MessageSocket
 
 
 class Speak(SpeechFields, kw_only=True, tag_field="type", tag="start"):
     """Begin, or begin anew after `end`. May be left out: then the query of the URL and the defaults count."""
+
+    spelt: ClassVar[Spelt] = {"voice": ("voice", "reference_id")}
 
     voice: str | None = None
     reference_id: str | None = None

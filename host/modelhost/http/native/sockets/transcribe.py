@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from litestar import WebSocket, websocket
 from msgspec import UNSET, Meta, UnsetType
@@ -16,11 +16,14 @@ from modelhost.http.native.sockets.incoming_audio import Incoming
 from modelhost.http.routing.audio.transcript import Transcript
 from modelhost.http.routing.audio.transcript_shapes import DurationUsage, TranscriptWord
 from modelhost.http.routing.bodies.media import from_base64
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.websocket import Failure, MessageSocket
 
 
 class Listen(Struct, tag_field="type", tag="start"):
     """Begin, or begin anew after `end`. May be left out: then the query of the URL and the defaults count."""
+
+    spelt: ClassVar[Spelt] = {"timestamp_granularities": ("word_timestamps",)}
 
     model: str | None = None
     language: str | None = None

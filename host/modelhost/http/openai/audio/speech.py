@@ -3,7 +3,7 @@
 import base64
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from litestar import Request, Response, post
 
@@ -17,6 +17,7 @@ from modelhost.http.routing.dialect import server_sent_event
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.json_body import JsonBody, context_of, host_of
 from modelhost.http.routing.spec import Example
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import byte_stream, event_stream
 
@@ -32,6 +33,8 @@ class VoiceId(Struct):
 
 class SpeechBody(SpeechFields, kw_only=True):
     """`POST /v1/audio/speech`."""
+
+    spelt: ClassVar[Spelt] = {"text": ("input",), "format": ("response_format",)}
 
     input: str
     """What is to be said."""

@@ -44,5 +44,5 @@ async def transcriptions(request: Request[Any, Any, Any]) -> Response[Any]:
 async def translations(request: Request[Any, Any, Any]) -> Response[Any]:
     """OpenAI's translation: English, whatever was spoken; takes a model that has `translate` among its features."""
     payload, files, headers = await _translation.read(request)
-    translate = transcribe_request(request, payload, files, task="translate", language=None, words=False)
+    translate = transcribe_request(payload, files, task="translate", language=None, words=False)
     return await answer_recording(request, payload, translate, headers, [])

@@ -1,7 +1,7 @@
 """`/v1/audio/voices`: what a model can speak with, and voices made from recordings."""
 
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from litestar import Request, delete, get, post
 
@@ -10,8 +10,10 @@ from modelhost.contract.types import Voices, VoiceSample, VoicesRequest
 from modelhost.http.openai.dialect import route_spec
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
+from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json_body import context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 
 
@@ -40,6 +42,8 @@ class DeletedVoice(Struct, tag_field="object", tag="audio.voice"):
 
 class VoiceForm(Struct):
     """`POST /v1/audio/voices`. The recording is the file `audio_sample` (or `file`), or base64 in `audio`."""
+
+    spelt: ClassVar[Spelt] = {"add": ("name",), "samples": ("audio_sample", "file", "audio")}
 
     name: str
     model: str | None = None
@@ -94,6 +98,7 @@ async def add_voice(request: Request[Any, Any, Any]) -> JsonResponse:
 async def delete_voice(request: Request[Any, Any, Any], name: str, model: str | None = None) -> JsonResponse:
     """A voice that was made here is made no longer; those a model came with stay."""
     named = name.removeprefix("/")
+    in_flight_of(request.scope).spelt = {"delete": "name"}
     chosen = host_of(request).router.candidates("voices", model)[0]
     with CancelOnDisconnect(request):
         await _ask(request, chosen.name, VoicesRequest(delete=named))

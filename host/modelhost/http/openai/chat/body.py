@@ -4,7 +4,7 @@ Every field of OpenAI's schema is here: those that change no answer are accepted
 refused by name. Beyond them the extensions that local models are asked for.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -25,6 +25,7 @@ from modelhost.http.routing.bodies.media import Media
 from modelhost.http.routing.chat_messages import ChatMessage, messages_of
 from modelhost.http.routing.prefill import check_prefill
 from modelhost.http.routing.sampling import Limit, Sampling, StreamOptions, limited
+from modelhost.http.routing.spelling import Spelt
 
 
 class FunctionDefinition(Struct):
@@ -95,6 +96,8 @@ class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
 
 class ChatBody(Sampling, kw_only=True):
     """`POST /v1/chat/completions`."""
+
+    spelt: ClassVar[Spelt] = {**Sampling.spelt, "max_tokens": ("max_completion_tokens", *Sampling.spelt["max_tokens"])}
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=10_000)]
     model: str | None = None

@@ -1,7 +1,7 @@
 """Recordings to be written down: the form that every way to ask for it takes, and the answer in each of its formats."""
 
 from contextlib import aclosing
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from litestar import Request, Response
 from msgspec import Meta
@@ -21,15 +21,20 @@ from modelhost.http.routing.audio.transcript_shapes import (
 from modelhost.http.routing.bodies.form import Upload
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
-from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json_body import context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.spec import Example
+from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.streaming import event_stream
 
 
 class RecordingFields(Struct):
     """What all ways to have a recording written down have in common."""
+
+    spelt: ClassVar[Spelt] = {
+        "task": ("model",),  # the path says what to do, and another model may be able to
+        "audio": ("file", "audio"),
+    }
 
     model: str | None = None
     prompt: str | None = None
@@ -49,6 +54,13 @@ class RecordingFields(Struct):
 
 class TranscriptionForm(RecordingFields):
     """`POST /v1/audio/transcriptions`. The recording is the file `file`, or base64 in `audio`."""
+
+    spelt: ClassVar[Spelt] = {
+        **RecordingFields.spelt,
+        "language": ("language", "languages"),
+        "hotwords": ("hotwords", "keywords"),
+        "word_timestamps": ("timestamp_granularities",),
+    }
 
     language: str | None = None
     """By code or name: `en`, `en-US`, `eng`, `English`; without it, or with `auto`, the model finds out."""
@@ -91,7 +103,7 @@ async def answer_transcription(request: Request[Any, Any, Any]) -> Response[Any]
     if words and payload.response_format != "verbose_json":
         raise BadInputError("timestamps of words come with response_format verbose_json", param="timestamp_granularities")
     language = spoken(payload.language or (payload.languages[0] if payload.languages else None))
-    transcribe = transcribe_request(request, payload, files, task="transcribe", language=language, words=words)
+    transcribe = transcribe_request(payload, files, task="transcribe", language=language, words=words)
     return await answer_recording(request, payload, transcribe, headers, list(payload.timestamp_granularities or ()))
 
 
@@ -121,7 +133,6 @@ async def answer_recording(
 
 
 def transcribe_request(
-    request: Request[Any, Any, Any],
     payload: RecordingFields,
     files: dict[str, list[Upload]],
     *,
@@ -129,17 +140,9 @@ def transcribe_request(
     language: str | None,
     words: bool,
 ) -> TranscribeRequest:
-    """Return what a backend is asked, and note how the client calls it. Raises `BadInputError` unless there is one recording."""
+    """Return what a backend is asked. Raises `BadInputError` unless there is one recording."""
     recording = one_file(files, "a recording", "file", "audio")
-    keywords = None
-    # The path says what to do, and another model may be able to.
-    spelt = in_flight_of(request.scope).spelt = {"task": "model", "audio": "file" if files.get("file") else "audio"}
-    if isinstance(payload, TranscriptionForm):
-        keywords = payload.keywords
-        if payload.languages and payload.language is None:
-            spelt["language"] = "languages"
-        if keywords and not payload.hotwords:
-            spelt["hotwords"] = "keywords"
+    keywords = payload.keywords if isinstance(payload, TranscriptionForm) else None
     return TranscribeRequest(
         audio=recording.audio,
         format=payload.format or recording.format,
