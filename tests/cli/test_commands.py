@@ -61,6 +61,20 @@ def run(tmp_path: Path) -> Run:
     return typed
 
 
+@pytest.fixture
+def here(tmp_path: Path) -> Run:
+    """Do what `run` does in this process, where what counts is the answer: most of a short command's time is Python's start."""
+
+    def typed(*arguments: str, config: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+        if config is not None:
+            (tmp_path / "modelhost.toml").write_text(config)
+        ended = type_here(tmp_path, *arguments, COLUMNS="200", **environ)
+        ended.stdout = ended.stdout.encode("latin-1").decode()
+        return ended
+
+    return typed
+
+
 def refusal(ended: subprocess.CompletedProcess[str], status: int) -> str:
     """Return the one line that a mistake is answered with."""
     assert ended.returncode == status, ended.stderr
@@ -119,8 +133,8 @@ class TestConfigCheck:
             (ECHO + "[models.echo.options]\nshards = ['a']", "models.echo.options: unknown option 'shards'"),
         ],
     )
-    def test_a_wrong_file_is_one_line_and_status_2(self, run: Run, tmp_path: Path, config: str, said: str) -> None:
-        line = refusal(run("config", "check", config=config), 2)
+    def test_a_wrong_file_is_one_line_and_status_2(self, here: Run, tmp_path: Path, config: str, said: str) -> None:
+        line = refusal(here("config", "check", config=config), 2)
         assert line.startswith(f"{tmp_path}/modelhost.toml: ")
         assert said in line, line
 
@@ -140,20 +154,20 @@ class TestConfigCheck:
             ('include = ["~nosuchuser/x"]', "include names ~nosuchuser/x, which is not there"),
         ],
     )
-    def test_paths_that_cannot_be_are_one_line_too(self, run: Run, config: str, said: str) -> None:
-        ended = run("config", "check", config=config)
+    def test_paths_that_cannot_be_are_one_line_too(self, here: Run, config: str, said: str) -> None:
+        ended = here("config", "check", config=config)
         assert ended.returncode == 2
         assert said in ended.stderr
         assert "Traceback" not in ended.stderr
 
     @pytest.mark.parametrize("source", ["~nosuchuser/weights.gguf", "a" * 5000])
-    def test_weights_that_cannot_be_are_not_there(self, run: Run, source: str) -> None:
-        ended = run("config", "check", config=f'[models.q]\nplugin = "gguf_chat"\noptions = {{ source = "{source}" }}')
+    def test_weights_that_cannot_be_are_not_there(self, here: Run, source: str) -> None:
+        ended = here("config", "check", config=f'[models.q]\nplugin = "gguf_chat"\noptions = {{ source = "{source}" }}')
         assert ended.returncode == 1
         assert "is not on this machine" in ended.stderr
 
-    def test_an_unknown_variable_is_a_warning(self, run: Run) -> None:
-        ended = run("config", "check", config=ECHO, MODELHOST_PROT="1")
+    def test_an_unknown_variable_is_a_warning(self, here: Run) -> None:
+        ended = here("config", "check", config=ECHO, MODELHOST_PROT="1")
         assert ended.returncode == 0
         assert ended.stderr.startswith("Warning: MODELHOST_PROT names no key")
 
@@ -196,7 +210,7 @@ class TestConfigShow:
         assert shown["models"]["more"]["preload"] is True
         assert ended.stderr == f"# {tmp_path}/modelhost.toml\n"
 
-    def test_secrets_are_hidden_in_headers_queries_urls_and_variables(self, run: Run) -> None:
+    def test_secrets_are_hidden_in_headers_queries_urls_and_variables(self, here: Run) -> None:
         config = """
 [server]
 tracing = "http://user:SECRET1@127.0.0.1:4318"
@@ -213,20 +227,20 @@ base_url = "https://h/v1?api-version=2&sig=SECRET7"
 headers = { Authorization = "Bearer SECRET8", Cookie = "session=SECRET9", X-Anything = "SECRET10" }
 query = { code = "SECRET11", api-key = "SECRET12" }
 """
-        ended = run("config", "show", config=config)
+        ended = here("config", "show", config=config)
         assert "SECRET" not in ended.stdout + ended.stderr
         shown = json.loads(ended.stdout)
         assert shown["server"]["tracing"] == "http://…@127.0.0.1:4318"
         assert shown["models"]["hosted"]["options"]["base_url"] == "https://h/v1?api-version=2&sig=…"
         assert shown["models"]["hosted"]["env"]["HTTPS_PROXY"] == "http://…@proxy:3128"
 
-    def test_secrets_are_hidden_and_nothing_else(self, run: Run) -> None:
+    def test_secrets_are_hidden_and_nothing_else(self, here: Run) -> None:
         config = (
             '[models.monkey]\nplugin = "echo"\nenv = { HF_TOKEN = "s1", LANG = "C" }\n'
             '[models.monkey.options]\napi_key = "${A_KEY}"\nmax_tokens = 5\nbase_url = "http://x"\n'
             'password = ["s3"]\nkeys = { alice = "s4" }\nservers = [{ secret = "s5", name = "n" }]\n'
         )
-        ended = run("config", "show", config=config, A_KEY="s2")
+        ended = here("config", "show", config=config, A_KEY="s2")
         assert not re.search(r"s[1-5]", ended.stdout)
         model = json.loads(ended.stdout)["models"]["monkey"]
         assert model["plugin"] == "echo"
@@ -286,15 +300,15 @@ class TestDoctor:
         assert re.search(rf"^ok   plugin echo \S+: {', '.join(ABILITIES)}$", ended.stdout, re.M)
         assert re.search(r"^ok   configuration: ", ended.stdout, re.M)
 
-    def test_a_model_without_weights_is_not_said_to_be_well_before_it_was_asked(self, run: Run) -> None:
+    def test_a_model_without_weights_is_not_said_to_be_well_before_it_was_asked(self, here: Run) -> None:
         """What it needs may be elsewhere, where nobody answers."""
-        ended = run("doctor", config=AWAY)
+        ended = here("doctor", config=AWAY)
         tries = "(only its options were looked at; `modelhost doctor --model away` tries it)"
         assert (ended.returncode, ended.stdout.splitlines()[-1]) == (
             0,
             f"--   model away: embed {tries}",
         )
-        tried = run("doctor", "--model", "away", config=AWAY)
+        tried = here("doctor", "--model", "away", config=AWAY)
         assert (tried.returncode, tried.stdout.splitlines()[-1]) == (
             1,
             "bad  model away: the upstream cannot be reached; is it running?",
@@ -360,8 +374,8 @@ class TestDoctor:
         assert re.search("^bad  model echo: the backend failed", ended.stdout, re.M)
         assert re.search("^ok   model echo makes a vector", ended.stdout, re.M)
 
-    def test_a_model_that_is_not_there_cannot_be_tried(self, run: Run) -> None:
-        ended = run("doctor", "--model", "nope", config=ECHO)
+    def test_a_model_that_is_not_there_cannot_be_tried(self, here: Run) -> None:
+        ended = here("doctor", "--model", "nope", config=ECHO)
         assert (ended.returncode, ended.stdout.splitlines()[-1]) == (
             1,
             "bad  model nope: there is no model 'nope'; there are: echo",
@@ -380,16 +394,16 @@ def test_plugins_are_listed_with_the_reason_for_those_that_cannot_be_used(run: R
 
 class TestWithoutAHost:
     @pytest.mark.parametrize("typed", [["models"], ["ps"], ["load", "echo"], ["stop", "echo"]])
-    def test_a_command_that_needs_one_is_one_line(self, run: Run, typed: list[str]) -> None:
-        told = refusal(run(*typed, config=ECHO), 1)
+    def test_a_command_that_needs_one_is_one_line(self, here: Run, typed: list[str]) -> None:
+        told = refusal(here(*typed, config=ECHO), 1)
         assert re.fullmatch(r"no host answers at http://127\.0\.0\.1:\d+; start one with `modelhost serve`, or say .*", told)
 
     @pytest.mark.parametrize("typed", [["models"], ["chat", "hello"], ["chat", "hello", "--url", "nonsense"]])
-    def test_a_named_one_that_does_not_answer_is_one_line(self, run: Run, typed: list[str]) -> None:
+    def test_a_named_one_that_does_not_answer_is_one_line(self, here: Run, typed: list[str]) -> None:
         url = f"http://127.0.0.1:{free_port()}"
         named = typed[-1] if "--url" in typed else url
         assert (
-            refusal(run(*typed, config=ECHO, MODELHOST_URL=url), 1)
+            refusal(here(*typed, config=ECHO, MODELHOST_URL=url), 1)
             == f"no host answers at {named if '://' in named else 'http://' + named}"
         )
 
@@ -482,8 +496,8 @@ class TestWithAHost:
     def test_a_name_with_a_slash_is_a_name(self, typed: Run) -> None:
         assert typed("stop", "org/other").stdout.startswith("org/other is ")
 
-    def test_the_host_of_the_configuration_is_used_without_being_named(self, run: Run, host: Served) -> None:
-        ended = run("models", config=ECHO, MODELHOST_SERVER__PORT=host.url.rpartition(":")[2])
+    def test_the_host_of_the_configuration_is_used_without_being_named(self, here: Run, host: Served) -> None:
+        ended = here("models", config=ECHO, MODELHOST_SERVER__PORT=host.url.rpartition(":")[2])
         assert ended.returncode == 0
         assert "org/other" in ended.stdout
 
@@ -515,13 +529,13 @@ class TestServe:
         assert line == f"models.m: w.gguf is not on this machine. To get it: {where}"
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
-    def test_an_address_others_can_reach_needs_to_be_allowed(self, run: Run, host: str) -> None:
-        line = refusal(run("serve", "--host", host, config=ECHO), 2)
+    def test_an_address_others_can_reach_needs_to_be_allowed(self, here: Run, host: str) -> None:
+        line = refusal(here("serve", "--host", host, config=ECHO), 2)
         assert line.startswith(f"server.host = '{host}' lets others use the models without a key; add one")
 
     @pytest.mark.parametrize("host", ["127.evil.example", "localhost.evil.example", "::1234"])
-    def test_an_address_that_only_looks_like_this_machine_needs_to_be_allowed(self, run: Run, host: str) -> None:
-        assert "lets others use the models" in refusal(run("serve", "--host", host, config=ECHO), 2)
+    def test_an_address_that_only_looks_like_this_machine_needs_to_be_allowed(self, here: Run, host: str) -> None:
+        assert "lets others use the models" in refusal(here("serve", "--host", host, config=ECHO), 2)
 
 
 def test_serve_reload_starts_again_when_the_file_changes_and_leaves_nothing_behind(tmp_path: Path) -> None:
