@@ -11,6 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -18,23 +19,10 @@ import click
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from modelhost.cli import cli
-from modelhost.config.schema import (
-    CacheConfig,
-    Config,
-    DefaultsConfig,
-    DialogueConfig,
-    KeyConfig,
-    ModelConfig,
-    ServerConfig,
-    SpeechConfig,
-)
+from modelhost.config.schema import TABLES as CONFIG_TABLES, Config
 from modelhost.contract.card import Feature, ModelCard
 from modelhost.contract.errors import ModelhostError, RequestError, ServiceError
 from modelhost.contract.types import (
-    ABILITIES,
-    EVENTS,
-    REQUESTS,
-    Ability,
     Message,
     Part,
     ResponseFormat,
@@ -47,6 +35,7 @@ from modelhost.contract.types import (
     VoiceSample,
     Word,
 )
+from modelhost.contract.types.abilities import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.http.app import DIALECTS, ROUTES
 from modelhost.http.routing.errors import MethodNotAllowedError, UnknownPathError, UnreadableError
 from modelhost.http.routing.spec import spec_of
@@ -372,13 +361,7 @@ def kit() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "the whole file": lambda: keys_of(Config),
-    "[server]": lambda: keys_of(ServerConfig),
-    "[speech]": lambda: keys_of(SpeechConfig),
-    "[dialogue]": lambda: keys_of(DialogueConfig),
-    "[cache]": lambda: keys_of(CacheConfig),
-    "[keys.NAME]": lambda: keys_of(KeyConfig),
-    "[defaults]": lambda: keys_of(DefaultsConfig),
-    "[models.NAME]": lambda: keys_of(ModelConfig),
+    **{known.heading: partial(keys_of, known.kind) for known in CONFIG_TABLES.values() if known.kind},
     "commands": commands,
     "endpoints": endpoints,
     "/v1/speech-to-text/ws": lambda: messages("/v1/speech-to-text/ws"),

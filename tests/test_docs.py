@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from modelhost.access.keys import SHORTEST, Keys
-from modelhost.config import CacheConfig, Config, DialogueConfig, KeyConfig, ModelConfig, ServerConfig, SpeechConfig, load_config
+from modelhost.config import Config, ServerConfig, load_config
 from modelhost.config.environment import NOT_KEYS
-from modelhost.config.schema import DefaultsConfig
-from modelhost.contract.types import UNCOUNTED, media
+from modelhost.config.schema import KINDS
+from modelhost.contract.types import media
+from modelhost.contract.types.abilities import UNCOUNTED
 from modelhost.dialogue.memory import MOST_CHARACTERS
 from modelhost.http.routing import streaming
 from modelhost.http.server import limits
@@ -83,7 +84,7 @@ class TestConfigurations:
     def test_the_example_locks_nobody_out_of_the_host_that_it_is_copied_for(self) -> None:
         assert load_config(EXAMPLE, {}).config.keys == {}
 
-    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, ModelConfig, SpeechConfig, DialogueConfig, CacheConfig])
+    @pytest.mark.parametrize("kind", KINDS)
     def test_the_example_names_every_key(self, kind: type[msgspec.Struct]) -> None:
         text = EXAMPLE.read_text()
         for field in msgspec.structs.fields(kind):
@@ -124,7 +125,7 @@ class TestReference:
         done = subprocess.run([sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
-    @pytest.mark.parametrize("kind", [Config, ServerConfig, KeyConfig, DefaultsConfig, ModelConfig, DialogueConfig, CacheConfig])
+    @pytest.mark.parametrize("kind", KINDS)
     def test_the_configuration_page_has_every_key(self, kind: type[msgspec.Struct]) -> None:
         text = (DOCS / "reference/configuration.md").read_text()
         for field in msgspec.structs.fields(kind):

@@ -231,6 +231,8 @@ class TestWhatIsRefused:
                 "include, server, defaults, speech, dialogue, cache, models, keys, extensions, routes",
             ),
             ("[server]\nprot = 1", "server.prot", "port", "host, port, "),
+            ('[speech]\nformt = "wav"', "speech.formt", "format", "format, sample_rate"),
+            ("[keys.me]\nscope = []", "keys.me.scope", "scopes", "key, file, sha256, scopes"),
             (ECHO + "alias = 1", "models.echo.alias", "aliases", "plugin, options, aliases, "),
             ("[defaults]\nmodel = {}", "defaults.model", "models", "models"),
             ("[defaults.models]\npreloads = 1", "defaults.models.preloads", "preload", "enabled, preload, "),

@@ -1,13 +1,18 @@
 """Variables that set keys of the configuration: what they reach, what they may hold, and who is blamed for a mistake."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from modelhost.config import Config, Loaded, load_config
-from modelhost.config.environment import TABLES
+from modelhost.config import Loaded, load_config
+from modelhost.config.environment import override
+from modelhost.config.schema import TABLES, Config, Table
 from modelhost.contract.errors import ConfigError
+from modelhost.contract.structs import literals
+from msgspec.structs import fields
 
 ECHO = '[models.echo]\nplugin = "echo"\n'
 
@@ -51,19 +56,29 @@ def test_they_override_the_file_with_types() -> None:
     assert (model.options, model.preload) == ({"prefix": "said: "}, True)
 
 
-def test_every_table_of_the_file_takes_them() -> None:
-    assert {*TABLES} == {*Config.__struct_fields__} - {"include"}
-    environ = {
-        "MODELHOST_SPEECH__FORMAT": "flac",
-        "MODELHOST_DIALOGUE__MAX_TOKENS": "7",
-        "MODELHOST_CACHE__MAX_MB": "1",
-        "MODELHOST_KEYS__ME__KEY": "a long enough key",
-    }
-    loaded = load(ECHO, environ)
-    assert loaded.warnings == ()
-    config = loaded.config
-    assert (config.speech.format, config.dialogue.max_tokens, config.cache.max_mb) == ("flac", 7, 1.0)
-    assert config.keys["me"].key == "a long enough key"
+def test_what_is_no_table_of_the_file_is_read_before_any_variable() -> None:
+    assert {*Config.__struct_fields__} - TABLES.keys() == {"include"}
+
+
+TRIED = ("true", "1", "16000", "wav", "/path", "http://collector", "a" * 64, "text", "[]", "{}")
+"""Of these some value is right for any key that has no fixed set of them."""
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.heading)
+def test_every_key_of_every_table_of_the_file_takes_one(table: Table) -> None:
+    """No list of tables is kept for it: a table that is added to `Config` is reached by variables as it is."""
+    entry = ["echo"] if table.kind and table.entries else []
+    keys = {key.name: key.type for key in fields(table.kind)} if table.kind else {next(literals(table.names), "x"): None}
+    for key, kind in keys.items():
+        variable = "MODELHOST_" + "__".join([table.name, *entry, key]).upper()
+        for text in (*literals(kind), *TRIED):
+            raw: dict[str, Any] = {table.name: {"echo": {}} if entry else {}}
+            with contextlib.suppress(ConfigError):
+                assert override(raw, {variable: text}) == []
+                assert key in (raw[table.name]["echo"] if entry else raw[table.name])
+                break
+        else:
+            pytest.fail(f"{variable} takes none of {TRIED}")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from modelhost.contract.card import ModelCard
 from modelhost.contract.errors import UnsupportedError
 from modelhost.contract.log import Log, silent
 from modelhost.contract.types import (
-    REQUESTS,
     Blob,
     ChoiceDone,
     CompactionPart,
@@ -31,6 +30,7 @@ from modelhost.contract.types import (
     TranscribeRequest,
     Usage,
 )
+from modelhost.contract.types.abilities import REQUESTS
 from modelhost.host import ModelHost
 from modelhost.pool.requirements import ASKS, ruled_out
 from modelhost.testing import (

@@ -9,7 +9,8 @@ from hypothesis import given, strategies as st
 from modelhost.contract import errors
 from modelhost.contract.context import CallInfo
 from modelhost.contract.errors import ModelhostError
-from modelhost.contract.types import EVENTS, AudioPart, Blob, Delta, Done, GenerateEvent, GenerateRequest, Message, TextPart
+from modelhost.contract.types import AudioPart, Blob, Delta, Done, GenerateEvent, GenerateRequest, Message, TextPart
+from modelhost.contract.types.abilities import EVENTS
 from modelhost.wire import frames
 
 RAW = msgspec.msgpack.encode([Delta(text="hi"), Done()])

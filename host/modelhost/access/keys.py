@@ -4,14 +4,13 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from modelhost.config.paths import path_in, read_text
-from modelhost.config.schema import KeyConfig
+from modelhost.config.schema import KeyConfig, Scope
 from modelhost.contract.errors import ConfigError
 from modelhost.contract.structs import Struct
 
-Scope = Literal["inference", "metrics", "admin"]
 SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 """`inference`: use the models. `metrics`: read /metrics. `admin`: load, unload, and see or cancel what others do."""
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import secrets
+from typing import get_args
 
 import click
 
-SCOPES = ("inference", "metrics", "admin")
+from modelhost.config.schema import Scope
 
 
 @click.group("keys")
@@ -15,7 +16,9 @@ def keys_command() -> None:
 
 @keys_command.command("new")
 @click.argument("name")
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="What it is good for; may be given again.")
+@click.option(
+    "--scope", "scopes", multiple=True, type=click.Choice(get_args(Scope)), help="What it is good for; may be given again."
+)
 def new(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key: the lines for modelhost.toml go to standard output, the key itself, this once, to standard error.
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from modelhost.cli.options import NO_MODELS, config_option
 from modelhost.config import Loaded, load_config
 from modelhost.contract.errors import ConfigError
+from modelhost.contract.log import Level
 from modelhost.host import ModelHost
 from modelhost.planning import Plan
 from modelhost.plugins.discovery import Plugin, installed
@@ -26,7 +28,7 @@ MISTAKE = 2
 @config_option
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What is logged.")
+@click.option("--log-level", type=click.Choice(get_args(Level)), help="What is logged.")
 @click.option("--strict", is_flag=True, help="Do not start unless every model can be served.")
 @click.option(
     "--debug-plugin",

@@ -13,16 +13,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-from modelhost.config.schema import Config, ModelConfig
+from modelhost.config.schema import TABLES, Config, ModelConfig
 from modelhost.contract.errors import ConfigError
 from modelhost.contract.structs import Struct, literals
 
 PREFIX = "MODELHOST_"
 NOT_KEYS = ("MODELHOST_API_KEY", "MODELHOST_CACERT", "MODELHOST_CONFIG", "MODELHOST_PARENT", "MODELHOST_URL")
 """Variables with our prefix that are no keys of the file."""
-
-TABLES = tuple(field.name for field in msgspec.structs.fields(Config) if field.name != "include")
-"""What a variable may begin with; `include` is read before any variable."""
 
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 

@@ -17,10 +17,10 @@ from platformdirs import user_config_path
 
 from modelhost.config.environment import override
 from modelhost.config.paths import read_text
-from modelhost.config.schema import Config, KeyConfig, ModelConfig, ServerConfig
+from modelhost.config.schema import TABLES, Config, ModelConfig, Table
 from modelhost.contract.errors import ConfigError
 from modelhost.contract.structs import Struct, literals
-from modelhost.contract.types import ABILITIES
+from modelhost.contract.types import ABILITIES, Ability
 
 FILE_NAME = "modelhost.toml"
 MOST_BYTES = 16 * 1024 * 1024
@@ -220,15 +220,19 @@ def _check_keys(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Non
             raise ConfigError(f"{where}: unknown key {at}{key}; {hint}allowed here: {', '.join(allowed)}")
 
     check(raw, Config, "", name)
-    for section in ("server", "defaults"):
-        check(raw.get(section), Config.__annotations__[section], f"{section}.", name)
+    for table in TABLES.values():
+        found = raw.get(table.name)
+        if table.kind is None:
+            continue
+        if not table.entries:
+            check(found, table.kind, f"{table.name}.", name)
+            continue
+        for entry, inner in (found if isinstance(found, dict) else {}).items():
+            where = origins.get(entry, name) if table.name == "models" else name
+            check(inner, table.kind, f"{table.name}.{entry}.", where)
     defaults = raw.get("defaults")
     if isinstance(defaults, dict):
         check(defaults.get("models"), ModelConfig, "defaults.models.", name, beside=("plugin", "options", "aliases", "listed_as"))
-    for section, kind in (("models", ModelConfig), ("keys", KeyConfig)):
-        tables = raw.get(section)
-        for entry, table in (tables if isinstance(tables, dict) else {}).items():
-            check(table, kind, f"{section}.{entry}.", origins.get(entry, name) if section == "models" else name)
 
 
 def _elsewhere(table: dict[str, Any], key: str, at: str) -> str:
@@ -255,7 +259,7 @@ def _convert(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Config
     defaults = raw.get("defaults")
     if isinstance(defaults, dict) and isinstance(defaults.get("models"), dict):
         _read_as(ModelConfig, {**defaults["models"], "plugin": ""}, "defaults.models", name)
-    for table in ("models", "keys", "extensions", "routes"):
+    for table in (table.name for table in TABLES.values() if table.entries):
         entries = raw.get(table)
         for entry, value in entries.items() if isinstance(entries, dict) else ():
             where = origins.get(entry, name) if table == "models" else name
@@ -272,16 +276,14 @@ def _read_as(kind: Any, value: Any, at: str, where: Any) -> Any:
         problem, _, inner = str(error).rpartition(" - at `")
         key = at + inner.rstrip("`").removeprefix("$").removeprefix("[...]")
         if inner.startswith("key"):
-            key, problem = at, _BAD_NAMES[at.partition(".")[0]]
+            key, problem = at, _bad_name(TABLES[at.partition(".")[0]])
         raise ConfigError(f"{where}: {key.lstrip('.') or 'the file'}: {_plainly(problem)}{_choices(key.lstrip('.'))}") from None
 
 
-_BAD_NAMES = {
-    "models": "a name is letters, digits and . _ : / -, and starts with a letter or digit",
-    "keys": "a name is letters, digits and . _ : / -, and starts with a letter or digit",
-    "extensions": "a name is letters, digits and . _ : / -, and starts with a letter or digit",
-    "routes": f"not a known ability; allowed: {', '.join(ABILITIES)}",
-}
+def _bad_name(table: Table) -> str:
+    if table.names == Ability:
+        return f"not a known ability; allowed: {', '.join(ABILITIES)}"
+    return "a name is letters, digits and . _ : / -, and starts with a letter or digit"
 
 
 def _plainly(problem: str) -> str:
@@ -298,13 +300,7 @@ def _plainly(problem: str) -> str:
 def _choices(key: str) -> str:
     """Name the allowed values of a key that has a fixed set of them."""
     section, _, rest = key.partition(".")
-    sections: dict[str, type[Struct]] = {
-        "server": ServerConfig,
-        "models": ModelConfig,
-        "defaults": ModelConfig,
-        "keys": KeyConfig,
-    }
-    kind = sections.get(section)
+    kind = ModelConfig if section == "defaults" else TABLES[section].kind if section in TABLES else None
     last = re.sub(r"\[.*", "", rest.rpartition(".")[2])
     found = [field for field in msgspec.structs.fields(kind) if field.name == last] if kind else []
     values = list(literals(found[0].type)) if found else []

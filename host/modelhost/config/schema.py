@@ -1,10 +1,13 @@
 """Every key the host knows; a plugin's own keys stand under `[models.NAME.options]`."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from msgspec import Meta, field
+from msgspec.structs import fields
 
 from modelhost.contract.backend import Run
+from modelhost.contract.log import Level
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability, AudioFormat
 
@@ -12,6 +15,11 @@ Seconds = Annotated[float, Meta(ge=0)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 """What models, aliases and keys may be called."""
 
+Scope = Literal["inference", "metrics", "admin"]
+"""What a key is good for."""
+
+LogPart = Literal["host", "http", "models", "backends"]
+"""What has a level of its own: `http` are requests, `models` loading and dying, `backends` what plugins say, `host` the rest."""
 
 HealthView = Literal["modelhost", "model", "services"]
 
@@ -25,7 +33,7 @@ class KeyConfig(Struct, forbid_unknown_fields=True):
     """A file that holds the key, such as a container's secret."""
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The key's digest, from `modelhost keys new`: the file then holds no secret."""
-    scopes: tuple[Literal["inference", "metrics", "admin"], ...] = ("inference",)
+    scopes: tuple[Scope, ...] = ("inference",)
     """What it is good for: `inference` uses models, `metrics` reads /metrics, `admin` loads, unloads, sees and cancels."""
 
 
@@ -56,9 +64,9 @@ class ServerConfig(Struct, forbid_unknown_fields=True):
     """File with the certificate's private key, in PEM."""
     local_only: bool = False
     """Refuse every model whose requests would leave this machine."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Level = "info"
     """What is logged: this and what matters more."""
-    log_levels: dict[Literal["host", "http", "models", "backends"], Literal["debug", "info", "warning", "error"]] = {}
+    log_levels: dict[LogPart, Level] = {}
     """Parts that log less or more: `http` requests, `models` their lives, `backends` what plugins say, `host` the rest."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """For people or for machines; `auto` is console on a terminal and JSON elsewhere."""
@@ -214,3 +222,37 @@ class Config(Struct, forbid_unknown_fields=True):
     """For an installed extension its own options."""
     routes: dict[Ability, tuple[str, ...]] = field(default_factory=dict)
     """For an ability the models that serve requests without a `model`: the first, then its fallbacks."""
+
+
+class Table(NamedTuple):
+    """One of the tables that the file may have."""
+
+    name: str
+    kind: type[Struct] | None
+    """What its keys are, or those of each entry where it has entries; None where an entry is no table of known keys."""
+    entries: bool
+    """Whether it has entries with names of the operator's own, as `[models.NAME]`."""
+    names: Any
+    """The type of those names."""
+
+    @property
+    def heading(self) -> str:
+        """How it is written in the file: `[server]`, `[models.NAME]`."""
+        return f"[{self.name}.NAME]" if self.entries else f"[{self.name}]"
+
+
+def _tables() -> Iterator[Table]:
+    for key in fields(Config):
+        kind: Any = key.type
+        entries = get_origin(kind) is dict
+        names, inner = get_args(kind) if entries else (None, kind)
+        known = inner if isinstance(inner, type) and issubclass(inner, Struct) else None
+        if entries or known:
+            yield Table(key.name, known, entries, names)
+
+
+TABLES: dict[str, Table] = {table.name: table for table in _tables()}
+"""The tables by name, in the order of `Config`."""
+
+KINDS: tuple[type[Struct], ...] = (Config, *(table.kind for table in TABLES.values() if table.kind))
+"""What has keys that are known: the file, and its tables."""

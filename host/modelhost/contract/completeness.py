@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, get_args
 
 from modelhost.contract.errors import ModelhostError, PluginError
-from modelhost.contract.types import ABILITIES, EVENTS, Ability, Done
+from modelhost.contract.types import Done
+from modelhost.contract.types.abilities import ABILITIES, EVENTS, Ability
 
 _EVENT_TYPES: dict[Ability, tuple[type, ...]] = {ability: get_args(EVENTS[ability]) for ability in ABILITIES}
 

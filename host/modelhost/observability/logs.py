@@ -19,11 +19,9 @@ from typing import Any, Literal, TextIO
 import msgspec
 import structlog
 
+from modelhost.config.schema import LogPart
 from modelhost.contract.log import Level, Log
 from modelhost.observability.library_log import listen
-
-Part = Literal["host", "http", "models", "backends"]
-"""`http` are requests, `models` loading and dying, `backends` what plugins say, `host` the rest."""
 
 MOST_WAITING = 10_000
 """Lines that may wait to be written."""
@@ -106,7 +104,7 @@ def _file_of(stream: TextIO) -> int | None:
 class _Output:
     """How lines are made and which are left out; replaced by `set_up`."""
 
-    def __init__(self, logger: Any, level: Level, levels: Mapping[Part, Level]) -> None:
+    def __init__(self, logger: Any, level: Level, levels: Mapping[LogPart, Level]) -> None:
         self.say = {name: getattr(logger, name) for name in _NUMBERS}
         self.default = _NUMBERS[level]
         self.least: dict[str, int] = {part: _NUMBERS[name] for part, name in levels.items()}
@@ -159,7 +157,7 @@ def _lost_in_words(lines: int) -> str:
 _output = _Output(structlog.wrap_logger(structlog.WriteLogger(sys.stderr)).bind(), "info", {})
 
 
-def set_up(level: Level, form: Literal["auto", "console", "json"], levels: Mapping[Part, Level] | None = None) -> None:
+def set_up(level: Level, form: Literal["auto", "console", "json"], levels: Mapping[LogPart, Level] | None = None) -> None:
     """Send log lines to standard error, in the form that suits who reads them; `levels` is for parts that differ."""
     global _output
     _output = _Output(_logger(form, sys.stderr), level, levels or {})
@@ -173,6 +171,6 @@ def sink(level: Level, event: str, facts: dict[str, Any]) -> None:
         output.say[level](event, **facts)
 
 
-def host_log(part: Part = "host") -> Log:
+def host_log(part: LogPart = "host") -> Log:
     """Return a log that writes to the host's."""
     return Log(sink, part=part)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from modelhost.config.schema import Config, DefaultsConfig, KeyConfig, ModelConfig, ServerConfig
+from modelhost.config.schema import KINDS, Config
 from modelhost.plugins.discovery import Plugin
 from modelhost.worker.describe import field_docs
 
@@ -14,7 +14,7 @@ def schema_of(plugins: list[Plugin], extensions: Mapping[str, dict[str, Any]]) -
     """Return the schema; a model's options follow from its plugin, and `extensions` has the schemas of theirs by name."""
     schema = msgspec.json.schema(Config)
     definitions = schema["$defs"]
-    for kind in (Config, ServerConfig, KeyConfig, DefaultsConfig, ModelConfig):
+    for kind in KINDS:
         for field, text in field_docs(kind).items():
             definitions[kind.__name__]["properties"][field].setdefault("description", text)
     described = [plugin.description for plugin in plugins if plugin.description]

@@ -10,7 +10,7 @@ from modelhost.contract.context import Context
 from modelhost.contract.errors import BackendCrashedError, UnsupportedError
 from modelhost.contract.failures import FailureReport
 from modelhost.contract.log import Log
-from modelhost.contract.types import UNCOUNTED, Ability
+from modelhost.contract.types.abilities import UNCOUNTED, Ability
 from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import CallMeter, Metrics
 from modelhost.planning import PlannedModel

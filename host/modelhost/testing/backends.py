@@ -12,7 +12,8 @@ from modelhost.contract.backend import Backend, options_type, read_options
 from modelhost.contract.card import ModelCard
 from modelhost.contract.errors import BackendFailedError, RequestError, ServiceError
 from modelhost.contract.log import place_of
-from modelhost.contract.types import ABILITIES, EVENTS, REQUESTS, Ability, Done
+from modelhost.contract.types import Done
+from modelhost.contract.types.abilities import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.testing.bad_weights import outcome_of_loading
 from modelhost.testing.imports import Import, imported
 from modelhost.testing.loaded import BUDGET, LOAD_PATIENCE, PATIENCE, Loaded, sources_of

@@ -17,7 +17,7 @@ from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import BackendCrashedError, BackendFailedError, BadInputError, ModelhostError
 from modelhost.contract.event_stream import ClosableEvents, EventStream
 from modelhost.contract.loop_turn import slice_end
-from modelhost.contract.types import ABILITIES, EVENTS, REQUESTS, Ability
+from modelhost.contract.types.abilities import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.wire import frames
 from modelhost.wire.frames import WINDOW
 

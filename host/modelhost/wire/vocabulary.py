@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from modelhost.contract.types import ABILITIES, REQUESTS
+from modelhost.contract.types.abilities import ABILITIES, REQUESTS
 
 Vocabulary = Mapping[str, list[str]]
 """Name of a struct → names of its fields."""

@@ -20,7 +20,7 @@ from modelhost.contract.errors import BackendFailedError, ModelhostError
 from modelhost.contract.event_stream import EventStream
 from modelhost.contract.failures import Failure, FailureReport
 from modelhost.contract.log import Log
-from modelhost.contract.types import ABILITIES, REQUESTS, Ability
+from modelhost.contract.types.abilities import ABILITIES, REQUESTS, Ability
 from modelhost.wire import frames
 from modelhost.wire.channel import Channel
 from modelhost.wire.vocabulary import vocabulary

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from litestar.handlers.base import BaseRouteHandler
 
-from modelhost.access.keys import Scope
+from modelhost.config.schema import Scope
 from modelhost.contract.structs import Struct
 from modelhost.http.routing.dialect import Dialect
 
