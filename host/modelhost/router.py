@@ -1,14 +1,11 @@
 """From a name to a model: aliases, defaults, fallbacks, and the extensions around every call."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
-
-from msgspec.structs import replace
 
 from modelhost.caching import Cache, Caching
 from modelhost.contract.completeness import complete
-from modelhost.contract.context import CallInfo, Context
+from modelhost.contract.context import Context
 from modelhost.contract.errors import (
     BackendFailedError,
     BadInputError,
@@ -34,7 +31,6 @@ class Router:
     def __init__(self, pool: Pool, plan: Plan, extensions: Extensions, kept: Cache, metrics: Metrics, log: Log) -> None:
         self._pool = pool
         self._routes = plan.config.routes
-        self._timeout = plan.config.server.request_timeout
         self._extensions = extensions
         self._extended = bool(extensions.names)
         self._caching = Caching(kept, metrics, self.candidates)
@@ -67,7 +63,7 @@ class Router:
     def start(self, ability: Ability, name: str | None, request: Any, details: CallDetails = UNSAID) -> RunningCall[Any]:
         """Begin a call; read its events, and close it. Raises `RequestError` for the name."""
         candidates = self.candidates(ability, name)
-        record = CallRecord(ability)
+        record = CallRecord(ability, beside=details.beside)
         details.noted(record)
         if details.chain:
             self._caching.compositions.asks(details.request_id, ability, name, candidates[0])
@@ -114,30 +110,6 @@ class Router:
             return complete(ability, request, call(request, context), failed=_left_alone)
         events = self._extensions.call(ability, model.name, call, request, context)
         return complete(ability, request, events, failed=self._extensions.failed)
-
-    # TRANSITION
-    def context(self, request_id: str, caller: str = "", traceparent: str = "", *, timed: bool = True) -> Context:
-        """Make the context of a request that has just come in; one that is not `timed` may last as long as it likes."""
-        remaining = self._timeout if timed else None
-        info = CallInfo(request_id=request_id, caller=caller, traceparent=traceparent, remaining=remaining)
-        return Context(info)
-
-    def call(
-        self, ability: Ability, name: str | None, request: Any, context: Context, *, cached: bool = True
-    ) -> AsyncGenerator[Any, None]:
-        """Run a request."""
-        call = self.start(ability, name, request, replace(CallDetails.within(context), cached=cached, input=context.input))
-        context.work = call.record
-        return self._noting(call, context)
-
-    async def _noting(self, call: RunningCall[Any], context: Context) -> AsyncGenerator[Any, None]:
-        model = call.model
-        context.info = replace(context.info, model=call.model, revision=call.record.revision)
-        async with aclosing(call) as events:
-            async for event in events:
-                if model != call.model:
-                    context.info = replace(context.info, model=call.model, revision=call.record.revision)
-                yield event
 
 
 def _left_alone(error: BaseException) -> BaseException:

@@ -32,6 +32,8 @@ class CallDetails(Struct):
     """Whether the answer may be taken from the cache, and kept there."""
     input: EventStream[bytes] | None = None
     """What follows the request, as it comes."""
+    beside: bool = False
+    """Whether who asks does without the answer where there is none."""
     noted: Callable[[CallRecord], object] = _by_nobody
     """Takes the call's record as soon as there is one."""
 

@@ -12,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from modelhost.caching import Cache, Caching
 from modelhost.caching.in_flight import InFlight
 from modelhost.caching.store import OVERHEAD
+from modelhost.contract.answers import Rows, collect_vectors, numbers
 from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import BackendFailedError, BadInputError, DeadlineError
 from modelhost.contract.types import Done, EmbedEvent, EmbedRequest, Usage, Vectors
-from modelhost.contract.vectors import Rows, collect, numbers
 from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
 
@@ -131,7 +131,7 @@ class Setting:
         context = Context(CallInfo(caller=caller, remaining=remaining))
         record = CallRecord("embed")
         call = self.caching.around(cast(Any, self.model), self.model.call, record)
-        rows = await collect(call(EmbedRequest(inputs=texts, **fields), context), len(texts))
+        rows = await collect_vectors(call(EmbedRequest(inputs=texts, **fields), context), len(texts))
         assert rows.vectors == [row(text) for text in texts]
         return rows, record.cache
 
@@ -327,7 +327,7 @@ def test_vectors_that_are_not_one_of_equal_length_for_each_input_are_the_backend
 
     async def main() -> None:
         try:
-            rows = await collect(events(), count)
+            rows = await collect_vectors(events(), count)
         except BackendFailedError:
             return
         assert len(rows.vectors) == count

@@ -13,11 +13,11 @@ import msgspec
 
 from modelhost.caching.in_flight import made_by_another
 from modelhost.caching.results import Results, key_of
+from modelhost.contract.answers import FLOAT_BYTES, Rows, collect_vectors
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.extension import Call
 from modelhost.contract.types import Done, EmbedEvent, EmbedRequest, Usage, Vectors
-from modelhost.contract.vectors import FLOAT_BYTES, Rows, collect
 from modelhost.observability.call_record import CallRecord
 from modelhost.pool import Model
 
@@ -82,13 +82,13 @@ class CachedEmbed:
         whole = asked.request
         part = msgspec.structs.replace(whole, inputs=tuple(asked.inputs[key] for key in ours))
         try:
-            rows = await collect(call(part, context), len(ours))
+            rows = await collect_vectors(call(part, context), len(ours))
         except BadInputError:
             if len(ours) == len(whole.inputs):
                 raise
             # What is wrong is told by the input's number, and the caller knows those of the whole request only.
             part, ours = whole, asked.keys
-            rows = await collect(call(whole, context), len(ours))
+            rows = await collect_vectors(call(whole, context), len(ours))
         return await asyncio.to_thread(lambda: dict(zip(ours, _values(rows, part.inputs), strict=True)))
 
 

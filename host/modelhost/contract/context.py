@@ -27,7 +27,6 @@ from modelhost.contract.types import (
     VoicesEvent,
     VoicesRequest,
 )
-from modelhost.observability.call_record import CallRecord
 
 
 class CallInfo(Wire):
@@ -102,7 +101,6 @@ class Context:
         "deadline",
         "info",
         "input",
-        "work",
     )
 
     def __init__(
@@ -123,8 +121,6 @@ class Context:
 
         A backend sees audio only: its worker hands it live text sentence by sentence, each as a request.
         """
-        self.work: CallRecord | None = None
-        """The host's notes of this call, for its log and its metrics; None in a worker."""
         self._cancelled = False
         self._lock = threading.Lock()
         self._waiting: threading.Event | None = None

@@ -2,9 +2,9 @@
 
 import time
 
-from modelhost.contract.context import Context
 from modelhost.contract.types import Ability, Usage
 from modelhost.dialogue.steps import Models, Timings, TurnDone, TurnUsage
+from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
 
 
@@ -17,16 +17,20 @@ class Record:
         self._usage: dict[Ability, Usage] = {}
         self._models: dict[Ability, str] = {}
 
-    def called(self, ability: Ability, context: Context) -> None:
+    def called(self, call: CallRecord) -> None:
         """Note which model a stage went to, whatever becomes of it."""
-        if context.info.model:
-            self._models[ability] = context.info.model
+        if call.model:
+            self._models[call.ability] = call.model
 
-    def finished(self, ability: Ability, context: Context, seconds: float) -> None:
+    def finished(self, call: CallRecord, seconds: float) -> None:
         """Note that a stage is complete."""
-        self._seconds[ability] = seconds
-        if context.work and context.work.usage:
-            self._usage[ability] = context.work.usage
+        self._seconds[call.ability] = seconds
+        if call.usage:
+            self._usage[call.ability] = call.usage
+
+    def model(self, ability: Ability) -> str:
+        """Return the model that a stage went to; empty where it went to none."""
+        return self._models.get(ability, "")
 
     def sounded(self) -> None:
         """Note that there is sound; the first counts."""

@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
 from msgspec.structs import replace
 
 from modelhost.config import Config
-from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, ModelhostError, RequestError
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.log import Log
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import (
@@ -35,15 +35,13 @@ from modelhost.dialogue.spoken_text import ReadAloud
 from modelhost.dialogue.steps import AssistantDelta, AssistantText, Degraded, Metadata, Models, SpeechChunk, Step
 from modelhost.observability.metrics import Metrics
 from modelhost.router import Router
+from modelhost.running_call import CallDetails, RunningCall
 
 AHEAD = 16
 """Steps that may wait to be read; then the models have to wait as well."""
 
 ANY_RATE = frozenset({"wav", "pcm", "flac"})
 """Formats that take whatever rate a voice has; the others choose the next one they know."""
-
-Began = Callable[[Ability, Context], None]
-"""Told of each stage's call as it begins."""
 
 
 class Turn(Struct):
@@ -83,13 +81,13 @@ class Dialogue:
         self.log = log
         self.hold = hold
 
-    async def reply(self, turn: Turn, context: Context, began: Began) -> AsyncIterator[Step]:
-        """Work a turn off, within the deadline of `context`; give each step as it is there.
+    async def reply(self, turn: Turn, details: CallDetails) -> AsyncGenerator[Step, None]:
+        """Work a turn off with calls of these details; give each step as it is there.
 
         `Metadata` comes first and `TurnDone` last. What keeps the reply from being spoken is a step of its own; other failures
         are raised as `ModelhostError`. Closing this generator early stops every stage, and nothing is remembered.
         """
-        reply = _Reply(self, turn, context, began)
+        reply = _Reply(self, turn, details)
         working = asyncio.get_running_loop().create_task(reply.run())
         try:
             while (step := await reply.steps.get()) is not None:
@@ -104,12 +102,11 @@ class Dialogue:
 class _Reply:
     """One turn while it is worked on: what comes of it arrives in `steps`, an exception or None at the end."""
 
-    def __init__(self, dialogue: Dialogue, turn: Turn, context: Context, began: Began) -> None:
+    def __init__(self, dialogue: Dialogue, turn: Turn, details: CallDetails) -> None:
         self.steps: asyncio.Queue[Step | Exception | None] = asyncio.Queue(AHEAD)
         self._dialogue = dialogue
         self._turn = turn
-        self._context = context
-        self._began = began
+        self._details = details
         self._record = Record()
         self._introduced = False
         self._written: list[str] = []
@@ -149,13 +146,13 @@ class _Reply:
                 self._speaking.cancel()
                 await asyncio.gather(self._speaking, return_exceptions=True)
         if reply.strip():
-            await dialogue.memory.remember(self._context.caller, turn.session, (said, _message("assistant", reply)))
+            await dialogue.memory.remember(self._details.caller, turn.session, (said, _message("assistant", reply)))
         await self._tell(self._record.sum_up(dialogue.metrics))
 
     # The stages
 
     async def _hear(self, request: TranscribeRequest) -> str:
-        async with self._stage("transcribe", request, self._context.part()) as events:
+        async with self._stage("transcribe", request) as events:
             transcript = await heard(events, request.language)
         if not transcript.text:
             raise BadInputError("no words were heard in the recording", param="file", code="no_speech")
@@ -164,7 +161,7 @@ class _Reply:
 
     async def _write(self, said: Message) -> FinishReason:
         """Have the reply written; where the model cannot take all that is remembered, with less and less of it."""
-        earlier = await self._dialogue.memory.recall(self._context.caller, self._turn.session)
+        earlier = await self._dialogue.memory.recall(self._details.caller, self._turn.session)
         while True:
             try:
                 return await self._generate((*earlier, said))
@@ -178,7 +175,7 @@ class _Reply:
         system = (_message("system", turn.system),) if turn.system else ()
         request = replace(turn.generate, messages=(*system, *messages))
         reason: FinishReason = "stop"
-        async with self._stage("generate", request, self._context.part()) as events:
+        async with self._stage("generate", request) as events:
             async for event in events:
                 if isinstance(event, Delta) and event.text:
                     self._written.append(event.text)
@@ -203,33 +200,36 @@ class _Reply:
 
     async def _speak(self, request: SynthesizeRequest, text: str) -> None:
         """Speak `text`, or the live text; a failure is told and costs nothing but the sound."""
-        context = self._context.part()
-        context.input = self._live
         try:
-            async with self._stage("synthesize", replace(request, text=text), context) as events:
+            async with self._stage("synthesize", replace(request, text=text), live=self._live) as events:
                 async for event in events:
                     if isinstance(event, AudioChunk):
                         self._record.sounded()
                         await self._tell(SpeechChunk(data=event.data, sample_rate=event.sample_rate))
         except ModelhostError as error:
             self._dialogue.metrics.dialogue_degraded.inc()
-            facts = {"request_id": context.request_id, "model": context.info.model, "code": error.code}
+            facts = {"request_id": self._details.request_id, "model": self._record.model("synthesize"), "code": error.code}
             self._dialogue.log.warning("reply not spoken", **facts)
             await self._tell(Degraded(stage="synthesize", error=error))
 
     @asynccontextmanager
-    async def _stage(self, ability: Ability, request: Any, context: Context) -> AsyncIterator[AsyncIterator[Any]]:
-        """Run a stage and give its events; notes who did it, how long that took, and what it cost."""
-        self._began(ability, context)
+    async def _stage(
+        self, ability: Ability, request: Any, *, live: EventStream[bytes] | None = None
+    ) -> AsyncIterator[RunningCall[Any]]:
+        """Run a stage and give its events; notes who did it, how long that took, and what it cost.
+
+        A turn stands and falls with hearing and writing; speaking is beside the point.
+        """
+        details = replace(self._details, input=live, beside=ability == "synthesize")
         start = time.monotonic()
-        try:
-            with _naming(ability):
-                events: Any = self._dialogue.router.call(ability, getattr(self._turn.models, ability), request, context)
-                async with aclosing(events):
-                    yield events
-        finally:
-            self._record.called(ability, context)
-        self._record.finished(ability, context, time.monotonic() - start)
+        with _naming(ability):
+            call = self._dialogue.router.start(ability, getattr(self._turn.models, ability), request, details)
+            try:
+                async with aclosing(call):
+                    yield call
+            finally:
+                self._record.called(call.record)
+        self._record.finished(call.record, time.monotonic() - start)
 
     def _check_models(self) -> None:
         """Raise for a model that is not there before anything is done. A host without any voice still replies in writing."""
@@ -257,7 +257,7 @@ class _Reply:
         request = self._turn.synthesize
         metadata = Metadata(
             session_id=self._turn.session,
-            request_id=self._context.request_id,
+            request_id=self._details.request_id,
             format=request.format if request else None,
             media_type=MEDIA_TYPES[request.format] if request else None,
             sample_rate=self._sample_rate(request) if request else None,

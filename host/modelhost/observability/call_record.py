@@ -1,5 +1,6 @@
 """What the host notes of a model's call while it runs: for its log, its metrics and its answers."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from modelhost.contract.types import Ability, Usage
@@ -10,10 +11,25 @@ CacheStatus = Literal["hit", "miss", "off"]
 class CallRecord:
     """One call of a model. Times are in seconds."""
 
-    __slots__ = ("ability", "began", "cache", "ended", "events", "first_event", "loading", "model", "queued", "revision", "usage")
+    __slots__ = (
+        "ability",
+        "began",
+        "beside",
+        "cache",
+        "ended",
+        "events",
+        "first_event",
+        "loading",
+        "model",
+        "queued",
+        "revision",
+        "usage",
+    )
 
-    def __init__(self, ability: Ability) -> None:
+    def __init__(self, ability: Ability, *, beside: bool = False) -> None:
         self.ability = ability
+        self.beside = beside
+        """Whether the request is answered also where this call fails."""
         self.model = ""
         """Name of the model that answers; where it is not available, of the next that is tried."""
         self.revision = ""
@@ -39,11 +55,14 @@ class CallRecord:
         self.model, self.revision = model, revision
         self.began = self.ended = None
 
-    def begin(self, now: float, *, loading: float, queued: float) -> None:
-        """Note that the backend is given it now, after waiting so long; where it is given it again, the waits add up."""
-        self.began, self.ended = now, None
+    def waited(self, *, loading: float, queued: float) -> None:
+        """Note how long it waited; where it waits again, as for a model in place of another, the times add up."""
         self.loading += loading
         self.queued += queued
+
+    def begin(self, now: float) -> None:
+        """Note that the backend is given it now."""
+        self.began, self.ended = now, None
         self.first_event = 0.0
         self.events = 0
 
@@ -70,3 +89,23 @@ class CallRecord:
             self.queued * 1000,
             self.first_event * 1000,
         )
+
+
+def together(calls: Sequence[CallRecord]) -> CallRecord:
+    """Return what several calls of one ability took in all, one after another; who answers is told by the last of them."""
+    last = calls[-1]
+    if len(calls) == 1:
+        return last
+    whole = CallRecord(last.ability, beside=last.beside)
+    whole.goes_to(last.model, last.revision)
+    caches = {call.cache for call in calls}
+    whole.cache = "miss" if "miss" in caches else "hit" if "hit" in caches else "off"
+    whole.began, whole.ended = last.began, last.ended
+    for call in calls:
+        whole.loading += call.loading
+        whole.queued += call.queued
+        whole.first_event += call.first_event
+        whole.events += call.events
+        if call.usage:
+            whole.usage = call.usage if whole.usage is None else whole.usage + call.usage
+    return whole

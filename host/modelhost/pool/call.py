@@ -18,8 +18,8 @@ TIME_IS_UP = "the request's time is up before the answer is complete"
 class Callee(Protocol):
     """What a call takes of a model."""
 
-    async def admit(self, ability: Ability, request: Any, context: Context) -> Slot:
-        """Wait until the model is loaded and has a slot, and take it. Raises `ModelhostError`."""
+    async def admit(self, ability: Ability, request: Any, context: Context, record: CallRecord) -> Slot:
+        """Wait until the model is loaded and has a slot, and take it; `record` is told of the wait. Raises `ModelhostError`."""
         ...
 
     def meter(self, ability: Ability) -> CallMeter:
@@ -35,7 +35,7 @@ async def run_call(
     model: Callee, ability: Ability, request: Any, context: Context, record: CallRecord
 ) -> AsyncGenerator[Any, None]:
     """Yield the events of a call, and note in `record` what it takes. Raises `ModelhostError`."""
-    slot = await model.admit(ability, request, context)
+    slot = await model.admit(ability, request, context, record)
     try:
         events = slot.runner.call(ability, request, context, slot.settle)
     except BaseException:
@@ -48,7 +48,7 @@ async def run_call(
     remaining = context.remaining()
     timer = None if remaining is None else coarse_timers().set(remaining, lambda: events.fail(DeadlineError(TIME_IS_UP)))
     last = time.monotonic()
-    record.begin(last, loading=slot.loading, queued=slot.queued)
+    record.begin(last)
     observe = meter.first_event
     try:
         async for event in events:

@@ -126,13 +126,14 @@ class Model:
         """Run a request: wait for the model and for a slot, then yield its events. Raises `ModelhostError` when read."""
         return run_call(self, ability, request, context, record)
 
-    async def admit(self, ability: Ability, request: Any, context: Context) -> Slot:
+    async def admit(self, ability: Ability, request: Any, context: Context, record: CallRecord) -> Slot:
         """Take a slot, waiting for the model and for others; what it cannot do is refused at once. Raises `ModelhostError`."""
         if self._poison:
             await self._refuse_poison(request)
         known = self.card
         self._check(ability, request)
         slot = await self._queue.enter(context, self._life.load, counted=ability not in UNCOUNTED)
+        record.waited(loading=slot.loading, queued=slot.queued)
         try:
             if self._poison:  # again: it may have killed one while this one waited for the next
                 await self._refuse_poison(request)

@@ -51,18 +51,18 @@ class CancelledRequest(Struct):
 
 
 def _describe(in_flight: InFlightRequest) -> RunningRequest:
-    work = in_flight.context.work if in_flight.context else None
+    call = in_flight.main_call
     return RunningRequest(
         id=in_flight.request_id,
         key=in_flight.caller.name if in_flight.caller else "",
         method=in_flight.method,
         route=in_flight.route,
-        state="reading" if work is None else "waiting" if work.began is None else "running",
+        state="reading" if call is None else "waiting" if call.began is None else "running",
         created=int(in_flight.since),
         seconds=round(time.monotonic() - in_flight.arrived, 3),
-        model=in_flight.context.info.model if in_flight.context else None,
-        ability=work.ability if work else None,
-        events=work.events if work else 0,
+        model=call.model if call else None,
+        ability=call.ability if call else None,
+        events=call.events if call else 0,
     )
 
 

@@ -1,12 +1,15 @@
 """One line in the log and one count in the metrics for every request, when it has been answered."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from modelhost.contract.log import Log, place_of
+from modelhost.contract.types import Ability
 from modelhost.http.middleware.tracing import Tracing
 from modelhost.http.routing.in_flight import InFlightRequest
 from modelhost.http.routing.statuses import CLIENT_CLOSED_REQUEST, UNROUTED
+from modelhost.observability.call_record import CallRecord, together
 from modelhost.observability.metrics import Metrics
 
 QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
@@ -33,16 +36,13 @@ class Observer:
         status = in_flight.status if in_flight.complete or in_flight.scope["type"] == "websocket" else CLIENT_CLOSED_REQUEST
         # What matched no route has no path of ours; its own path is the client's text and stays out of log and metrics.
         route = in_flight.route if status not in UNROUTED else "unknown"
-        model = ability = ""
+        model, ability = "", ""
         facts: dict[str, Any] = {}
-        if in_flight.context is not None:
-            model, revision = in_flight.context.info.model, in_flight.context.info.revision
-            facts = {"model": model, "revision": revision}
-            work = in_flight.context.work
-            if work is not None:
-                ability = work.ability
-                facts |= work.facts()
-            facts |= _other_stages(in_flight)
+        if (main := in_flight.main_call) is not None:
+            model, ability = main.model, main.ability
+            facts = {"model": model, "revision": main.revision}
+            for calls in _by_ability(in_flight.calls):
+                facts |= _facts(together(calls), ability)
         self._metrics.request(route, model, ability, status, seconds)
         if self._tracing:
             self._tracing.end(in_flight, route, status)
@@ -64,19 +64,27 @@ class Observer:
         self._log.warning("answer cut short", request_id=in_flight.request_id, error=type(cause).__name__, place=place_of(cause))
 
 
-def _other_stages(in_flight: InFlightRequest) -> dict[str, Any]:
-    """Return the facts of an answer's further calls, each with its ability before it: `transcribe_model`."""
-    facts: dict[str, Any] = {}
-    for ability, context in in_flight.stages.items():
-        if context is not in_flight.context and context.work is not None:
-            of_work = {**context.work.facts(), "model": context.info.model}
-            facts |= {f"{ability}_{name}": fact for name, fact in of_work.items() if name != "ability"}
-    return facts
+def _by_ability(calls: Iterable[CallRecord]) -> Iterable[list[CallRecord]]:
+    """Return the calls of each ability that an answer takes."""
+    found: dict[Ability, list[CallRecord]] = {}
+    for call in calls:
+        found.setdefault(call.ability, []).append(call)
+    return found.values()
+
+
+def _facts(call: CallRecord, main: Ability) -> dict[str, Any]:
+    """Return the facts of a call; those of another ability than the main one's have that before them: `transcribe_model`."""
+    if call.ability == main:
+        return call.facts()
+    facts = {**call.facts(), "model": call.model}
+    return {f"{call.ability}_{name}": fact for name, fact in facts.items() if name != "ability"}
 
 
 def server_timing(in_flight: InFlightRequest) -> list[tuple[bytes, bytes]]:
     """Tell where the time went until now, for a browser's network panel or a curious client; milliseconds."""
-    if in_flight.context is None or in_flight.context.work is None:
+    main = in_flight.main_call
+    if main is None:
         return []
     total = time.monotonic() - in_flight.arrived
-    return [(b"server-timing", b"%s, total;dur=%.1f" % (in_flight.context.work.timing(), total * 1000))]
+    whole = together([call for call in in_flight.calls if call.ability == main.ability])
+    return [(b"server-timing", b"%s, total;dur=%.1f" % (whole.timing(), total * 1000))]

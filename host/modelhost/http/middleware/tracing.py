@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from modelhost.authors.extras import how_to_install
 from modelhost.config import ServerConfig
-from modelhost.contract.context import Context
 from modelhost.contract.errors import ConfigError
 from modelhost.http.routing.in_flight import InFlightRequest
 from modelhost.observability.call_record import CallRecord
@@ -85,25 +84,23 @@ class Tracing:
         }
         now = time.monotonic()
         yield self._span(f"{method} {route}", own, _context_of(in_flight.parent), facts, in_flight.arrived, now, SpanKind.SERVER)
-        contexts = in_flight.stages.values() if in_flight.stages else [in_flight.context] if in_flight.context else []
-        for context in contexts:
-            if context.work is not None:
-                yield from self._of_work(own, context, context.work, now)
+        for call in in_flight.calls:
+            yield from self._of_call(own, call, now)
 
-    def _of_work(self, parent: "SpanContext", context: Context, work: CallRecord, now: float) -> Iterator["ReadableSpan"]:
+    def _of_call(self, parent: "SpanContext", call: CallRecord, now: float) -> Iterator["ReadableSpan"]:
         from opentelemetry.trace import SpanKind
 
-        began = now if work.began is None else work.began
-        model = {"gen_ai.request.model": context.info.model, "modelhost.ability": work.ability}
-        at = began - work.queued - work.loading
-        for name, seconds in (("load", work.loading), ("queue", work.queued)):
+        began = now if call.began is None else call.began
+        model = {"gen_ai.request.model": call.model, "modelhost.ability": call.ability}
+        at = began - call.queued - call.loading
+        for name, seconds in (("load", call.loading), ("queue", call.queued)):
             if seconds >= WORTH_A_SPAN:
                 yield self._span(name, _next(parent), parent, model, at, at + seconds, SpanKind.INTERNAL)
             at += seconds
-        if work.began is not None:
-            facts = {**model, **{f"modelhost.{name}": fact for name, fact in work.facts().items() if name != "ability"}}
-            name = f"{work.ability} {context.info.model}"
-            yield self._span(name, _next(parent), parent, facts, began, now, SpanKind.INTERNAL)
+        if call.began is not None:
+            facts = {**model, **{f"modelhost.{name}": fact for name, fact in call.facts().items() if name != "ability"}}
+            ended = now if call.ended is None else call.ended
+            yield self._span(f"{call.ability} {call.model}", _next(parent), parent, facts, began, ended, SpanKind.INTERNAL)
 
     def _span(
         self,

@@ -1,9 +1,9 @@
 """`/v1/dialogue`: something said or written in, a reply out, written and spoken; whole, or step by step while it is made."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from litestar import Request, Response, delete, post
@@ -11,11 +11,11 @@ from msgspec import Meta
 
 from modelhost.authors.languages import spoken
 from modelhost.config import Config
-from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, ModelhostError
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.log import place_of
 from modelhost.contract.structs import Struct
-from modelhost.contract.types import Ability, AudioFormat, FinishReason, GenerateRequest, SynthesizeRequest, TranscribeRequest
+from modelhost.contract.types import AudioFormat, FinishReason, GenerateRequest, SynthesizeRequest, TranscribeRequest
 from modelhost.dialogue import Dialogue, Turn
 from modelhost.dialogue.steps import (
     AssistantText,
@@ -33,11 +33,12 @@ from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.audio.sound import Sound
 from modelhost.http.routing.audio.speech import SampleRate, named_voice
 from modelhost.http.routing.bodies.form import Upload
+from modelhost.http.routing.calls import details_of
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.errors import as_modelhost_error, with_client_names
 from modelhost.http.routing.forms import FormReader
 from modelhost.http.routing.in_flight import InFlightRequest, in_flight_of
-from modelhost.http.routing.json_body import context_of, host_of
+from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Limit, limited
 from modelhost.http.routing.spec import Example
@@ -281,7 +282,7 @@ async def dialogue(request: Request[Any, Any, Any]) -> Response[Any]:
     """
     payload, files, headers = await _form.read(request)
     turn = payload.to_turn(files, host_of(request).config)
-    steps = _dialogue_of(request).reply(turn, context_of(request), _stage_recorder(request))
+    steps = _dialogue_of(request).reply(turn, details_of(request))
     in_flight = in_flight_of(request.scope)
     if payload.stream_audio or payload.stream_text:
         return await byte_stream(request, _lines(steps, in_flight), headers, NDJSON)
@@ -307,23 +308,11 @@ def _dialogue_of(request: Request[Any, Any, Any]) -> Dialogue:
     return host_of(request).dialogue
 
 
-def _stage_recorder(request: Request[Any, Any, Any]) -> Callable[[Ability, Context], None]:
-    """Return what tells the request in flight of every stage: it stands and falls with hearing and writing, not with speaking."""
-    in_flight = in_flight_of(request.scope)
-
-    def began(ability: Ability, context: Context) -> None:
-        in_flight.stages[ability] = context
-        if ability != "synthesize":
-            in_flight.context = context
-
-    return began
-
-
-async def _lines(steps: AsyncIterator[Step], in_flight: InFlightRequest) -> AsyncIterator[bytes]:
+async def _lines(steps: ClosableEvents[Step], in_flight: InFlightRequest) -> AsyncGenerator[bytes, None]:
     """Return each step as a line; a failure is one too, unless it comes first and can have its status."""
     begun = False
     try:
-        async with aclosing(cast(Any, steps)):
+        async with aclosing(steps):
             async for step in steps:
                 yield _line(_event(step, in_flight))
                 begun = True
@@ -349,12 +338,12 @@ def _line(event: Struct) -> bytes:
     return msgspec.json.encode(event) + b"\n"
 
 
-async def _whole(steps: AsyncIterator[Step], in_flight: InFlightRequest) -> tuple[DialogueAnswer, Sound]:
+async def _whole(steps: ClosableEvents[Step], in_flight: InFlightRequest) -> tuple[DialogueAnswer, Sound]:
     """Put the steps together; the sound is beside the answer."""
     found: dict[type, Any] = {}
     sound = Sound()
     rate: int | None = None
-    async with aclosing(cast(Any, steps)):
+    async with aclosing(steps):
         async for step in steps:
             if isinstance(step, SpeechChunk):
                 await sound.add(step.data)

@@ -8,10 +8,10 @@ import msgspec
 from litestar import Request, post
 from msgspec import Meta
 
+from modelhost.contract.answers import numbers
 from modelhost.contract.errors import BadInputError, PluginError, ServiceError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest
-from modelhost.contract.vectors import numbers
 from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.embed_call import Asking, Dimensions

@@ -1,17 +1,19 @@
 """`POST /v1/generate` and `/v1/generate_stream`: the shortest way to an answer, a prompt in and a text out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from litestar import Request, post
 from litestar.response import Stream
 
+from modelhost.contract.answers import collect
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.structs import Struct
-from modelhost.contract.types import Delta, Done, FinishReason, GenerateEvent, GenerateRequest, Message, TextPart
+from modelhost.contract.types import Delta, FinishReason, GenerateEvent, GenerateRequest, Message, TextPart
 from modelhost.http.native.dialect import route_spec
-from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.json_body import JsonBody, context_of, host_of
+from modelhost.http.routing.calls import reading, start_call
+from modelhost.http.routing.json_body import JsonBody
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Sampling
 from modelhost.http.routing.spec import Example
@@ -78,22 +80,14 @@ _ASKS = {"question": Example(summary="A question", value={"prompt": "Say hello."
 async def generate(request: Request[Any, Any, Any]) -> JsonResponse:
     """A prompt in, `generated_text` out."""
     asked, headers = await _body.read(request)
-    context = context_of(request)
-    events = host_of(request).router.call("generate", asked.model, asked.to_request(), context)
-    text: list[str] = []
-    done = Done()
-    with CancelOnDisconnect(request):
-        async with aclosing(cast(Any, events)):
-            async for event in cast(AsyncIterator[GenerateEvent], events):
-                if isinstance(event, Delta):
-                    text.append(event.text)
-                elif isinstance(event, Done):
-                    done = event
+    call = start_call(request, "generate", asked.model, asked.to_request())
+    async with reading(request, call) as events:
+        made = await collect(events)
     answer = GenerateAnswer(
-        generated_text="".join(text),
-        model=context.info.model,
-        finish_reason=done.reason,
-        usage=UsageAnswer.of(done.usage),
+        generated_text=made.choices[0].text,
+        model=made.model,
+        finish_reason=made.choices[0].reason,
+        usage=UsageAnswer.of(made.usage),
     )
     return JsonResponse(answer, headers=headers)
 
@@ -109,12 +103,12 @@ async def generate(request: Request[Any, Any, Any]) -> JsonResponse:
 async def generate_stream(request: Request[Any, Any, Any]) -> Stream:
     """The bare text, chunk by chunk. Where the model fails midway the connection is cut, so that half is not taken for whole."""
     asked, headers = await _body.read(request)
-    events = host_of(request).router.call("generate", asked.model, asked.to_request(), context_of(request))
-    return await byte_stream(request, _texts(events), headers)
+    call = start_call(request, "generate", asked.model, asked.to_request())
+    return await byte_stream(request, _texts(call), headers)
 
 
-async def _texts(events: AsyncIterator[GenerateEvent]) -> AsyncIterator[bytes]:
-    async with aclosing(cast(Any, events)):
+async def _texts(call: ClosableEvents[GenerateEvent]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(call) as events:
         async for event in events:
             if isinstance(event, Delta) and event.text:
                 yield event.text.encode()

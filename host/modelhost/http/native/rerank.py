@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from litestar import Request, post
 from msgspec import UNSET, Meta, UnsetType
 
+from modelhost.contract.answers import Rows, numbers
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest, Usage
-from modelhost.contract.vectors import Rows, numbers
 from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.embed_call import MAX_INPUTS, Asking
 from modelhost.http.routing.in_flight import request_id_of
@@ -117,7 +117,7 @@ async def rerank(request: Request[Any, Any, Any]) -> JsonResponse:
     asking = Asking(request, cache=asked.cache)
     documents = await _vectors(asking, asked, asked.model, "documents", texts)
     # Vectors of two models cannot be compared: whoever has answered first answers again.
-    model = asking.context.info.model
+    model = asking.model
     query = await _vectors(asking, asked, model, "query", (asked.query,))
     scores = await asyncio.to_thread(_scores, query, documents)
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: asked.top_n]

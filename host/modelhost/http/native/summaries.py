@@ -1,21 +1,21 @@
 """`/summarize` and `/v1/summaries`: a text in, a short one out, written by whichever model the summarizer asks."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
 from litestar import Request, Response, post
 from msgspec import UNSET, Meta, UnsetType
 
-from modelhost.contract.context import Context
+from modelhost.contract.answers import Answer, AnswerBuilder, collect
 from modelhost.contract.structs import Struct
-from modelhost.contract.types import Blob, Delta, Detected, Done, FinishReason, Progress, SummarizeEvent, SummarizeRequest
+from modelhost.contract.types import Blob, Delta, FinishReason, Progress, SummarizeEvent, SummarizeRequest
 from modelhost.http.native.dialect import route_spec
-from modelhost.http.routing.cache_headers import CACHE, may_be_cached, told
+from modelhost.http.routing.cache_headers import CACHE, may_be_cached
+from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.dialect import server_sent_event
-from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
-from modelhost.http.routing.json_body import IGNORED, JsonBody, context_of, host_of
+from modelhost.http.routing.json_body import IGNORED, JsonBody
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Limit, limited
 from modelhost.http.routing.spec import Example
@@ -23,6 +23,7 @@ from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import event_stream
 from modelhost.http.routing.usage import USAGE, UsageAnswer
+from modelhost.running_call import RunningCall
 
 
 class Summarizing(Struct):
@@ -120,50 +121,25 @@ class SummaryDone(SummaryAnswer, tag_field="type", tag="summary.done"):
     """Fields of the request that had no effect, where there were any."""
 
 
-class _Summary:
-    """Collects the events of one summary."""
+def _short(answer: Answer) -> SummarizeAnswer:
+    """Return a summary in an older client's shape."""
+    return SummarizeAnswer(language=answer.language, summary=answer.choices[0].text)
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._words: list[str] = []
-        self._done = Done()
-        self._language: str | None = None
 
-    def take(self, one: SummarizeEvent) -> None:
-        """Take the next event."""
-        match one:
-            case Detected():
-                self._language = one.language
-            case Delta():
-                self._words.append(one.text)
-            case Done():
-                self._done = one
+def _whole(answer: Answer) -> SummaryAnswer:
+    """Return it with all that is known of it."""
+    return SummaryAnswer(**_facts(answer))
 
-    def short(self) -> SummarizeAnswer:
-        """Return it in an older client's shape."""
-        return SummarizeAnswer(language=self._language, summary="".join(self._words))
 
-    def whole(self) -> SummaryAnswer:
-        """Return it with all that is known of it."""
-        return SummaryAnswer(**self._facts())
-
-    def done(self) -> SummaryDone:
-        """Return it as the last event of a stream."""
-        return SummaryDone(**self._facts(), ignored=[*self._done.ignored] or UNSET)
-
-    def ignored(self, headers: dict[str, str]) -> dict[str, str]:
-        """Return headers that name the fields without effect, beside those that nobody knows."""
-        named = [*filter(None, (headers.get(IGNORED),)), *self._done.ignored]
-        return {**headers, IGNORED: ", ".join(named)} if self._done.ignored else headers
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "summary": "".join(self._words),
-            "language": self._language,
-            "model": self._context.info.model,
-            "finish_reason": self._done.reason,
-            "usage": UsageAnswer.of(self._done.usage),
-        }
+def _facts(answer: Answer) -> dict[str, Any]:
+    (choice,) = answer.choices
+    return {
+        "summary": choice.text,
+        "language": answer.language,
+        "model": answer.model,
+        "finish_reason": choice.reason,
+        "usage": UsageAnswer.of(answer.usage),
+    }
 
 
 _form = FormReader(SummarizeForm, files=("file",), query=True)
@@ -209,7 +185,7 @@ async def summarize(request: Request[Any, Any, Any]) -> Response[Any]:
     asked, files, headers = await _form.read(request)
     upload = one_file(files, "a text", "file")
     wanted = asked.asked(upload.audio, upload.filename, asked.generator or asked.model_name)
-    return await _answer(request, asked, wanted, headers, _Summary.short)
+    return await _answer(request, asked, wanted, headers, _short)
 
 
 @post(
@@ -241,7 +217,7 @@ async def summaries(request: Request[Any, Any, Any]) -> Response[Any]:
     """The same for a text in JSON, answered with what it took."""
     asked, headers = await _body.read(request)
     wanted = asked.asked(Blob(asked.text.encode()), asked.filename, asked.generator)
-    return await _answer(request, asked, wanted, headers, _Summary.whole)
+    return await _answer(request, asked, wanted, headers, _whole)
 
 
 async def _answer(
@@ -249,29 +225,28 @@ async def _answer(
     asked: Summarizing,
     wanted: SummarizeRequest,
     headers: dict[str, str],
-    shape: Callable[[_Summary], Struct],
+    shape: Callable[[Answer], Struct],
 ) -> Response[Any]:
-    context = context_of(request)
-    summary = _Summary(context)
-    cached = may_be_cached(request, asked.cache)
-    events = host_of(request).router.call("summarize", asked.model, wanted, context, cached=cached)
+    call = start_call(request, "summarize", asked.model, wanted, cached=may_be_cached(request, asked.cache))
     if asked.stream:
-        answer = await event_stream(request, _as_events(events, summary), headers)
-        answer.set_header(CACHE, told(context))
-        return answer
-    with CancelOnDisconnect(request):
-        async with aclosing(cast(Any, events)):
-            async for one in events:
-                summary.take(one)
-    return JsonResponse(shape(summary), headers={**summary.ignored(headers), CACHE: told(context)})
+        stream = await event_stream(request, _as_events(call), headers)
+        stream.set_header(CACHE, call.record.cache)
+        return stream
+    async with reading(request, call) as events:
+        answer = await collect(events)
+    if answer.ignored:  # beside those that nobody knows
+        headers = {**headers, IGNORED: ", ".join([*filter(None, (headers.get(IGNORED),)), *answer.ignored])}
+    return JsonResponse(shape(answer), headers={**headers, CACHE: call.record.cache})
 
 
-async def _as_events(events: AsyncIterator[SummarizeEvent], summary: _Summary) -> AsyncIterator[bytes]:
-    async with aclosing(cast(Any, events)):
+async def _as_events(call: RunningCall[SummarizeEvent]) -> AsyncGenerator[bytes, None]:
+    summary = AnswerBuilder()
+    async with aclosing(call) as events:
         async for one in events:
             summary.take(one)
             if isinstance(one, Progress):
                 yield server_sent_event(SummaryProgress(fraction=one.fraction, step=one.step))
             elif isinstance(one, Delta) and one.text:
                 yield server_sent_event(SummaryDelta(delta=one.text))
-    yield server_sent_event(summary.done())
+    answer = summary.answer(call.model)
+    yield server_sent_event(SummaryDone(**_facts(answer), ignored=[*answer.ignored] or UNSET))

@@ -11,8 +11,8 @@ from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.audio.speech import SpeechFields, Speed, collect_sound, named_voice, sound_bytes
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
-from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.json_body import JsonBody, context_of, host_of
+from modelhost.http.routing.calls import reading, start_call
+from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
@@ -109,15 +109,13 @@ _body = JsonBody(TextToSpeechBody, base64_in=("audio",))
 async def text_to_speech(request: Request[Any, Any, Any]) -> Response[Any]:
     """Speech in base64 with its facts; with `stream` the sound itself, while it is made."""
     payload, headers = await _body.read(request)
-    host = host_of(request)
-    speech = host.config.speech
+    speech = host_of(request).config.speech
     spoken = await made(request, payload.to_request, speech.format, speech.sample_rate, Media.of(request))
-    context = context_of(request)
-    events = host.router.call("synthesize", payload.model, spoken, context)
+    call = start_call(request, "synthesize", payload.model, spoken)
     media_type = MEDIA_TYPES[spoken.format]
     if payload.stream:
-        return await byte_stream(request, sound_bytes(events), headers, media_type)
-    with CancelOnDisconnect(request):
+        return await byte_stream(request, sound_bytes(call), headers, media_type)
+    async with reading(request, call) as events:
         sound, rate, usage = await collect_sound(events, spoken.format)
     answer = TextToSpeechAnswer(
         audio_base64="",
@@ -126,6 +124,6 @@ async def text_to_speech(request: Request[Any, Any, Any]) -> Response[Any]:
         sample_rate=rate,
         duration=round(usage.audio_seconds, 3),
         reference_id=spoken.voice,
-        model=context.info.model,
+        model=call.model,
     )
     return sound.answer(answer, headers)

@@ -1,6 +1,5 @@
 """`POST /tokenize` and `/detokenize`: what a text costs, in the shapes of llama.cpp's server and of vLLM's."""
 
-from contextlib import aclosing
 from typing import Annotated, Any, ClassVar, cast
 
 from litestar import Request, post
@@ -12,9 +11,9 @@ from modelhost.contract.types import TokenizeRequest, Tokens
 from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
+from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.chat_messages import MEDIA, ChatMessage, messages_of
-from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.json_body import JsonBody, context_of, host_of
+from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.json_response import JsonResponse, listed
 from modelhost.http.routing.prefill import check_prefill
 from modelhost.http.routing.spec import Example
@@ -116,15 +115,13 @@ class _Found:
 
 
 async def _ask(request: Request[Any, Any, Any], model: str | None, wanted: TokenizeRequest) -> tuple[_Found, str]:
-    context = context_of(request)
-    events = host_of(request).router.call("tokenize", model, wanted, context)
+    call = start_call(request, "tokenize", model, wanted)
     found = _Found()
-    with CancelOnDisconnect(request):
-        async with aclosing(cast(Any, events)):
-            async for event in events:
-                if isinstance(event, Tokens):
-                    found.take(event)
-    return found, context.info.model
+    async with reading(request, call) as events:
+        async for event in events:
+            if isinstance(event, Tokens):
+                found.take(event)
+    return found, call.model
 
 
 def _piece(token: int, data: bytes) -> TokenPiece:

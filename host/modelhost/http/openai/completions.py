@@ -1,33 +1,32 @@
 """`POST /v1/completions`: OpenAI's older way, which continues a raw text instead of answering a chat."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, post
 from litestar.response import Stream
 from msgspec import UNSET, Meta, UnsetType
 
-from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, UnsupportedError
 from modelhost.contract.structs import Struct
-from modelhost.contract.types import ChoiceDone, Delta, Done, GenerateEvent, GenerateRequest, TokenLogprob, Usage
+from modelhost.contract.types import ChoiceDone, Delta, Done, GenerateRequest, TokenLogprob, Usage
 from modelhost.http.openai.chat.shapes import FINISH_REASONS, FinishReason
 from modelhost.http.openai.dialect import DONE, route_spec
 from modelhost.http.openai.token_ids import as_texts
 from modelhost.http.routing.bodies.json_text import made
+from modelhost.http.routing.calls import details_of
 from modelhost.http.routing.dialect import server_sent_event
 from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.json_body import JsonBody, context_of, host_of
+from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.sampling import Sampling, StreamOptions
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import event_stream
 from modelhost.http.routing.usage import USAGE, UsageAnswer
-from modelhost.router import Router
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -161,26 +160,26 @@ def _logprobs(tokens: tuple[TokenLogprob, ...], offset: int, text: str) -> Compl
 class _Completion:
     """Runs a request's prompts one after another and tells what comes as OpenAI's completion."""
 
-    def __init__(self, router: Router, context: Context, asked: CompletionBody, prompts: list[str | tuple[int, ...]]) -> None:
-        self._router = router
-        self._context = context
+    def __init__(self, request: Request[Any, Any, Any], asked: CompletionBody, prompts: list[str | tuple[int, ...]]) -> None:
+        self._router = host_of(request).router
+        self._details = details_of(request)
+        self._model = ""
         self._asked = asked
         self._requests = [asked.to_request(prompt) for prompt in prompts]
         self._created = int(time.time())
         self._include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
         self._usage = Usage()
 
-    async def parts(self) -> AsyncIterator[CompletionChoice]:
+    async def parts(self) -> AsyncGenerator[CompletionChoice, None]:
         """Return the choices piece by piece, and note what they cost."""
         n = self._asked.n or 1
         for number, request in enumerate(self._requests):
-            # Each prompt is a call of its own: the way to the model is not a circle because it was gone before.
-            self._context.info = msgspec.structs.replace(self._context.info, chain=())
-            events = self._router.call("generate", self._asked.model, request, self._context)
+            call = self._router.start("generate", self._asked.model, request, self._details)
             choices = [_Choice(number * n + index) for index in range(n)]
             open_choices = set(range(n))
-            async with aclosing(cast(Any, events)):
-                async for event in cast(AsyncIterator[GenerateEvent], events):
+            async with aclosing(call) as events:
+                async for event in events:
+                    self._model = call.model
                     match event:
                         case Delta():
                             yield choices[event.index].more(event)
@@ -188,21 +187,23 @@ class _Completion:
                             open_choices.discard(index)
                             yield CompletionChoice(text="", index=choices[index].index, finish_reason=FINISH_REASONS[reason])
                         case Done(reason=reason):
-                            self._add(event.usage)
+                            self._usage += event.usage
                             for index in sorted(open_choices):
                                 yield CompletionChoice(text="", index=choices[index].index, finish_reason=FINISH_REASONS[reason])
 
     async def whole(self) -> TextCompletion:
         """Collect the pieces."""
         choices = [_Choice(index) for index in range(len(self._requests) * (self._asked.n or 1))]
-        async for part in self.parts():
-            choices[part.index].parts.append(part)
+        async with aclosing(self.parts()) as parts:
+            async for part in parts:
+                choices[part.index].parts.append(part)
         return self._answer([choice.whole() for choice in choices], UsageAnswer.of(self._usage))
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Return server-sent events, ready to go out."""
-        async for part in self.parts():
-            yield self._event([part], None)
+        async with aclosing(self.parts()) as parts:
+            async for part in parts:
+                yield self._event([part], None)
         if self._include_usage:
             yield self._event([], UsageAnswer.of(self._usage))
         yield DONE
@@ -212,15 +213,8 @@ class _Completion:
         return server_sent_event(answer)
 
     def _answer(self, choices: list[CompletionChoice], usage: UsageAnswer | UnsetType | None) -> TextCompletion:
-        context = self._context
-        return TextCompletion(
-            id=f"cmpl-{context.request_id}", created=self._created, model=context.info.model, choices=choices, usage=usage
-        )
-
-    def _add(self, usage: Usage) -> None:
-        self._usage = Usage(**{name: getattr(self._usage, name) + getattr(usage, name) for name in Usage.__struct_fields__})
-        if self._context.work:  # the log tells what the whole request cost, not its last prompt
-            self._context.work.usage = self._usage
+        request_id = self._details.request_id
+        return TextCompletion(id=f"cmpl-{request_id}", created=self._created, model=self._model, choices=choices, usage=usage)
 
 
 _body = JsonBody(CompletionBody)
@@ -266,9 +260,8 @@ _TAIL = ',"object":"text_completion","system_fingerprint":null}'
 async def completions(request: Request[Any, Any, Any]) -> JsonResponse | Stream:
     """OpenAI's completions: the model goes on where the prompt ends, without a chat template around it."""
     asked, headers = await _body.read(request)
-    router = host_of(request).router
-    prompts = await as_texts("prompt", await made(request, asked.prompts), asked.model, router)
-    completion = await made(request, _Completion, router, context_of(request), asked, prompts)
+    prompts = await as_texts("prompt", await made(request, asked.prompts), asked.model, host_of(request).router)
+    completion = await made(request, _Completion, request, asked, prompts)
     if asked.stream:
         return await event_stream(request, completion.chunks(), headers)
     with CancelOnDisconnect(request):

@@ -9,10 +9,10 @@ from litestar import Request, post
 from msgspec import UNSET, Meta, UnsetType
 
 from modelhost.concurrency.executor import computed
+from modelhost.contract.answers import Rows, numbers
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest
-from modelhost.contract.vectors import Rows, numbers
 from modelhost.http.openai.dialect import route_spec
 from modelhost.http.openai.token_ids import as_texts
 from modelhost.http.routing.bodies.json_text import made
@@ -149,7 +149,7 @@ async def embeddings(request: Request[Any, Any, Any]) -> JsonResponse | JsonStre
     large = len(rows.vectors) * rows.dimensions > MANY
     answer = Embeddings(
         data=[] if large else [_embedding(index, row, as_base64=as_base64) for index, row in enumerate(rows.vectors)],
-        model=asking.context.info.model,
+        model=asking.model,
         usage=EmbeddingsUsage.of(rows.usage),
         truncated=[*rows.truncated] or UNSET,
     )

@@ -4,8 +4,6 @@ from typing import Any
 
 from litestar import Request
 
-from modelhost.contract.context import Context
-
 CACHE = "x-modelhost-cache"
 """Header that says whether an answer was known before: `hit`, `miss`, or `off` where the cache was not asked."""
 
@@ -13,8 +11,3 @@ CACHE = "x-modelhost-cache"
 def may_be_cached(request: Request[Any, Any, Any], said: bool | None) -> bool:
     """Whether the cache may be asked, by the request's field `cache` and by its headers."""
     return said is not False and "no-store" not in request.headers.get("cache-control", "").lower()
-
-
-def told(context: Context) -> str:
-    """Return what the header says of a call that has begun to answer."""
-    return context.work.cache if context.work else "off"

@@ -8,11 +8,10 @@ from typing import Any
 from litestar import Request
 
 from modelhost.access.keys import Caller
-from modelhost.contract.context import Context
 from modelhost.contract.errors import ModelhostError
-from modelhost.contract.types import Ability
 from modelhost.http.routing.dialect import Dialect
 from modelhost.http.routing.dialects import Dialects
+from modelhost.observability.call_record import CallRecord
 
 HEAD = "modelhost.head"
 """Key of an ASGI scope whose client has asked with HEAD, though its route is shown a GET."""
@@ -26,10 +25,10 @@ class InFlightRequest:
         "_leaving",
         "arrived",
         "caller",
+        "calls",
         "cancel",
         "cancelled",
         "complete",
-        "context",
         "end_of_work",
         "parent",
         "refusal",
@@ -37,7 +36,6 @@ class InFlightRequest:
         "scope",
         "since",
         "spelt",
-        "stages",
         "status",
         "traceparent",
     )
@@ -51,10 +49,8 @@ class InFlightRequest:
         """The trace it belongs to, as backends are told."""
         self.parent = ""
         """The same as its client said, where spans of our own stand between."""
-        self.context: Context | None = None
-        """Of the model's call, once there is one; where there are several, of that on which the answer depends now."""
-        self.stages: dict[Ability, Context] = {}
-        """Of all models' calls, where an answer takes several."""
+        self.calls: list[CallRecord] = []
+        """Of the models it needs, in the order they were begun."""
         self.refusal: ModelhostError | None = None
         """Why its key is not good for the route."""
         self.status = 0
@@ -72,6 +68,11 @@ class InFlightRequest:
         self.cancelled = False
         self.cancel = cancel
         """Stops the work. Streams put their own in its place, which tells their client why."""
+
+    @property
+    def main_call(self) -> CallRecord | None:
+        """The call that its answer depends on now; None before there is one."""
+        return next((call for call in reversed(self.calls) if not call.beside), None)
 
     def on_leave(self, callback: Callable[[], None]) -> None:
         """Have something done when the answer has gone out, or nobody waits for it any more."""

@@ -5,7 +5,6 @@ from typing import Any, Generic, TypeVar
 
 from litestar import Request
 
-from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError
 from modelhost.host import ModelHost
 from modelhost.http.routing.bodies.json_text import json_of, made
@@ -31,14 +30,6 @@ def host_of(request: Request[Any, Any, Any]) -> ModelHost:
     """Return the host behind the application."""
     host: ModelHost = request.app.state.host
     return host
-
-
-def context_of(request: Request[Any, Any, Any]) -> Context:
-    """Make the context of the model's call that a request asks for."""
-    in_flight = in_flight_of(request.scope)
-    caller = in_flight.caller.name if in_flight.caller else ""
-    in_flight.context = host_of(request).router.context(in_flight.request_id, caller, in_flight.traceparent)
-    return in_flight.context
 
 
 class JsonBody(Generic[T]):

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 from litestar import Request
 from litestar.response import Stream
 
 from modelhost.contract.errors import OverQuotaError
-from modelhost.contract.event_stream import EventStream
+from modelhost.contract.event_stream import ClosableEvents, EventStream
 from modelhost.http.routing.dialect import Dialect
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.errors import RequestCancelledError, as_modelhost_error, with_client_names
@@ -39,7 +39,7 @@ class _ResponseStream:
 
     def __init__(
         self,
-        chunks: AsyncIterator[bytes],
+        chunks: ClosableEvents[bytes],
         *,
         dialect: Dialect | None,
         spelt: dict[str, str],
@@ -104,7 +104,7 @@ class _ResponseStream:
 
     async def _fill(self) -> None:
         try:
-            async with aclosing(cast(Any, self._chunks)) as chunks:
+            async with aclosing(self._chunks) as chunks:
                 async for chunk in chunks:
                     self._waiting += len(chunk)
                     self._last = self._loop.time()
@@ -143,13 +143,13 @@ def _others_wait(request: Request[Any, Any, Any]) -> Callable[[], bool]:
     """Return what says whether somebody waits for the model that answers a request."""
 
     def others_wait() -> bool:
-        context = in_flight_of(request.scope).context
-        return context is not None and host_of(request).router.find(context.info.model).waiting > 0
+        call = in_flight_of(request.scope).main_call
+        return call is not None and bool(call.model) and host_of(request).router.find(call.model).waiting > 0
 
     return others_wait
 
 
-async def event_stream(request: Request[Any, Any, Any], events: AsyncIterator[bytes], headers: dict[str, str]) -> Stream:
+async def event_stream(request: Request[Any, Any, Any], events: ClosableEvents[bytes], headers: dict[str, str]) -> Stream:
     """Answer with the dialect's events, ready to go out. Until the first a failure is raised and has its true status."""
     in_flight = in_flight_of(request.scope)
     stream = _ResponseStream(events, dialect=in_flight.dialect, spelt=in_flight.spelt, others_wait=_others_wait(request))
@@ -157,7 +157,7 @@ async def event_stream(request: Request[Any, Any, Any], events: AsyncIterator[by
 
 
 async def byte_stream(
-    request: Request[Any, Any, Any], chunks: AsyncIterator[bytes], headers: dict[str, str], media_type: str = "text/plain"
+    request: Request[Any, Any, Any], chunks: ClosableEvents[bytes], headers: dict[str, str], media_type: str = "text/plain"
 ) -> Stream:
     """Answer with bare bytes as they come. A failure after the first of them cuts the connection: there is no way to tell it."""
     stream = _ResponseStream(chunks, dialect=None, spelt={}, others_wait=_others_wait(request))

@@ -13,10 +13,12 @@ from litestar import WebSocket
 from msgspec import UNSET, UnsetType
 
 from modelhost.config import ServerConfig
-from modelhost.contract.context import Context
 from modelhost.contract.errors import BadInputError, DeadlineError, ModelhostError
+from modelhost.contract.event_stream import EventStream
 from modelhost.contract.structs import Struct
+from modelhost.contract.types import Ability
 from modelhost.host import ModelHost
+from modelhost.http.routing.calls import details_for
 from modelhost.http.routing.errors import as_modelhost_error, with_client_names
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json.fields import Reader, reader_of
@@ -25,6 +27,7 @@ from modelhost.http.routing.json.text import decoded
 from modelhost.http.routing.json_body import MOST_IGNORED, printable
 from modelhost.http.routing.spelling import spelling
 from modelhost.http.routing.websocket_query import merged, settings_in
+from modelhost.running_call import RunningCall
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Struct)
@@ -210,12 +213,14 @@ class MessageSocket(Generic[T]):
             self._ignored |= dict.fromkeys(map(printable, nsmallest(MOST_IGNORED, unknown)))
         return message
 
-    def context(self, *, timed: bool = True) -> Context:
-        """Make the context of a model's call; one that is not `timed` lasts as long as the client stays."""
+    def start(
+        self, ability: Ability, model: str | None, request: Any, *, live: EventStream[bytes] | None = None, timed: bool = True
+    ) -> RunningCall[Any]:
+        """Begin a call of a model, with what follows it `live`; one that is not `timed` lasts as long as the client stays."""
         in_flight = in_flight_of(self.socket.scope)
-        caller = in_flight.caller.name if in_flight.caller else ""
-        in_flight.context = self.host.router.context(in_flight.request_id, caller, in_flight.traceparent, timed=timed)
-        return in_flight.context
+        in_flight.calls.clear()  # the log tells of the last: there may be thousands in the life of a line
+        details = details_for(in_flight, self.host, timed=timed)
+        return self.host.router.start(ability, model, request, msgspec.structs.replace(details, input=live))
 
     def work(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Have something done beside the reading; what goes wrong with it is told."""

@@ -2,11 +2,12 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 from litestar import WebSocket, websocket
 from msgspec import UNSET, UnsetType
 
+from modelhost.contract.answers import AnswerBuilder
 from modelhost.contract.errors import BadInputError, ModelhostError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Delta, Done, FinishReason
@@ -74,19 +75,17 @@ async def generate_ws(socket: WebSocket[Any, Any, Any]) -> None:
 
 
 async def _answer(messages: MessageSocket[Any], asked: Prompt) -> None:
-    context = messages.context()
-    text: list[str] = []
+    text = AnswerBuilder()
     try:
-        events = messages.host.router.call("generate", asked.model, asked.to_request(), context)
-        async with aclosing(cast(Any, events)):
+        async with aclosing(messages.start("generate", asked.model, asked.to_request())) as events:
             async for event in events:
+                text.take(event)
                 if isinstance(event, Delta) and event.text:
-                    text.append(event.text)
                     await messages.send(Token(text=event.text))
                 elif isinstance(event, Done):
                     done = Generated(
-                        generated_text="".join(text),
-                        model=context.info.model,
+                        generated_text=text.text,
+                        model=events.model,
                         finish_reason=event.reason,
                         usage=UsageAnswer.of(event.usage),
                         ignored=messages.ignored(),

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
 from litestar import WebSocket, websocket
 from msgspec import UNSET, Meta, UnsetType
@@ -157,12 +157,10 @@ class SpeakingSession:
             self._task.cancel()
 
     async def _tell(self, model: str | None, request: SynthesizeRequest) -> None:
-        context = self._messages.context(timed=False)
-        context.input = self._live_input.stream
         told = False
         try:
-            events = self._messages.host.router.call("synthesize", model, request, context)
-            async with aclosing(cast(Any, events)):
+            call = self._messages.start("synthesize", model, request, live=self._live_input.stream, timed=False)
+            async with aclosing(call) as events:
                 async for event in events:
                     if isinstance(event, AudioChunk):
                         if not told:

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
 from litestar import WebSocket, websocket
 from msgspec import UNSET, Meta, UnsetType
@@ -183,13 +183,11 @@ class Listening:
         self._task = self._messages.work(self._tell(request))
 
     async def _tell(self, request: TranscribeRequest) -> None:
-        context = self._messages.context(timed=request.audio is not None)
-        if request.audio is None:
-            context.input = self._incoming.live_input.stream
+        live = self._incoming.live_input.stream if request.audio is None else None
         transcript = Transcript("transcribe", request.language)
         try:
-            events = self._messages.host.router.call("transcribe", self._asked.model, request, context)
-            async with aclosing(cast(Any, events)):
+            call = self._messages.start("transcribe", self._asked.model, request, live=live, timed=live is None)
+            async with aclosing(call) as events:
                 async for event in events:
                     transcript.take(event)
                     await self._pass_on(event)

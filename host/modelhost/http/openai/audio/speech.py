@@ -1,21 +1,22 @@
 """`POST /v1/audio/speech`: a text in, its sound out while it is being made."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 from litestar import Request, Response, post
 
 from modelhost.authors.sentences import LONGEST
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioChunk, AudioFormat, Done, SynthesizeEvent, SynthesizeRequest, Usage
 from modelhost.contract.types.synthesize import MEDIA_TYPES
 from modelhost.http.openai.dialect import route_spec
 from modelhost.http.routing.audio.speech import SpeechFields, Speed, collect_sound, named_voice, sound_bytes
+from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.dialect import server_sent_event
-from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.json_body import JsonBody, context_of, host_of
+from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
@@ -132,21 +133,20 @@ _body = JsonBody(SpeechBody)
 async def speech(request: Request[Any, Any, Any]) -> Response[Any]:
     """OpenAI's speech: sound while it is made, in six formats, or as events with base64."""
     payload, headers = await _body.read(request)
-    host = host_of(request)
-    spoken = payload.to_request(host.config.speech.sample_rate)
-    events = host.router.call("synthesize", payload.model, spoken, context_of(request))
+    spoken = payload.to_request(host_of(request).config.speech.sample_rate)
+    call = start_call(request, "synthesize", payload.model, spoken)
     if payload.stream_format == "sse":
-        return await event_stream(request, _as_events(events), headers)
+        return await event_stream(request, _as_events(call), headers)
     media_type = MEDIA_TYPES[spoken.format]
     if payload.is_streamed:
-        return await byte_stream(request, sound_bytes(events), headers, media_type)
-    with CancelOnDisconnect(request):
+        return await byte_stream(request, sound_bytes(call), headers, media_type)
+    async with reading(request, call) as events:
         sound, _, _ = await collect_sound(events, spoken.format)
     return sound.plain(media_type, headers)
 
 
-async def _as_events(events: AsyncIterator[SynthesizeEvent]) -> AsyncIterator[bytes]:
-    async with aclosing(cast(Any, events)):
+async def _as_events(call: ClosableEvents[SynthesizeEvent]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(call) as events:
         async for one in events:
             if isinstance(one, AudioChunk):
                 yield server_sent_event(SpeechDelta(audio=base64.b64encode(one.data).decode()))

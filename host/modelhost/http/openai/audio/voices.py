@@ -1,17 +1,17 @@
 """`/v1/audio/voices`: what a model can speak with, and voices made from recordings."""
 
-from contextlib import aclosing
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from litestar import Request, delete, get, post
 
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Voices, VoiceSample, VoicesRequest
 from modelhost.http.openai.dialect import route_spec
+from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.disconnect import CancelOnDisconnect
 from modelhost.http.routing.forms import FormReader, one_file
 from modelhost.http.routing.in_flight import in_flight_of
-from modelhost.http.routing.json_body import context_of, host_of
+from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
@@ -62,13 +62,13 @@ async def list_voices(request: Request[Any, Any, Any], model: str | None = None)
     """The voices of the model that `?model=` names, or of the one that speaks where none is named."""
     host = host_of(request)
     chosen = host.router.candidates("synthesize", model)[0]
-    with CancelOnDisconnect(request):
-        if chosen.card is None:
+    if chosen.card is None:
+        with CancelOnDisconnect(request):
             await chosen.load()
-        if "voices" in chosen.abilities:
-            names = await _ask(request, chosen.name, VoicesRequest())
-        else:
-            names = chosen.card.voices if chosen.card else ()
+    if "voices" in chosen.abilities:
+        names = await _ask(request, chosen.name, VoicesRequest())
+    else:
+        names = chosen.card.voices if chosen.card else ()
     voices = [Voice(id=name, name=name) for name in names]
     return JsonResponse(VoiceList(model=chosen.name, data=voices, voices=voices))
 
@@ -84,8 +84,7 @@ async def add_voice(request: Request[Any, Any, Any]) -> JsonResponse:
     asked, files, headers = await _form.read(request)
     sample = VoiceSample(audio=one_file(files, "a recording", "audio_sample", "file", "audio").audio, text=asked.text)
     model = host_of(request).router.candidates("voices", asked.model)[0]
-    with CancelOnDisconnect(request):
-        await _ask(request, model.name, VoicesRequest(add=asked.name, samples=(sample,)))
+    await _ask(request, model.name, VoicesRequest(add=asked.name, samples=(sample,)))
     return JsonResponse(Voice(id=asked.name, name=asked.name), headers=headers)
 
 
@@ -100,15 +99,13 @@ async def delete_voice(request: Request[Any, Any, Any], name: str, model: str | 
     named = name.removeprefix("/")
     in_flight_of(request.scope).spelt = {"delete": "name"}
     chosen = host_of(request).router.candidates("voices", model)[0]
-    with CancelOnDisconnect(request):
-        await _ask(request, chosen.name, VoicesRequest(delete=named))
+    await _ask(request, chosen.name, VoicesRequest(delete=named))
     return JsonResponse(DeletedVoice(id=named, deleted=True))
 
 
 async def _ask(request: Request[Any, Any, Any], model: str, asked: VoicesRequest) -> tuple[str, ...]:
-    events = host_of(request).router.call("voices", model, asked, context_of(request))
     names: tuple[str, ...] = ()
-    async with aclosing(cast(Any, events)):
+    async with reading(request, start_call(request, "voices", model, asked)) as events:
         async for event in events:
             if isinstance(event, Voices):
                 names = event.names

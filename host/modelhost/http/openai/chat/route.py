@@ -1,7 +1,6 @@
 """The chat route."""
 
-from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 from litestar import Request, post
 from litestar.response import Stream
@@ -13,9 +12,10 @@ from modelhost.http.openai.chat.shapes import ChatCompletion, ChatCompletionChun
 from modelhost.http.openai.dialect import route_spec
 from modelhost.http.routing.bodies.json_text import made
 from modelhost.http.routing.bodies.media import Media
+from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.chat_messages import MEDIA
-from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.json_body import JsonBody, context_of, host_of
+from modelhost.http.routing.in_flight import request_id_of
+from modelhost.http.routing.json_body import JsonBody
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.streaming import event_stream
@@ -42,17 +42,11 @@ async def chat_completions(request: Request[Any, Any, Any]) -> JsonResponse | St
     """OpenAI's chat: whole or as a stream, with tools and reasoning where the model has them."""
     asked, headers = await _body.read(request)
     wanted = await made(request, asked.to_request, Media.of(request))
-    context = context_of(request)
     completion = Completion(
-        context.request_id,
-        lambda: context.info.model,
-        n=wanted.n,
-        thinking=bool(asked.include_thinking),
-        include_usage=asked.include_usage,
+        request_id_of(request), n=wanted.n, thinking=bool(asked.include_thinking), include_usage=asked.include_usage
     )
-    events = host_of(request).router.call("generate", asked.model, wanted, context)
+    call = start_call(request, "generate", asked.model, wanted)
     if asked.stream:
-        return await event_stream(request, completion.chunks(events), headers)
-    with CancelOnDisconnect(request):
-        async with aclosing(cast(Any, events)):
-            return await completion.whole(events, headers)
+        return await event_stream(request, completion.chunks(call), headers)
+    async with reading(request, call):
+        return await completion.whole(call, headers)

@@ -1,12 +1,13 @@
 """Texts to be spoken: the fields that every way to ask for speech has, and the sound that comes of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from modelhost.contract.errors import BadInputError
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioChunk, AudioFormat, Done, SynthesizeEvent, Usage
 from modelhost.http.routing.audio.sound import Sound
@@ -46,25 +47,24 @@ class SpeechFields(Struct):
         return {**chosen, **{name: getattr(self, name) for name in names}}
 
 
-async def sound_bytes(events: AsyncIterator[SynthesizeEvent]) -> AsyncIterator[bytes]:
+async def sound_bytes(call: ClosableEvents[SynthesizeEvent]) -> AsyncGenerator[bytes, None]:
     """Yield the sound alone, while it is made."""
-    async with aclosing(cast(Any, events)):
+    async with aclosing(call) as events:
         async for event in events:
             if isinstance(event, AudioChunk):
                 yield event.data
 
 
-async def collect_sound(events: AsyncIterator[SynthesizeEvent], form: AudioFormat) -> tuple[Sound, int, Usage]:
+async def collect_sound(events: AsyncIterable[SynthesizeEvent], form: AudioFormat) -> tuple[Sound, int, Usage]:
     """Return all of the sound, its rate in Hz, and what it cost. Raises `BadInputError` where there is none."""
     sound = Sound()
     rate, usage = 0, Usage()
-    async with aclosing(cast(Any, events)):
-        async for event in events:
-            if isinstance(event, AudioChunk):
-                await sound.add(event.data)
-                rate = event.sample_rate
-            elif isinstance(event, Done):
-                usage = event.usage
+    async for event in events:
+        if isinstance(event, AudioChunk):
+            await sound.add(event.data)
+            rate = event.sample_rate
+        elif isinstance(event, Done):
+            usage = event.usage
     if not sound.size:
         raise BadInputError("there is nothing in the text that can be spoken", code="nothing_to_say")
     await sound.finish(wav=form == "wav")

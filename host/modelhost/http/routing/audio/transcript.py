@@ -1,11 +1,13 @@
 """What was heard, in every form it is asked for."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
+from contextlib import aclosing
 from typing import Any, Literal
 
 from msgspec import structs
 
 from modelhost.authors.languages import name_of
+from modelhost.contract.event_stream import ClosableEvents
 from modelhost.contract.types import Detected, Done, Segment, TranscribeEvent
 from modelhost.http.routing.audio.transcript_shapes import (
     DurationUsage,
@@ -39,7 +41,7 @@ class Transcript:
         self.segments: list[Segment] = []
         self.seconds = 0.0
 
-    async def collect(self, events: AsyncIterator[TranscribeEvent]) -> None:
+    async def collect(self, events: AsyncIterable[TranscribeEvent]) -> None:
         """Read all of them."""
         async for one in events:
             self.take(one)
@@ -88,14 +90,17 @@ class Transcript:
         """Return the text, or subtitles."""
         return _WRITERS[form](self)
 
-    async def stream(self, events: AsyncIterator[TranscribeEvent], form: Format, asked: list[str] | None) -> AsyncIterator[bytes]:
+    async def stream(
+        self, call: ClosableEvents[TranscribeEvent], form: Format, asked: list[str] | None
+    ) -> AsyncGenerator[bytes, None]:
         """Return server-sent events as OpenAI names them: the text as it is heard, then all of it, in the format asked for."""
         begun = False
-        async for one in events:
-            self.take(one)
-            if isinstance(one, Segment) and one.text and not one.degenerate:
-                yield server_sent_event(TranscriptDelta(delta=one.text if begun else one.text.lstrip()))
-                begun = True
+        async with aclosing(call) as events:
+            async for one in events:
+                self.take(one)
+                if isinstance(one, Segment) and one.text and not one.degenerate:
+                    yield server_sent_event(TranscriptDelta(delta=one.text if begun else one.text.lstrip()))
+                    begun = True
         if form == "verbose_json":
             yield server_sent_event(VerboseTranscriptDone(**structs.asdict(self.verbose(granularities(asked)))))
         else:

@@ -1,7 +1,6 @@
 """Recordings to be written down: the form that every way to ask for it takes, and the answer in each of its formats."""
 
-from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from litestar import Request, Response
 from msgspec import Meta
@@ -19,9 +18,8 @@ from modelhost.http.routing.audio.transcript_shapes import (
     VerboseTranscription,
 )
 from modelhost.http.routing.bodies.form import Upload
-from modelhost.http.routing.disconnect import CancelOnDisconnect
+from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.forms import FormReader, one_file
-from modelhost.http.routing.json_body import context_of, host_of
 from modelhost.http.routing.json_response import JsonResponse
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.spelling import Spelt
@@ -121,12 +119,11 @@ async def answer_recording(
     if payload.stream and form in ("srt", "vtt"):
         raise BadInputError(f"{form} comes whole; leave stream out, or use json", param="response_format")
     transcript = Transcript(transcribe.task, transcribe.language)
-    events = host_of(request).router.call("transcribe", payload.model, transcribe, context_of(request))
+    call = start_call(request, "transcribe", payload.model, transcribe)
     if payload.stream:
-        return await event_stream(request, transcript.stream(events, form, granularities), headers)
-    with CancelOnDisconnect(request):
-        async with aclosing(cast(Any, events)):
-            await transcript.collect(events)
+        return await event_stream(request, transcript.stream(call, form, granularities), headers)
+    async with reading(request, call) as events:
+        await transcript.collect(events)
     if form in MEDIA_TYPES:
         return Response(transcript.written(form).encode(), media_type=MEDIA_TYPES[form], headers=headers)
     return JsonResponse(answer_of(transcript, form, granularities), headers=headers)
