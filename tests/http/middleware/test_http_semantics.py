@@ -11,7 +11,8 @@ from modelhost.config import ServerConfig
 from modelhost.contract.errors import ForbiddenError
 from modelhost.http.app import ROUTES
 from modelhost.http.middleware.origins import Origins
-from modelhost.http.routing.streaming import _Streamed
+from modelhost.http.openai.dialect import OPENAI
+from modelhost.http.routing.streaming import _ResponseStream
 from raw_client import Client
 from serving import Serve, Served
 from websockets.sync.client import connect
@@ -236,7 +237,7 @@ def test_a_heartbeat_is_no_event() -> None:
         time = staticmethod(lambda: 1000.0)
         call_later = staticmethod(lambda *arguments: None)
 
-    stream = object.__new__(_Streamed)
-    stream._loop, stream._box, stream._told, stream._last = Loop(), Box(), True, 0.0  # type: ignore[assignment]
+    stream = object.__new__(_ResponseStream)
+    stream._loop, stream._output, stream._dialect, stream._last = Loop(), Box(), OPENAI, 0.0  # type: ignore[assignment]
     stream._beat()
     assert sent == [b": still at work\n"]

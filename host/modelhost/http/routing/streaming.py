@@ -58,7 +58,7 @@ class _ResponseStream:
         self._chunks = chunks
         self._waiting = 0
         self._room: asyncio.Future[None] | None = None
-        self._ready: EventStream[bytes] = EventStream(on_taken=self._taken)
+        self._output: EventStream[bytes] = EventStream(on_taken=self._taken)
         self._answered = False
         self._last = self._loop.time()
         self._task = self._loop.create_task(self._fill())
@@ -67,7 +67,7 @@ class _ResponseStream:
         """Wait for the first event; raises the failure that comes in its place. From here on failures are events."""
         try:
             async with asyncio.timeout(seconds):
-                await self._ready.ready()
+                await self._output.ready()
         except TimeoutError:
             pass
         except BaseException:
@@ -79,8 +79,8 @@ class _ResponseStream:
         beat = self._loop.call_later(HEARTBEAT, self._beat)
         self._timer = beat
         try:
-            while await self._ready.ready():
-                yield b"".join(self._ready.take_all())
+            while await self._output.ready():
+                yield b"".join(self._output.take_all())
         finally:
             self._timer.cancel()
             self.close()
@@ -88,7 +88,7 @@ class _ResponseStream:
     def close(self) -> None:
         """Stop; does not wait, because a cancelled response may not."""
         self._task.cancel()
-        self._ready.close()
+        self._output.close()
 
     def cancel(self) -> None:
         """Stop, and tell the client: an event where the status has gone out, else a failure like any other."""
@@ -97,10 +97,10 @@ class _ResponseStream:
 
     def _fail(self, error: Exception) -> None:
         if self._dialect and (self._answered or self._waiting):
-            self._ready.put(self._dialect.error_event(with_client_names(as_modelhost_error(error), self._spelt)))
-            self._ready.finish()
+            self._output.put(self._dialect.error_event(with_client_names(as_modelhost_error(error), self._spelt)))
+            self._output.finish()
         else:
-            self._ready.finish(error)
+            self._output.finish(error)
 
     async def _fill(self) -> None:
         try:
@@ -108,13 +108,13 @@ class _ResponseStream:
                 async for chunk in chunks:
                     self._waiting += len(chunk)
                     self._last = self._loop.time()
-                    self._ready.put(chunk, len(chunk))
+                    self._output.put(chunk, len(chunk))
                     while self._waiting > AHEAD:
                         await self._wait_for_room()
         except Exception as error:
             self._fail(error)
         else:
-            self._ready.finish()
+            self._output.finish()
 
     async def _wait_for_room(self) -> None:
         """Wait until the client has taken more. Raises `OverQuotaError` where others have waited for it long enough."""
@@ -134,7 +134,7 @@ class _ResponseStream:
     def _beat(self) -> None:
         quiet = self._loop.time() - self._last
         if quiet >= HEARTBEAT and self._dialect:
-            self._ready.put(self._dialect.framing.sign_of_life)
+            self._output.put(self._dialect.framing.sign_of_life)
             quiet = 0.0
         self._timer = self._loop.call_later(HEARTBEAT - quiet, self._beat)
 
