@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import click
 import msgspec
 from litestar.handlers import HTTPRouteHandler
+from modelhost import testing
 from modelhost.cli import cli
 from modelhost.config.schema import TABLES as CONFIG_TABLES, Config
 from modelhost.contract.card import Feature, ModelCard
@@ -42,29 +43,16 @@ from modelhost.http.routing.spec import spec_of
 from modelhost.http.routing.statuses import status_of
 from modelhost.http.server import limits
 from modelhost.pool.requirements import ASKS
-from modelhost.testing import (
-    AddsVoices,
-    BackendTests,
-    EmbedsTexts,
-    GeneratesText,
-    SummarizesTexts,
-    SynthesizesSpeech,
-    TokenizesText,
-    TranscribesSpeech,
-)
+from modelhost.testing import BackendTests
 from modelhost.testing.duties import DUTIES
 from modelhost.worker.describe import field_docs
 
 DOCS = Path(__file__).parent
-KIT: tuple[Any, ...] = (
-    GeneratesText,
-    TranscribesSpeech,
-    SynthesizesSpeech,
-    EmbedsTexts,
-    SummarizesTexts,
-    TokenizesText,
-    AddsVoices,
+KIT: list[Any] = sorted(
+    (kind for kind in vars(testing).values() if hasattr(kind, "ability")), key=lambda kind: ABILITIES.index(kind.ability)
 )
+"""The class of the conformance kit for each ability."""
+
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

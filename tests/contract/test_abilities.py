@@ -3,6 +3,7 @@
 from typing import Any, get_args, get_overloads, get_type_hints
 
 import pytest
+from modelhost import testing
 from modelhost.cli.trials import TRIALS
 from modelhost.contract import hookspecs
 from modelhost.contract.context import Host
@@ -38,6 +39,10 @@ def test_a_backend_can_ask_other_models_for_every_ability() -> None:
 
 def test_what_a_backend_has_to_see_to_is_said_for_every_ability() -> None:
     assert DUTIES.keys() == {*ABILITIES}
+
+
+def test_the_kit_has_a_class_for_every_ability() -> None:
+    assert {kind.ability for kind in vars(testing).values() if hasattr(kind, "ability")} == {*ABILITIES}
 
 
 def test_doctor_tries_every_ability_that_computes_with_the_model() -> None:

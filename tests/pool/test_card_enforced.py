@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from fake_plugins import fake_plugin
+from modelhost import testing
 from modelhost.config import load_config
 from modelhost.contract.card import ModelCard
 from modelhost.contract.errors import UnsupportedError
@@ -33,16 +34,7 @@ from modelhost.contract.types import (
 from modelhost.contract.types.abilities import REQUESTS
 from modelhost.host import ModelHost
 from modelhost.pool.requirements import ASKS, ruled_out
-from modelhost.testing import (
-    AddsVoices,
-    EmbedsTexts,
-    GeneratesText,
-    SummarizesTexts,
-    SynthesizesSpeech,
-    TokenizesText,
-    TranscribesSpeech,
-    chat,
-)
+from modelhost.testing import chat
 from modelhost.testing.duties import DUTIES
 from modelhost.worker.stop_strings import cut
 from serving import Serve, Served
@@ -224,7 +216,7 @@ def test_somebody_sees_to_every_field_of_a_request(ability: Any) -> None:
     assert fields == refused | around | DUTIES[ability].keys()
 
 
-KIT = (GeneratesText, TranscribesSpeech, SynthesizesSpeech, EmbedsTexts, SummarizesTexts, TokenizesText, AddsVoices)
+KIT = [kind for kind in vars(testing).values() if hasattr(kind, "ability")]
 
 
 @pytest.mark.parametrize("kind", KIT)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from msgspec import UNSET, UnsetType
 
 from modelhost.contract.structs import Struct
-from modelhost.contract.types import Ability
+from modelhost.contract.types.abilities import ABILITIES, UNCOUNTED, Ability
 from modelhost.pool import Model
 
 Status = Literal["loaded", "not_loaded", "failed", "disabled"]
@@ -58,7 +58,7 @@ class ServicesHealth(Struct):
 
 def one_model(models: list[Model], routes: dict[Ability, tuple[str, ...]], asked: Model | None, *, known: bool) -> OneModelHealth:
     """Describe the model that is named, or the one that older services were about: who chats, else who hears, and so on."""
-    order: tuple[Ability, ...] = ("generate", "transcribe", "synthesize", "embed", "summarize")
+    order = sorted((ability for ability in ABILITIES if ability not in UNCOUNTED), key=lambda ability: ability != "generate")
     found = asked or next((model for ability in order for model in _able(models, routes, ability)), None)
     sick = found is None or found.ails is not None
     status: Literal["healthy", "unhealthy"] = "unhealthy" if sick else "healthy"
