@@ -34,7 +34,7 @@ def named(file: str) -> list[Requirement]:
             name = "modelhost" if path == "./host" else "modelhost-" + path.removeprefix("./plugins/").replace("_", "-")
             found.append(Requirement(name + bracket + extras))
         else:
-            found.append(Requirement(line))
+            found.append(Requirement(line.partition(" --")[0]))
     return found
 
 

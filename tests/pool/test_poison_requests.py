@@ -135,6 +135,13 @@ def test_a_request_whose_worker_was_killed_by_somebody_else_is_served_again(host
         (3, {}, "it exited with status 3", False),
         (-signal.SIGSEGV, {}, "it was ended by SIGSEGV", False),
         (-signal.SIGABRT, {}, "it was ended by SIGABRT", False),
+        (
+            -signal.SIGILL,
+            {},
+            "it was ended by SIGILL: a library in it was built for another processor; "
+            "install the plugin anew on this machine, without pip's cache",
+            False,
+        ),
         (-signal.SIGKILL, {}, "it was ended by SIGKILL", True),
         (-signal.SIGTERM, {}, "it was ended by SIGTERM", True),
         (-signal.SIGRTMIN - 1, {}, f"it was ended by signal {signal.SIGRTMIN + 1}", True),

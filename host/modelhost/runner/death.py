@@ -42,6 +42,8 @@ def death_of(status: int, *, why: str, ended_by_us: bool, out_of_memory: bool) -
     except ValueError:  # a real-time signal: only somebody else sends those
         return Death(why=why or f"it was ended by signal {-status}", from_outside=True)
     told = f"it was ended by {number.name}"
+    if number is signal.SIGILL:
+        told += ": a library in it was built for another processor; install the plugin anew on this machine, without pip's cache"
     if number is signal.SIGKILL and out_of_memory and not ended_by_us:
         return Death(why=why or f"{told}: the system had no memory left")
     return Death(why=why or told, from_outside=not ended_by_us and number not in OF_ITS_OWN)
