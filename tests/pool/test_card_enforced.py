@@ -88,7 +88,7 @@ def host(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Served:
         ("/v1/embeddings", {"input": "a", "prompt_name": "query"}, "prompt_name", "unsupported"),
         ("/v1/embeddings", {"input": "a", "title": "of it"}, "title", "unsupported"),
         ("/v1/audio/speech", {"input": "a", "voice": "nobody"}, "voice", "unknown_voice"),
-        ("/v1/text-to-speech", {"text": "a", "reference_id": "nobody"}, "voice", "unknown_voice"),
+        ("/v1/text-to-speech", {"text": "a", "reference_id": "nobody"}, "reference_id", "unknown_voice"),
     ],
 )
 def test_what_the_card_does_not_have_is_refused(host: Served, path: str, body: dict[str, Any], param: str, code: str) -> None:
