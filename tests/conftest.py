@@ -21,6 +21,11 @@ def pytest_sessionstart() -> None:
         compileall.compile_dir(package, quiet=2)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, whole servers and models, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: 0 if "e2e" in item.path.parts else 1 if item.path.parts[-4] == "plugins" else 2)
+
+
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Start hosts with a configuration each; all are stopped at the end of the module, and must have ended well."""

@@ -46,6 +46,14 @@ plugin = "echo"
 
 [models.stubborn]
 plugin = "stubborn"
+
+[models.missing]
+plugin = "gguf_chat"
+options = { source = "no-such.gguf" }
+
+[models.embedder]
+plugin = "echo"
+abilities = ["embed"]
 """
 
 STUBBORN = """
@@ -203,13 +211,12 @@ def test_a_deadline_cuts_a_stream_with_an_error(serve: Serve) -> None:
     eventually(lambda: host.worker("echo")["in_flight"] == 0)
 
 
-def test_missing_weights_say_what_to_do(serve: Serve) -> None:
-    host = serve('[models.m]\nplugin = "gguf_chat"\noptions = { source = "no-such.gguf" }\n')
-    answer = host.chat("m")
+def test_missing_weights_say_what_to_do(host: Served) -> None:
+    answer = host.chat("missing")
     assert answer.status_code == 503
     assert "no-such.gguf" in answer.json()["error"]["message"]
     assert answer.headers["x-should-retry"] == "false"
-    assert host.client.get("/health").json()["models"]["m"]["model_available"] is False
+    assert host.client.get("/health").json()["models"]["missing"]["model_available"] is False
 
 
 def test_a_client_that_reads_nothing_stalls_only_itself(host: Served) -> None:
@@ -255,18 +262,16 @@ def test_plugins_that_break_when_imported_are_set_aside_and_the_host_serves(serv
     assert host.client.get("/health").json()["status"] == "degraded"
 
 
-def test_what_only_the_operator_can_mend_is_not_worth_asking_again_however_often(serve: Serve) -> None:
-    host = serve('[models.m]\nplugin = "gguf_chat"\noptions = { source = "no-such.gguf" }\n')
-    answers = [host.chat("m") for _ in range(3)]
+def test_what_only_the_operator_can_mend_is_not_worth_asking_again_however_often(host: Served) -> None:
+    answers = [host.chat("missing") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [503] * 3
     assert [answer.headers["x-should-retry"] for answer in answers] == ["false"] * 3
     assert all("retry-after" not in answer.headers for answer in answers)
 
 
-def test_what_a_model_cannot_do_does_not_load_it(serve: Serve) -> None:
-    host = serve('[models.echo]\nplugin = "echo"\nabilities = ["embed"]\n')
-    assert host.chat("echo").status_code == 400
-    assert host.client.get("/health").json()["models"]["echo"]["state"] == "cold"
+def test_what_a_model_cannot_do_does_not_load_it(host: Served) -> None:
+    assert host.chat("embedder").status_code == 400
+    assert host.client.get("/health").json()["models"]["embedder"]["state"] == "cold"
 
 
 GREEDY = """

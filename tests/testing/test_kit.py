@@ -18,7 +18,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
     """What the kit says of the good plugin and of each mistake, found in one run of pytest."""
     folder = tmp_path_factory.mktemp("kit")
     (folder / "text.txt").write_text("one two three four five six seven eight nine ten eleven twelve")
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider --disable-plugin-autoload\n")
     for number, code in enumerate([GOOD, *(planted(name) for name in MISTAKES)]):
         (folder / f"plugin_{number}.py").write_text(code)
         (folder / f"test_{number}.py").write_text(KIT.format(module=f"plugin_{number}", source=str(folder / "text.txt")))

@@ -219,10 +219,12 @@ class TestManyLanguages:
     def test_a_language_may_be_given_with_a_region_by_its_name_or_not_at_all(self, many, say, language):
         assert "fox" in many.text(say(FOX), language=language).lower()
 
-    def test_what_whisper_calls_otherwise_is_called_as_everywhere(self, many, say):
+    def test_what_whisper_calls_otherwise_is_called_as_everywhere(self, many):
         assert "jv" in many.card.languages
         assert "jw" not in many.card.languages
-        many.text(say(FOX), language="jv")  # is not refused
+        assert many.text(pause(1), language="jv") == ""
+        with pytest.raises(BadInputError):
+            many.text(pause(1), language="xx")
 
     def test_translation_of_english_is_english(self, many, say):
         assert "fox" in many.text(say(FOX), task="translate").lower()
