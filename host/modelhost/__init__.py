@@ -11,6 +11,7 @@ if _typing.TYPE_CHECKING:  # `as` marks what is exported, for strict type checke
     from modelhost.authors.fair_queue import FairQueue as FairQueue
     from modelhost.authors.sentences import Sentences as Sentences
     from modelhost.authors.stop_strings import StopStrings as StopStrings
+    from modelhost.contract.answers import Answer as Answer, collect as collect
     from modelhost.contract.backend import (
         Backend as Backend,
         Device as Device,
@@ -102,6 +103,7 @@ _HOMES = {
     "modelhost.contract.card": ("Feature", "ModelCard"),
     "modelhost.contract.compute": ("ComputeThread",),
     "modelhost.contract.context": ("Context",),
+    "modelhost.contract.answers": ("Answer", "collect"),
     "modelhost.contract.event_stream": ("EventStream",),
     "modelhost.contract.log": ("Log",),
     "modelhost.contract.extension": ("Call", "Extension"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from modelhost.contract.errors import BackendCrashedError
-from modelhost.contract.event_stream import ClosableEvents, EventStream
+from modelhost.contract.event_stream import BatchedEvents, ClosableEvents, EventStream
 from modelhost.contract.loop_turn import slice_end
 
 T = TypeVar("T")
@@ -64,9 +64,12 @@ class ThreadBridge(Generic[T]):
         until = slice_end()  # of an iterator that never waits: other calls get their turn
         try:
             source = self._source()
+            batched = source if isinstance(source, BatchedEvents) else None
             async for event in source:
                 self.events.put(event, 1)
                 self._ahead += 1
+                if batched is not None and batched.mid_batch:
+                    continue
                 if time.monotonic() >= until:
                     await asyncio.sleep(0)
                     until = slice_end()

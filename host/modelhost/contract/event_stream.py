@@ -1,10 +1,10 @@
-"""Carries values from any thread to one reader, which is a coroutine or a plain thread."""
+"""Events on their way from any thread to one reader, which is a coroutine or a plain thread."""
 
 import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Generic, Protocol, Self, TypeVar
 
 from modelhost.contract.loop_turn import slice_end
@@ -36,18 +36,25 @@ _Waiter = threading.Event | tuple[asyncio.AbstractEventLoop, "asyncio.Future[Non
 class EventStream(Generic[T]):
     """An unbounded queue with an end, read by `for` in a thread or by `async for` on any event loop.
 
-    Writers never block; who must not run ahead of the reader counts what `on_taken` reports. `on_taken(weight)` is
-    called in the reader's thread for each value with a weight, `on_close()` once when the reader stops early.
+    What `context.host.call` gives, and what a hook may return: an engine's thread then puts the events of each step with
+    `put_all`, which leave for the host together, and says the end with `finish`. Writers never block; who must not run ahead of
+    the reader counts what `on_taken` reports. `on_taken(weight)` is called in the reader's thread for each value with a weight,
+    `on_close()` once when the reader stops early, as when the call is cancelled: nothing is wanted any more.
     """
 
     def __init__(self, *, on_taken: Callable[[int], None] | None = None, on_close: Callable[[], None] | None = None) -> None:
-        self._items: deque[tuple[T, int]] = deque()
+        self._items: deque[tuple[T, int | None]] = deque()
+        """Each with its weight; None for all but the last of those that were put together."""
         self._changed = threading.Lock()
         self._waiter: _Waiter | None = None
         self._finished = False
         self._error: BaseException | None = None
         self.stopped_early = False
         """Whether the reader ended it: then the writer may still be at work."""
+        self.mid_batch = False
+        """Whether the value that was taken last was put together with the next one."""
+        self.keeps_batches = False
+        """Whether the reader takes those without a pause, as who sends them on in one frame; else others have turns between."""
         self._slice_end: float | None = None
         """When a coroutine that always finds something has to let others have their turn."""
         self._on_taken = on_taken
@@ -69,7 +76,7 @@ class EventStream(Generic[T]):
         with self._changed:
             if self._finished:
                 return
-            self._items.extend((item, 0) for item in items[:-1])
+            self._items.extend((item, None) for item in items[:-1])
             self._items.append((items[-1], weight))
             waiter = self._wake()
         _resolve(waiter)
@@ -129,6 +136,7 @@ class EventStream(Generic[T]):
 
     def _take(self) -> T:
         item, weight = self._items.popleft()
+        self.mid_batch = weight is None
         if weight and self._on_taken:
             self._on_taken(weight)
         return item
@@ -155,7 +163,7 @@ class EventStream(Generic[T]):
     async def __anext__(self) -> T:
         if self._slice_end is None or not self._items:
             self._slice_end = slice_end() if self._items or await self.ready() else None
-        elif time.monotonic() >= self._slice_end:
+        elif time.monotonic() >= self._slice_end and not (self.mid_batch and self.keeps_batches):
             self._slice_end = None
             await asyncio.sleep(0)
             return await self.__anext__()
@@ -185,6 +193,32 @@ class EventStream(Generic[T]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class BatchedEvents(Generic[T]):
+    """The events of a hook, that know which of them were put together; an async iterator, to be closed."""
+
+    __slots__ = ("_events", "source")
+
+    def __init__(self, events: Callable[["BatchedEvents[T]"], AsyncGenerator[T, None]]) -> None:
+        """Read `events`, which is given this object to say the `source` to once there is one."""
+        self.source: EventStream[T] | None = None
+        self._events = events(self)
+
+    @property
+    def mid_batch(self) -> bool:
+        """Whether the event that came last was put together with the next one, so that nobody is to pause between the two."""
+        return self.source is not None and self.source.mid_batch
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self._events  # not itself: that would cost each event a step
+
+    def __anext__(self) -> Awaitable[T]:
+        return self._events.__anext__()
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        await self._events.aclose()
 
 
 def _resolve(waiter: _Waiter | None) -> None:

@@ -41,7 +41,8 @@ class WritesText(BackendTests):
         """Empty pieces cost a frame and a chunk each, and say nothing."""
         for event in answered:
             if isinstance(event, Delta):
-                assert event.text or event.reasoning or event.logprobs, f"{self.ability} yields an empty Delta; leave it out"
+                said = event.text or event.reasoning or event.signature or event.logprobs or event.audio
+                assert said, f"{self.ability} yields an empty Delta; leave it out"
 
     def test_the_text_has_no_control_tokens(self, answered: list[Any]) -> None:
         """They are for the template; thoughts belong into `Delta.reasoning`."""
@@ -187,6 +188,8 @@ class GeneratesText(WritesText):
         )
         assert text == whole[: whole.index(stop)], f"{what} gives {text!r}; yield all that comes before it, and nothing more"
         assert reason == "stop", f"{what} ends with reason={reason!r}; yield Done(reason='stop')"
+        told = events[-1].stop
+        assert told in (None, stop), f"{what} is told to have ended at {told!r}; yield Done(stop=…) with the string that was met"
 
     def test_answers_at_once_do_not_mix(self, loaded: Loaded) -> None:
         """What is said beside others is what is said alone."""

@@ -15,7 +15,7 @@ import msgspec
 
 from modelhost.contract.context import CallInfo, Context
 from modelhost.contract.errors import BackendCrashedError, BackendFailedError, BadInputError, ModelhostError
-from modelhost.contract.event_stream import ClosableEvents, EventStream
+from modelhost.contract.event_stream import BatchedEvents, ClosableEvents, EventStream
 from modelhost.contract.loop_turn import slice_end
 from modelhost.contract.types.abilities import ABILITIES, EVENTS, REQUESTS, Ability
 from modelhost.wire import frames
@@ -25,7 +25,7 @@ MAX_EVENT = frames.MAX_FRAME // 2
 """Bytes of the largest event: what is longer must come in pieces."""
 
 FRAME_BYTES = 1024 * 1024
-"""Events leave in one frame up to about this size; then another begins."""
+"""Events leave in one frame up to about this size, also those that were put together; then another begins."""
 
 Handler = Callable[[Ability, str, Any, Context], ClosableEvents[Any]]
 """Runs a call that came in: (ability, model, request, context) → events."""
@@ -351,6 +351,8 @@ class Channel(asyncio.Protocol):
         try:
             request = _request_decoders[frame.ability].decode(frame.request)
             events = self._handler(frame.ability, frame.model, request, call.context)
+            batched = events if isinstance(events, BatchedEvents) else None
+            unpaid = 0
             until = slice_end()  # of an async iterator that never waits: cancels, pings and other calls get their turn
             async with contextlib.aclosing(events):
                 async for event in events:
@@ -358,7 +360,11 @@ class Channel(asyncio.Protocol):
                     if len(raw) > MAX_EVENT:
                         raise BackendFailedError(f"an event of {len(raw)} bytes is too large; give it in pieces")
                     self._post(frame.id, msgspec.Raw(raw))
-                    await call.budget.spend(len(raw))
+                    unpaid += len(raw)
+                    if batched is not None and batched.mid_batch and unpaid < FRAME_BYTES:
+                        continue  # what was put together leaves in one frame
+                    await call.budget.spend(unpaid)
+                    unpaid = 0
                     if time.monotonic() >= until:
                         await asyncio.sleep(0)
                         until = slice_end()

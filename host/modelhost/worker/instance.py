@@ -16,6 +16,7 @@ from modelhost.contract.card import ModelCard
 from modelhost.contract.completeness import complete
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError, told_by_system
+from modelhost.contract.event_stream import BatchedEvents, EventStream
 from modelhost.contract.failures import Failure
 from modelhost.contract.log import Log, place_of
 from modelhost.contract.types import ABILITIES, Ability
@@ -100,12 +101,18 @@ class Instance:
             self._failed(error, "unload failed", "unload")
         self._backend.compute.shutdown(wait=False)
 
-    async def call(self, ability: Ability, request: Any, context: Context) -> AsyncGenerator[Any, None]:
-        """Run a hook and yield its events, `Done` last. Raises `ModelhostError` only."""
+    def call(self, ability: Ability, request: Any, context: Context) -> BatchedEvents[Any]:
+        """Run a hook; its events come with `Done` last, and raise `ModelhostError` only."""
+        return BatchedEvents(lambda batches: self._events(ability, request, context, batches))
+
+    async def _events(
+        self, ability: Ability, request: Any, context: Context, batches: BatchedEvents[Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Put around a hook what its card leaves to the worker."""
         try:
-            run = self._run(ability, request, context)
+            run = self._run(ability, request, context, batches)
             if ability == "synthesize":
-                run = spoken(lambda part, inner: self._run("synthesize", part, inner), request, context)
+                run = spoken(lambda part, inner: self._run("synthesize", part, inner, batches), request, context)
             elif ability == "generate" and request.stop and "stop" not in self._features:
                 run = cut(run, request)
             async with aclosing(run) as events:
@@ -115,13 +122,19 @@ class Instance:
         finally:
             context.cancel()
 
-    async def _run(self, ability: Ability, request: Any, context: Context) -> AsyncGenerator[Any, None]:
+    async def _run(
+        self, ability: Ability, request: Any, context: Context, batches: BatchedEvents[Any]
+    ) -> AsyncGenerator[Any, None]:
         if ability not in self._hooks:
             raise UnsupportedError(f"this backend cannot {ability}")
 
         broken = partial(self._broken, ability, context)
         try:
-            stream = self._stream(self.begin(ability, request, context), context)
+            returned = self.begin(ability, request, context)
+            if isinstance(returned, EventStream):
+                returned.keeps_batches = True
+                batches.source = returned
+            stream = self._stream(returned, context)
         except ModelhostError:
             raise
         except BaseException as error:

@@ -37,6 +37,7 @@ from modelhost import (
     Voices,
     VoicesEvent,
     VoicesRequest,
+    collect,
     hookimpl,
 )
 from msgspec import Meta
@@ -121,7 +122,7 @@ class EchoBackend(Backend[EchoOptions]):
 
     async def _answer_of(self, model: str, request: GenerateRequest, context: Context) -> str:
         async with aclosing(context.host.call("generate", model, request)) as events:
-            return "".join([event.text async for event in events if isinstance(event, Delta)])
+            return (await collect(events)).choices[0].text
 
     @hookimpl
     async def transcribe(self, request: TranscribeRequest, context: Context) -> AsyncIterator[TranscribeEvent]:

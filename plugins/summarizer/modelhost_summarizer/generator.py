@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import msgspec
 from modelhost import (
     BackendFailedError,
     BadInputError,
@@ -81,7 +80,7 @@ class TextGenerator:
                     done = event
         if done is None:
             raise LeftError
-        self.usage = _sum(self.usage, done.usage)
+        self.usage += done.usage
         self.reason = done.reason
 
     def characters_a_token(self, text: str) -> float:
@@ -119,8 +118,3 @@ def failed_without_words(reason: FinishReason) -> ModelhostError:
 
 def _cannot_generate(error: ModelhostError) -> bool:
     return isinstance(error, UnsupportedError) and error.param == "model"
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    fields = msgspec.structs.fields(Usage)
-    return Usage(**{field.name: getattr(one, field.name) + getattr(other, field.name) for field in fields})
