@@ -184,7 +184,7 @@ MISTAKES = {
     ),
     "cannot be loaded twice": edit(
         "        return ModelCard(",
-        "        assert not hasattr(Counter, 'loaded'); Counter.loaded = True\n        return ModelCard(",
+        "        assert not hasattr(Counter, 'was_here'); Counter.was_here = True\n        return ModelCard(",
         "it_can_be_unloaded_and_loaded_again",
         "not on the class",
         "Embed",
