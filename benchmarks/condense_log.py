@@ -17,7 +17,7 @@ PIECE = 10_000
 CONDENSE = """
 import resource, sys
 from modelhost import Blob
-from modelhost_summarizer.condense import Condenser
+from modelhost_summarizer.condenser import Condenser
 from modelhost_summarizer.text import pieces
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 condenser = Condenser(500)

@@ -26,7 +26,7 @@ from measuring import Host, interleaved, ratio, serving, tell
 from modelhost import AudioPart, Blob, Context, Delta, GenerateRequest, Message, Source, TextPart
 from modelhost.audio import Window
 from modelhost_gemma_audio import GemmaAudioBackend, GemmaAudioOptions
-from modelhost_gemma_audio.ears import together
+from modelhost_gemma_audio.audio_features import encoder_arguments
 from transformers import Gemma3nAudioFeatureExtractor, Gemma3nConfig, Gemma3nForConditionalGeneration
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "gemma_audio" / "tests"))
@@ -53,7 +53,7 @@ def checkpoint(size: str, folder: Path) -> Path:
     if size == "tiny":
         return Path(tiny.gemma4(folder))
     if size == "small":
-        return Path(tiny.gemma4(folder, text=SMALL, ears={"hidden_size": 128, "num_hidden_layers": 4}))
+        return Path(tiny.gemma4(folder, text=SMALL, audio_features={"hidden_size": 128, "num_hidden_layers": 4}))
     return gemma3n_e4b(folder)
 
 
@@ -99,7 +99,7 @@ class Loaded:
                 max_new_tokens=TOKENS,
                 min_new_tokens=TOKENS,
                 do_sample=False,
-                **together(clips, self.torch.device, self.torch.dtype),
+                **encoder_arguments(clips, self.torch.device, self.torch.dtype),
             )
             found = found.cpu()
         assert found.shape[1] == ids.shape[1] + TOKENS
@@ -112,15 +112,15 @@ class Loaded:
         samples = sounds.voiced(30.0)
         cut = [Window(samples=samples, start=30.0 * number, end=30.0 * number + 30) for number in range(count)]
         began = time.perf_counter()
-        list(recording.write_down(cut, 30.0 * count, ahead=ahead))
+        list(recording.transcribe(cut, 30.0 * count, ahead=ahead))
         return time.perf_counter() - began
 
     @property
     def wanted(self) -> Any:
-        """What is asked of a window: one attempt, in a language that is known."""
-        from modelhost_gemma_audio.recording import Wanted
+        """Return what is asked of a window: one attempt, in a language that is known."""
+        from modelhost_gemma_audio.recording import Instructions
 
-        return Wanted(language="en", temperatures=(0.0,))
+        return Instructions(language="en", temperatures=(0.0,))
 
 
 CLIENT = httpx.Client(timeout=600)
@@ -137,7 +137,7 @@ def through_host(host: Host, body: dict[str, Any]) -> float:
 
 
 def compare_tokens(folder: Path, device: str, plain: Loaded) -> None:
-    """One stream over HTTP beside a plain call, for text and for ten seconds of sound; and eight at once beside one by one."""
+    """Measure one stream over HTTP beside a plain call, for text and for 10 s of sound; then eight at once beside one by one."""
     sound = sounds.wav(sounds.voiced(10.0))
     settings = {"max_tokens": TOKENS, "temperature": 0, "ignore_eos": True}
     text = "word " * 20
@@ -198,7 +198,7 @@ def compare_windows(loaded: Loaded) -> None:
     """Windows of a recording together beside one by one."""
     loaded.windows(2, ahead=2)
     values = interleaved(
-        3, together=lambda: loaded.windows(WINDOWS, ahead=WINDOWS), one_by_one=lambda: loaded.windows(WINDOWS, ahead=1)
+        3, encoder_arguments=lambda: loaded.windows(WINDOWS, ahead=WINDOWS), one_by_one=lambda: loaded.windows(WINDOWS, ahead=1)
     )
     tell(
         f"{WINDOWS} windows one by one / together: seconds",
@@ -209,7 +209,7 @@ def compare_windows(loaded: Loaded) -> None:
 
 
 def cancel(loaded: Loaded) -> None:
-    """Seconds from a cancellation to the end of the events."""
+    """Return seconds from a cancellation to the end of the events."""
     waits = []
     for _ in range(20):
         context = Context()

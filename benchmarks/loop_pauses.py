@@ -116,7 +116,7 @@ def smallest(kind: inspect.Type) -> Any:
 
 
 def bodies(kind: Any, example: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return bodies in which each field in turn is as large as can be, with all that is asked for by truth values."""
+    """Yield bodies in which each field in turn is as large as can be, with all that is asked for by truth values."""
     described = inspect.type_info(kind)
     assert isinstance(described, inspect.StructType)
     wishes = {field.encode_name: True for field in described.fields if _is_wish(field)}
@@ -147,7 +147,7 @@ def form(fields: dict[str, str], name: str, file: bytes) -> tuple[bytes, str]:
 
 
 def cases_of(route: HTTPRouteHandler) -> Iterator[Case]:
-    """Return the requests for one route."""
+    """Yield the requests for one route."""
     said: RouteSpec = spec_of(route)
     method = sorted(route.http_methods)[0]
     path = sorted(route.paths)[0]
@@ -166,7 +166,7 @@ def cases_of(route: HTTPRouteHandler) -> Iterator[Case]:
 
 
 def forms_of(said: RouteSpec, name: str, path: str) -> Iterator[Case]:
-    """Return the forms for one route: a large file, a large field, many fields, and a recording in base64 of either kind."""
+    """Yield the forms for one route: a large file, a large field, many fields, and a recording in base64 of either kind."""
     required = {field.name: "x" for field in msgspec.structs.fields(said.form) if field.required}
     for what, file in (("file", b"x = 1\n" * (AUDIO_MB * 170_000)), ("smaller file", b"x = 1\n" * 170_000)):
         content, kind = form(required, said.files[0], file)

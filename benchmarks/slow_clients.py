@@ -46,7 +46,7 @@ def waits(port: int, seconds: float) -> list[float]:
 
 @contextlib.contextmanager
 def slow_clients(mode: str, host: Host, folder: str) -> Iterator[None]:
-    """Have slow clients hold connections, all of them at once, and bring them back when they are closed."""
+    """Hold connections by slow clients, all of them at once, and bring them back when they are closed."""
     url = f"{host.url}/v1/chat/completions"
     command = ["slowhttptest", MODES[mode], "-c", str(CONNECTIONS), "-r", str(CONNECTIONS), "-i", "1", "-p", "30"]
     command += ["-l", str(SECONDS + 3), "-t", "POST", "-s", "8192", "-x", "10", "-v", "0", "-u", url]

@@ -82,7 +82,7 @@ def voice() -> PiperVoice:
 
 @cache
 def said(text: str) -> np.ndarray:
-    """Say something; returns samples of 16 kHz."""
+    """Synthesize a text; returns samples of 16 kHz."""
     resampler = Resampler(voice().config.sample_rate, SAMPLE_RATE)
     pcm = b"".join(resampler.resample(chunk.audio_int16_bytes) for chunk in voice().synthesize(text))
     return from_pcm(pcm + resampler.finish())
@@ -136,7 +136,7 @@ class Client:
         self.http = httpx.Client(base_url=host.url, timeout=600, trust_env=False)
 
     def hear(self, audio: bytes, model: str = "whisper") -> str:
-        """Have a recording written down."""
+        """Transcribe a recording."""
         answer = self.http.post(
             "/v1/audio/transcriptions", files={"file": ("a.wav", audio)}, data={"model": model, "language": "en"}
         )
@@ -144,7 +144,7 @@ class Client:
         return str(answer.json()["text"])
 
     def say(self, text: str, form: str) -> float:
-        """Have a text spoken; returns the seconds to the first byte."""
+        """Synthesize a text over HTTP; returns the seconds to the first byte."""
         began = time.perf_counter()
         body = {"model": "piper", "input": text, "response_format": form, "sample_rate": 22_050}
         with self.http.stream("POST", "/v1/audio/speech", json=body) as answer:

@@ -77,7 +77,7 @@ PLAIN = {bool: "boolean", str: "string", int: "integer", float: "number", Any: "
 
 
 def type_of(kind: Any) -> str:
-    """Say in words what a key takes."""
+    """Return in words what a key takes."""
     arguments = get_args(kind)
     match get_origin(kind):
         case None:
@@ -204,7 +204,7 @@ def error_classes() -> str:
 
 
 def _below(kind: type[ModelhostError]) -> Iterator[type[ModelhostError]]:
-    """Return all subclasses but those that only sort others."""
+    """Yield all subclasses but those that only sort others."""
     for child in kind.__subclasses__():
         if child not in (RequestError, ServiceError):
             yield child
@@ -248,7 +248,7 @@ WORKERS = {
 
 
 def who(ability: Ability, field: str) -> str:
-    """Say who sees to a field of a request: the host, by a feature of the card or around the hook, and then the backend."""
+    """Return who sees to a field of a request: the host, by a feature of the card or around the hook, and then the backend."""
     asks = ASKS.get(REQUESTS[ability], ())
     told = [f"refused unless the features name `{ask.feature}`" for ask in asks if ask.field == field]
     if duty := DUTIES[ability].get(field):

@@ -24,7 +24,7 @@ from modelhost.audio import (
 )
 from modelhost.audio.spans import PADDING, SHORTEST_SPEECH, padded
 from modelhost.audio.voice import FRAME
-from modelhost.audio.windowing import LONGEST_PAUSE, quietest
+from modelhost.audio.window import LONGEST_PAUSE, quietest
 from modelhost.contract.types import Blob
 
 SENTENCES = (

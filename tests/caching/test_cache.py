@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from modelhost.caching import Cache, Caching
-from modelhost.caching.in_flight import InFlight
+from modelhost.caching.single_flight import SingleFlight
 from modelhost.caching.store import OVERHEAD
 from modelhost.contract.answers import Rows, collect_vectors, numbers
 from modelhost.contract.context import CallInfo, Context
@@ -69,7 +69,7 @@ def test_the_memory_it_takes_is_no_more_than_it_counts() -> None:
 @given(st.lists(st.lists(KEYS, unique=True), max_size=6))
 def test_every_key_is_computed_by_one_and_waited_for_by_the_others(requests: list[list[bytes]]) -> None:
     async def main() -> None:
-        in_flight = InFlight()
+        in_flight = SingleFlight()
         owners: list[bytes] = []
         for keys in requests:
             ours, theirs = in_flight.share(keys)

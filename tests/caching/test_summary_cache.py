@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 from modelhost.caching import Cache, Caching
-from modelhost.caching.reads import SMALL, state_of
+from modelhost.caching.file_state import SMALL, state_of
 from modelhost.config import load_config
 from modelhost.contract.card import ModelCard
 from modelhost.contract.context import CallInfo, Context

@@ -26,7 +26,7 @@ class TestComparing:
         assert compare(text, text.upper()).different == 0
 
     @pytest.mark.parametrize(
-        ("left", "right", "different", "places"),
+        ("left", "right", "different", "length"),
         [
             ("", "", 0, 0),
             ("one two three", "one too three", 1, 3),
@@ -36,9 +36,9 @@ class TestComparing:
             ("one", "two three", 2, 2),
         ],
     )
-    def test_places_and_differences_are_counted_in_words(self, left: str, right: str, different: int, places: int) -> None:
+    def test_lengths_and_differences_are_counted_in_words(self, left: str, right: str, different: int, length: int) -> None:
         found = compare(left, right)
-        assert (found.different, found.places) == (different, places)
+        assert (found.different, found.length) == (different, length)
 
     def test_long_texts_stay_level(self) -> None:
         many = " ".join(f"word{number}" for number in range(3 * ROW_WORDS))

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import given, strategies as st
 from modelhost import Detected, Done, Segment, TranscribeEvent
-from modelhost.dialogue.heard import heard
 from modelhost.dialogue.live_text import LiveText
+from modelhost.dialogue.transcription import collect_transcript
 
 
 @given(pieces=st.lists(st.binary(min_size=1)), readers=st.lists(st.integers(0, 20), min_size=1))
@@ -35,8 +35,8 @@ def test_confidence_is_the_mean_probability_by_length_and_none_where_none_is_tol
             yield Segment(start=number, end=number + 1 + number, text=f" {number}", avg_logprob=logprob)
         yield Done()
 
-    sure = asyncio.run(heard(events(0.0, -0.6931471805599453, None), "en"))
+    sure = asyncio.run(collect_transcript(events(0.0, -0.6931471805599453, None), "en"))
     assert (sure.text, sure.language, sure.language_probability) == ("0 1 2", "it", 0.75)
     assert sure.confidence == pytest.approx((1.0 + 2 * 0.5) / 3, abs=1e-4)
     assert [segment.confidence for segment in sure.segments] == [1.0, 0.5, None]
-    assert asyncio.run(heard(events(None), None)).confidence is None
+    assert asyncio.run(collect_transcript(events(None), None)).confidence is None

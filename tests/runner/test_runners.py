@@ -44,7 +44,7 @@ from modelhost.runner.process import ProcessRunner
 from modelhost.runner.spec import WorkerSpec, worker_environment
 from modelhost.testing import chat
 from modelhost.wire.vocabulary import Unknown
-from modelhost.worker.portions import MOST_TOKENS
+from modelhost.worker.event_parts import MOST_TOKENS
 
 Runner = ProcessRunner | InlineRunner
 

@@ -39,8 +39,8 @@ class Counter(Backend[CounterOptions]):
 
     @hookimpl
     def generate(self, request: GenerateRequest, context: Context) -> Iterator:
-        heard = request.messages[-1].text.split()
-        dice = random.Random(f"{request.seed} {heard}")
+        prompt = request.messages[-1].text.split()
+        dice = random.Random(f"{request.seed} {prompt}")
         stops, count, reason = StopStrings(request.stop), 0, "length"
         for _ in range(request.max_tokens or 32):
             if context.cancelled:
@@ -53,7 +53,7 @@ class Counter(Backend[CounterOptions]):
                 break
         if rest := stops.flush():
             yield Delta(text=rest)
-        yield Done(reason=reason, usage=Usage(input_tokens=len(heard) + 1, output_tokens=count))
+        yield Done(reason=reason, usage=Usage(input_tokens=len(prompt) + 1, output_tokens=count))
 
     @hookimpl
     def embed(self, request: EmbedRequest, context: Context) -> Iterator:
@@ -123,7 +123,7 @@ def edit(before: str, after: str, test: str, says: str, kinds: str = "") -> Mist
 
 
 LOOK = "            if context.cancelled:\n                return\n            count += 1"
-DONE = "        yield Done(reason=reason, usage=Usage(input_tokens=len(heard) + 1, output_tokens=count))\n"
+DONE = "        yield Done(reason=reason, usage=Usage(input_tokens=len(prompt) + 1, output_tokens=count))\n"
 CHUNK = "            yield AudioChunk(data=wave.tobytes(), sample_rate=RATE)"
 TEXT = "                yield Delta(text=text)\n"
 
@@ -139,8 +139,8 @@ MISTAKES = {
         "Embed",
     ),
     "works though cancelled before": edit(
-        "        heard = ",
-        "        import time; time.sleep(9 if context.cancelled else 0)\n        heard = ",
+        "        prompt = ",
+        "        import time; time.sleep(9 if context.cancelled else 0)\n        prompt = ",
         "a_call_cancelled_before_it_starts_does_no_work",
         "goes on for more than",
         "Generate",
@@ -162,8 +162,8 @@ MISTAKES = {
         "Generate",
     ),
     "never ends": edit(
-        "        heard = ",
-        "        import time\n        while request.seed == 7: time.sleep(0.05)\n        heard = ",
+        "        prompt = ",
+        "        import time\n        while request.seed == 7: time.sleep(0.05)\n        prompt = ",
         "characters_are_whole",
         "has not ended after",
         "Generate",
@@ -246,7 +246,7 @@ MISTAKES = {
     ),
     "fails for an empty message": edit(
         "        dice = random",
-        "        heard[0]\n        dice = random",
+        "        prompt[0]\n        dice = random",
         "odd_input_is_answered_or_refused",
         "raise BadInputError",
         "Generate",
@@ -259,7 +259,7 @@ MISTAKES = {
         "Generate",
     ),
     "seed ignored": edit(
-        'random.Random(f"{request.seed} {heard}")',
+        'random.Random(f"{request.seed} {prompt}")',
         "random.Random()",
         "the_same_seed_gives_the_same_text",
         "request.seed",

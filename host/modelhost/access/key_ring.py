@@ -11,7 +11,8 @@ from modelhost.contract.errors import ConfigError
 from modelhost.contract.log import Log, place_of
 
 LOOK_SECONDS = 1.0
-"""How often the files that hold keys are looked at."""
+"""Seconds between two looks at the files that hold keys. Chosen, because a revoked key should be refused at once, and `stat`
+costs nothing."""
 
 
 class KeyRing:

@@ -15,7 +15,7 @@ SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 """`inference`: use the models. `metrics`: read /metrics. `admin`: load, unload, and see or cancel what others do."""
 
 SHORTEST = 16
-"""Characters a key must have: shorter ones can be guessed over the network."""
+"""Characters a key must have. Chosen, because shorter ones can be guessed over the network (16 characters of hex are 64 bits)."""
 
 
 MOST_BYTES = 64 * 1024

@@ -17,28 +17,28 @@ from typing import TYPE_CHECKING, Any
 from modelhost.authors.extras import how_to_install
 
 if TYPE_CHECKING:  # `as` marks what is exported, for strict type checkers
-    from modelhost.audio.clean import normalize as normalize, remove_offset as remove_offset
-    from modelhost.audio.decoding import Limits as Limits, decode as decode, decoded as decoded
-    from modelhost.audio.encoding import Encoder as Encoder
+    from modelhost.audio.decoder import Limits as Limits, decode as decode, decoded as decoded
+    from modelhost.audio.encoder import Encoder as Encoder
     from modelhost.audio.endpoint import Endpointer as Endpointer, SpeechStarted as SpeechStarted, Utterance as Utterance
     from modelhost.audio.memory import SoundMemory as SoundMemory
+    from modelhost.audio.normalization import normalize as normalize, remove_offset as remove_offset
     from modelhost.audio.pcm import Resampler as Resampler, from_pcm as from_pcm, to_pcm as to_pcm
     from modelhost.audio.samples import SAMPLE_RATE as SAMPLE_RATE, Samples as Samples
     from modelhost.audio.spans import PADDING as PADDING, Span as Span, speech_spans as speech_spans
     from modelhost.audio.voice import FRAME as FRAME, Detector as Detector, VoiceDetector as VoiceDetector
-    from modelhost.audio.windowing import Window as Window, windows as windows
+    from modelhost.audio.window import Window as Window, windows as windows
 
 _HOMES = {
-    "modelhost.audio.clean": ("normalize", "remove_offset"),
-    "modelhost.audio.decoding": ("Limits", "decode", "decoded"),
-    "modelhost.audio.encoding": ("Encoder",),
+    "modelhost.audio.normalization": ("normalize", "remove_offset"),
+    "modelhost.audio.decoder": ("Limits", "decode", "decoded"),
+    "modelhost.audio.encoder": ("Encoder",),
     "modelhost.audio.endpoint": ("Endpointer", "SpeechStarted", "Utterance"),
     "modelhost.audio.pcm": ("Resampler", "from_pcm", "to_pcm"),
     "modelhost.audio.memory": ("SoundMemory",),
     "modelhost.audio.samples": ("SAMPLE_RATE", "Samples"),
     "modelhost.audio.spans": ("PADDING", "Span", "speech_spans"),
     "modelhost.audio.voice": ("FRAME", "Detector", "VoiceDetector"),
-    "modelhost.audio.windowing": ("Window", "windows"),
+    "modelhost.audio.window": ("Window", "windows"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -7,7 +7,7 @@ import numpy as np
 from modelhost.audio.samples import SAMPLE_RATE, Samples
 from modelhost.audio.spans import PADDING, SHORTEST_SPEECH
 from modelhost.audio.voice import FRAME, Detector, VoiceDetector
-from modelhost.audio.windowing import quietest
+from modelhost.audio.window import quietest
 from modelhost.contract.structs import Struct
 
 
@@ -57,7 +57,7 @@ class Endpointer:
 
     @property
     def so_far(self) -> Samples:
-        """The unfinished utterance up to now; empty while nobody speaks."""
+        """Return the unfinished utterance up to now; empty while nobody speaks."""
         return self._tape.cut(self._clock if self._start is None else self._start, self._clock)
 
     def feed(self, samples: Samples) -> list[SpeechStarted | Utterance]:
@@ -71,7 +71,7 @@ class Endpointer:
         return events
 
     def finish(self) -> list[Utterance]:
-        """Say, once, that the stream has ended; returns the utterance that was going on, if one was."""
+        """Note that the stream has ended, once; returns the utterance that was going on, if one was."""
         return [] if self._start is None else [self._end_at(min(self._last_voice + self._padding, self._tape.end))]
 
     def _step(self, voiced: bool) -> list[SpeechStarted | Utterance]:

@@ -8,7 +8,7 @@ from modelhost.audio.samples import SAMPLE_RATE
 from modelhost.contract.context import Context
 
 SAMPLE_BYTES = 4
-"""Of `Samples`."""
+"""Bytes of one of `Samples`: float32."""
 
 
 class SoundMemory:
@@ -79,7 +79,7 @@ class Held:
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody wants the recording any more."""
+        """Return whether nobody wants the recording any more."""
         return self._context is not None and self._context.cancelled
 
     def grow(self, size: int) -> None:
@@ -87,5 +87,5 @@ class Held:
         self._memory.grow(self, size)
 
     def decoded(self) -> None:
-        """Say that all of it is there."""
+        """Note that all of the recording is decoded."""
         self._memory.end(self)

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import IO
 
 MAX_SAMPLES = 4_000_000
-"""Of all tracks and their tables of times together; a recording of twelve hours, in AAC at 48 kHz, has that many."""
+"""Of all tracks and their tables of times together. Chosen, because a recording of twelve hours, in AAC at 48 kHz, has that
+many."""
 
 MAX_BOXES = 200_000
-"""Of all kinds; a fragmented file has some for every second or so."""
+"""Boxes of all kinds. Chosen, because a fragmented file has some for every second or so, and a day has 86,400."""
 
 _NESTED = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
 _COUNTS = {b"stsz": 8, b"stz2": 8, b"stts": 4, b"ctts": 4}
@@ -21,12 +22,13 @@ _COUNTS = {b"stsz": 8, b"stz2": 8, b"stts": 4, b"ctts": 4}
 _BEGINNINGS = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"sidx", b"moof", b"pnot"})
 
 _HEAD = 8
+"""Bytes of a box's size and type (ISO/IEC 14496-12 §4.2)."""
 _LONGEST_TABLE = 16 * 1024 * 1024
-"""Bytes of a table of times that are looked at; a longer one is of more samples than are allowed."""
+"""Bytes of a table of times that are looked at. Chosen, because a longer one is of more samples than are allowed."""
 
 
 def is_modest(file: IO[bytes], *, tracks: int) -> bool:
-    """Whether a file is no MP4, or one of so few `tracks`, samples and boxes that FFmpeg may open it. Rewinds the file."""
+    """Return whether a file is no MP4, or one of so few `tracks`, samples and boxes that FFmpeg may open it. Rewinds the file."""
     file.seek(0)
     head = file.read(_HEAD)
     modest = head[4:] not in _BEGINNINGS or _is_modest(file, tracks)
@@ -45,7 +47,7 @@ def _is_modest(file: IO[bytes], tracks: int) -> bool:
 
 
 def _boxes(file: IO[bytes], start: int, end: int, *, depth: int) -> Iterator[tuple[bytes, int, int]]:
-    """Return kind, start and end of every box, those inside others after them."""
+    """Yield kind, start and end of every box, those inside others after them."""
     while start + _HEAD <= end:
         file.seek(start)
         size, kind = struct.unpack(">I4s", file.read(_HEAD))

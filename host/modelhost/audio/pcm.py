@@ -6,7 +6,7 @@ from av import AudioFrame, AudioResampler
 from modelhost.audio.samples import Samples
 
 FULL_SCALE = 32_768
-"""What 1.0 is in 16 bits."""
+"""What 1.0 is in 16 bits: 2^15."""
 
 RATES = range(8_000, 192_001)
 """Hz, of the PCM that is taken."""

@@ -11,16 +11,19 @@ from modelhost.audio.voice import FRAME, Detector, VoiceDetector
 from modelhost.contract.structs import Struct
 
 PADDING = 0.2
-"""Seconds kept on both sides of speech: weak sounds at the edges of words (f, s, h) are below what a detector sees."""
+"""Seconds kept on both sides of speech. Chosen, because weak sounds at the edges of words (f, s, h) are below what a detector
+sees."""
 
 SHORTEST_PAUSE = 0.2
-"""Seconds; a shorter silence is one inside a word, as before p, t or k."""
+"""Seconds. Chosen, because a shorter silence is one inside a word, as before p, t or k."""
 
 SHORTEST_SPEECH = 0.1
-"""Seconds; what is shorter is a click."""
+"""Seconds. Chosen, because what is shorter is a click."""
 
 _PRIMED_BY = 4 * SAMPLE_RATE
+"""Samples from which the detector learns the noise before it decides, 4 s. Chosen, because its memory is as long (`voice.py`)."""
 _BLOCK = 60 * SAMPLE_RATE
+"""Samples decided at once, a minute. Chosen, because the detector's arrays then take a few MB however long the recording is."""
 
 
 class Span(Struct):

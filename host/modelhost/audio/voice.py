@@ -17,29 +17,38 @@ from numpy.typing import NDArray
 from modelhost.audio.samples import SAMPLE_RATE, Samples
 
 FRAME = SAMPLE_RATE // 50
-"""Samples of a frame, 20 ms."""
+"""Samples of a frame, 20 ms. Chosen, because speech is steady for about as long; codecs cut it into frames of 20 ms too (RFC 6716
+§2.1.4)."""
 
 THRESHOLD = 5.0
-"""dB over the noise, averaged over the bands, from which a frame is speech; of steady noise 95 % are below 3.2."""
+"""dB over the noise, averaged over the bands, from which a frame is speech. Chosen, because of steady noise 95 % are below
+3.2."""
 
 QUIETEST = -100.0
 """dB in a band; quieter noise counts as this, so that nothing in a digital silence is loud against it. Speech 50 dB below the
-usual -26 dB of full scale is still found over it, and of white noise only what is louder than -78 dB of full scale."""
+usual -26 dB of full scale is still found over it, and of white noise only what is louder than -78 dB of full scale. Chosen,
+because 16 bits have nothing below it."""
 
 LOUDEST = -40.0
-"""dB in a band; louder noise counts as this, so that what is loud and never pauses is taken for speech and not lost."""
+"""dB in a band; louder noise counts as this, so that what is loud and never pauses is taken for speech and not lost. Chosen,
+because steady noise is seldom louder in a band."""
 
 LOUDEST_AT_FIRST = -55.0
-"""The same while less than two seconds were heard, in which the noise could be somebody who has not paused yet."""
+"""The same while less than two seconds were heard, in which the noise could be somebody who has not paused yet. Chosen, because
+quiet rooms are below it, and people near a microphone above."""
 
 _EDGES = (150, 250, 350, 450, 600, 750, 950, 1200, 1500, 1900, 2400, 3000, 4000)
+"""Hz between the bands. Chosen, because they are about as wide as those that the ear tells apart (the Bark scale), within what
+telephones carry."""
 _MEMORY = 200
-"""Frames that the noise is measured over, 4 s: long enough to hold a pause in each band, short enough to follow a fan."""
+"""Frames that the noise is measured over, 4 s. Chosen, because they are enough to hold a pause in each band, and few enough to
+follow a fan."""
 _SHORT_MEMORY = 100
+"""Frames of the noise that are enough to begin with, 2 s. Chosen, because it is half of `_MEMORY`."""
 _STEP = 10
-"""Frames after which the noise is measured again."""
+"""Frames after which the noise is measured again. Chosen, because it changes slowly, and measuring takes longer than deciding."""
 _SMOOTHING = 3
-"""Frames that loudness is averaged over."""
+"""Frames that loudness is averaged over. Chosen, because 60 ms are shorter than a syllable."""
 
 
 class Detector(Protocol):

@@ -59,11 +59,11 @@ class BatchEngine(Generic[P, R]):
         self._running = [thread.submit(self._run) for thread in (compute, *self._beside)]
 
     def submit(self, job: Hashable, piece: P) -> "Future[R]":
-        """Have a piece computed in its job's turn. Raises `NotReadyError` once it is closed."""
+        """Queue a piece, to be computed in its job's turn. Raises `NotReadyError` once it is closed."""
         return self.submit_all(job, (piece,))[0]
 
     def submit_all(self, job: Hashable, pieces: Iterable[P]) -> "list[Future[R]]":
-        """Have pieces of one job computed in its turns; returns their futures in order. Raises `NotReadyError` once closed."""
+        """Queue pieces of one job, to be computed in turns; returns futures in order. Raises `NotReadyError` once closed."""
         entries: list[_Entry[P, R]] = [_Entry(piece, Future()) for piece in pieces]
         with self._changed:
             if self._closed:

@@ -16,8 +16,8 @@ def nvidia_gpus() -> tuple[tuple[str, str], ...]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
-    asked = subprocess.run([tool, "--query-gpu=index,uuid", "--format=csv,noheader"], capture_output=True, check=False)
-    lines = [line.split(",") for line in asked.stdout.decode().splitlines()]
+    listing = subprocess.run([tool, "--query-gpu=index,uuid", "--format=csv,noheader"], capture_output=True, check=False)
+    lines = [line.split(",") for line in listing.stdout.decode().splitlines()]
     return tuple((number.strip(), uuid.strip()) for number, uuid in (line for line in lines if len(line) == 2))
 
 
@@ -27,22 +27,22 @@ def device_files() -> tuple[str, ...]:
 
 
 def has_gpu() -> bool:
-    """Whether there may be a GPU that computes."""
+    """Return whether there may be a GPU that computes."""
     return bool(device_files() or nvidia_gpus())
 
 
-def device_problem(wanted: str, kinds: tuple[str, ...] = ("cpu", "cuda", "mps")) -> str | None:
-    """Say why a backend that runs on these `kinds` cannot use a device; None where it can, or only its runtime knows."""
-    kind, colon, number = wanted.partition(":")
-    if wanted == "auto":
+def device_problem(device: str, kinds: tuple[str, ...] = ("cpu", "cuda", "mps")) -> str | None:
+    """Return why a backend that runs on these `kinds` cannot use a device; None where it can, or only its runtime knows."""
+    kind, colon, number = device.partition(":")
+    if device == "auto":
         return None
     if kind not in kinds or (colon and (kind != "cuda" or not number.isdecimal())):
         known = ", ".join(f"`{name}`" for name in ("auto", *kinds, *(["cuda:N"] if "cuda" in kinds else [])))
-        return f"device: there is no device {wanted!r}; write {known}"
+        return f"device: there is no device {device!r}; write {known}"
     if kind == "cuda" and not has_gpu():
-        return f"device: there is no GPU for {wanted!r} here; write `auto` or `cpu`"
+        return f"device: there is no GPU for {device!r} here; write `auto` or `cpu`"
     if kind == "cuda" and (gpus := nvidia_gpus()) and int(number or 0) >= len(gpus):
-        return f"device: there is no {wanted!r} here, but {len(gpus)} GPUs, counted from 0"
+        return f"device: there is no {device!r} here, but {len(gpus)} GPUs, counted from 0"
     if kind == "mps" and sys.platform != "darwin":
         return "device: only a Mac has `mps`; write `auto` or `cpu`"
     return None

@@ -9,5 +9,5 @@ def how_to_install(distribution: str, extra: str) -> str:
         needed = [one.partition(";") for one in requires(distribution) or ()]
     except PackageNotFoundError:  # run from a checkout that was never installed
         needed = []
-    wanted = [name.strip() for name, _, marker in needed if f"extra == '{extra}'" in marker.replace('"', "'")]
-    return " ".join(["pip install", *(f'"{name}"' for name in wanted or [f"{distribution}[{extra}]"])])
+    requirements = [name.strip() for name, _, marker in needed if f"extra == '{extra}'" in marker.replace('"', "'")]
+    return " ".join(["pip install", *(f'"{name}"' for name in requirements or [f"{distribution}[{extra}]"])])

@@ -8,10 +8,11 @@ import re
 import unicodedata
 
 LONGEST = 200
-"""Characters; about twelve seconds of speech."""
+"""Characters. Chosen, because they are about twelve seconds of speech, as long as a listener waits for a pause."""
 
 AHEAD = 64
-"""Characters after `longest` that are waited for before a cut is decided: what follows a mark tells what it is."""
+"""Characters after `longest` that are waited for before a cut is decided. Chosen, because what follows a mark tells what it
+is."""
 
 _SPACE = r"[^\S\u00a0\u2007\u202f]"  # those three are there to keep a number and its unit together
 _CLOSERS = r"[\"'»”’)\]）」』】》]*"
@@ -27,7 +28,7 @@ _DOTTED = re.compile(r"(?:[^\W\d_]{1,3}\.)+[^\W\d_]{1,3}")
 _OPENERS = "\"'«“‘„(['¿¡*_"
 
 _SHORT_LINE = 20
-"""Characters; nobody wraps text to lines shorter than this, so such a line is a title, a verse, or one of a list."""
+"""Characters. Chosen, because nobody wraps text to shorter lines, so such a line is a title, a verse, or one of a list."""
 
 _BEFORE_NAMES = frozenset(
     [
@@ -229,7 +230,7 @@ def _first_end(text: str, column: int, longest: int, *, decided: bool) -> int:
 
 
 def _is_end(text: str, end: re.Match[str], decided: bool) -> bool | None:
-    """Whether a sentence ends with a mark; None where more text is needed to tell."""
+    """Return whether a sentence ends with a mark; None where more text is needed to tell."""
     behind = text[end.end() :]
     following = behind[:8].lstrip(_OPENERS)[:1]
     if not following and len(behind) < 8 and not decided:
@@ -263,7 +264,7 @@ def _is_end_after_word(word: str, following: str) -> bool:
 
 
 def _is_end_after_number(text: str, end: re.Match[str], number: str, decided: bool) -> bool | None:
-    """Whether a full stop after a number ends anything: not that of "1. First of all", of "am 3. Oktober" or "den 3. oktober"."""
+    """Return whether a full stop after a number ends a sentence: not that of "1. First of all" or of "am 3. Oktober"."""
     if not text[: end.start() - len(number)].strip():
         return False
     word = re.match(r"\w*", text[end.end() :])
@@ -274,7 +275,7 @@ def _is_end_after_number(text: str, end: re.Match[str], number: str, decided: bo
 
 
 def _is_line_end(text: str, end: re.Match[str], column: int, decided: bool) -> bool | None:
-    """Whether a sentence ends with a line; None where more text is needed to tell.
+    """Return whether a sentence ends with a line; None where more text is needed to tell.
 
     It does where an empty line or an item of a list follows, or where the line was not wrapped: the next begins with a capital,
     and so long as that one is, its first word would have fitted.
@@ -309,17 +310,17 @@ def _within(text: str, longest: int) -> int:
 
 
 def _is_after_number(text: str, cut: int) -> bool:
-    """Whether a cut comes after a number that may go on: "1 000 000", "10 – 20", "5 million"."""
+    """Return whether a cut comes after a number that may go on: "1 000 000", "10 – 20", "5 million"."""
     return text[:cut].rstrip(" \t-–—")[-1:].isdecimal()
 
 
 def _anywhere(text: str, longest: int) -> int:
     """Return the last place where no letter loses its accent, and if that can be, no number is cut."""
-    places = [cut for cut in range(longest, longest // 2, -1) if not _is_joined(text, cut)]
-    whole = (cut for cut in places if not (text[cut - 1].isdecimal() and text[cut].isdecimal()))
-    return next(whole, places[0] if places else longest)
+    cuts = [cut for cut in range(longest, longest // 2, -1) if not _is_joined(text, cut)]
+    whole = (cut for cut in cuts if not (text[cut - 1].isdecimal() and text[cut].isdecimal()))
+    return next(whole, cuts[0] if cuts else longest)
 
 
 def _is_joined(text: str, cut: int) -> bool:
-    """Whether what follows belongs to the letter before: an accent, a vowel sign, a part of an emoji."""
+    """Return whether what follows belongs to the letter before: an accent, a vowel sign, a part of an emoji."""
     return unicodedata.category(text[cut])[0] == "M" or "\u200d" in (text[cut], text[cut - 1])

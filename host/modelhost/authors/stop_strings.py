@@ -3,7 +3,7 @@
 from array import array
 
 _LETTERS = 0x110000
-"""How many letters there are: a step is a place of the search and a letter in one number."""
+"""How many letters there are (Unicode ends at U+10FFFF): a transition is keyed by a state and a letter in one number."""
 
 
 class StopStrings:
@@ -48,14 +48,14 @@ class _Search:
     """All strings at once, and how much of the beginning of one the text ends with: the search of Aho and Corasick."""
 
     def __init__(self, stops: tuple[str, ...]) -> None:
-        self._steps: dict[int, int] = {}
-        """Place and letter → the place after it. A place stands for the beginning of a string, 0 for nothing."""
+        self._transitions: dict[int, int] = {}
+        """State and letter → the next state. A state stands for the beginning of a string, 0 for nothing."""
         self._length = array("i", [0])
         self._shorter = array("i", [0])
-        """For each place, that of the longest shorter beginning that it ends with."""
+        """For each state, that of the longest shorter beginning that it ends with."""
         self._complete = array("i", [0])
-        """For each place, the length of the longest string that it ends with."""
-        self._at = 0
+        """For each state, the length of the longest string that it ends with."""
+        self._state = 0
         before: list[tuple[int, int]] = [(0, 0)]
         for stop in stops:
             self._add(stop, before)
@@ -63,16 +63,16 @@ class _Search:
 
     @property
     def begun(self) -> int:
-        """How many letters at the text's end could become a string."""
-        return self._length[self._at]
+        """Return how many letters at the text's end could become a string."""
+        return self._length[self._state]
 
     def takes(self, letter: str) -> int:
-        """Go on by a letter; returns the length of the string that is complete, or 0."""
-        self._at = self._next(self._at, ord(letter))
-        return self._complete[self._at]
+        """Add a letter; returns the length of the string that is complete, or 0."""
+        self._state = self._next(self._state, ord(letter))
+        return self._complete[self._state]
 
     def _next(self, at: int, letter: int) -> int:
-        while (found := self._steps.get(at * _LETTERS + letter)) is None:
+        while (found := self._transitions.get(at * _LETTERS + letter)) is None:
             if not at:
                 return 0
             at = self._shorter[at]
@@ -82,19 +82,19 @@ class _Search:
         at = 0
         for letter in map(ord, stop):
             step = at * _LETTERS + letter
-            if step not in self._steps:
-                self._steps[step] = len(before)
+            if step not in self._transitions:
+                self._transitions[step] = len(before)
                 before.append((at, letter))
                 for facts in (self._shorter, self._complete):
                     facts.append(0)
                 self._length.append(self._length[at] + 1)
-            at = self._steps[step]
+            at = self._transitions[step]
         self._complete[at] = len(stop)
 
     def _link(self, before: list[tuple[int, int]]) -> None:
-        """Fill in the shorter beginnings, the short places first: each follows from that of the place before it."""
-        for place in sorted(range(1, len(before)), key=self._length.__getitem__):
-            last, letter = before[place]
+        """Fill in the shorter beginnings, those of short states first: each follows from that of the state before it."""
+        for state in sorted(range(1, len(before)), key=self._length.__getitem__):
+            last, letter = before[state]
             if last:
-                self._shorter[place] = self._next(self._shorter[last], letter)
-            self._complete[place] = self._complete[place] or self._complete[self._shorter[place]]
+                self._shorter[state] = self._next(self._shorter[last], letter)
+            self._complete[state] = self._complete[state] or self._complete[self._shorter[state]]

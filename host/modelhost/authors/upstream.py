@@ -1,4 +1,4 @@
-"""For backends that ask another server over HTTP: no answer of its may fill the machine's memory.
+"""For backends that call another server over HTTP: whether it is on this machine, and answers that cannot fill its memory.
 
 Packed answers (gzip, br, zstd) may be a thousand times as large unpacked, or a million times where they are packed twice, and a
 client unpacks a whole piece before anybody can count. So none is asked for, and one that is packed all the same is refused
@@ -8,7 +8,9 @@ unread. Both `httpx` and `httpx2` take these:
 """
 
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from modelhost.contract.errors import BackendFailedError
 
@@ -18,6 +20,17 @@ UNPACKED = {"accept-encoding": "identity"}
 MOST = 128 * 1024 * 1024
 """Bytes of one answer, streamed or whole: chosen, because 256 vectors of 4,096 numbers in JSON are 21 MB, and 40 minutes of
 speech 115 MB."""
+
+
+def is_local_url(url: str) -> bool:
+    """Return whether a URL names this machine, by a loopback address or as localhost (RFC 6761 §6.3)."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def keep_small(response: Any) -> None:

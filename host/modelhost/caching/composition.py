@@ -14,7 +14,7 @@ from modelhost.pool import Model
 Candidates = Callable[[Ability, str | None], list[Model]]
 """Gives the models to try for an ability under a name, in order. Raises `RequestError`."""
 
-Asked = dict[tuple[Ability, str], str]
+PartRevisions = dict[tuple[Ability, str], str]
 """Ability and name, as they were asked for → revision of the model that they stand for."""
 
 
@@ -27,12 +27,12 @@ class Composition:
         self.stood_in = False
         """Whether a model was asked in place of another that was not available."""
 
-    def asked(self) -> Asked:
+    def revisions(self) -> PartRevisions:
         """Return what was asked, and of which revisions."""
         return {one: model.revision for one, model in self.models.items()}
 
-    def lasts(self) -> bool:
-        """Whether the same models would make the same parts again: not where they have files of their own that may change."""
+    def is_repeatable(self) -> bool:
+        """Return whether the same models would make the same parts again: not where they read files that may change."""
         return not self.stood_in and not any(model.card and model.card.reads for model in self.models.values())
 
 
@@ -70,14 +70,14 @@ class Compositions:
         for composition in self._open.get(request_id, ()):
             composition.stood_in = True
 
-    def includes(self, request_id: str, asked: Asked) -> None:
+    def includes(self, request_id: str, revisions: PartRevisions) -> None:
         """Note the parts of a kept answer that holds, which may itself be part of another."""
-        for ability, name in asked:
+        for ability, name in revisions:
             self.asks(request_id, ability, name, self._candidates(ability, name)[0])
 
-    def holds(self, asked: Asked) -> bool:
-        """Whether all the names stand for the same models as they did."""
-        return all(self._revision(*one) == revision for one, revision in asked.items())
+    def is_current(self, revisions: PartRevisions) -> bool:
+        """Return whether all the names stand for the same models as they did."""
+        return all(self._revision(*one) == revision for one, revision in revisions.items())
 
     def _revision(self, ability: Ability, name: str) -> str | None:
         try:

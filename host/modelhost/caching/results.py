@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from modelhost.caching.in_flight import InFlight
+from modelhost.caching.single_flight import SingleFlight
 from modelhost.caching.store import Cache
 from modelhost.contract.context import Context
 from modelhost.contract.types import Ability
@@ -20,7 +20,7 @@ class Results:
 
     def __init__(self, kept: Cache, metrics: Metrics) -> None:
         self.kept = kept
-        self.in_flight = InFlight()
+        self.in_flight = SingleFlight()
         self._lookups = metrics.cache_lookups
 
     def count(self, model: Model, ability: Ability, *, hits: int = 0, misses: int = 0) -> None:
@@ -29,10 +29,10 @@ class Results:
         self._lookups.labels(model.name, ability, "miss").inc(misses)
 
 
-def key_of(ability: Ability, model: Model, context: Context, *asked: Any) -> "hashlib.blake2b":
+def key_of(ability: Ability, model: Model, context: Context, *fields: Any) -> "hashlib.blake2b":
     """Begin a key: more of what was asked may follow.
 
     The caller is part of it because a hit can be told from a miss, and nobody is to find out what somebody else has asked.
     """
-    said = (ability, model.name, model.revision, context.caller, *asked)
-    return hashlib.blake2b(_encoder.encode(said), digest_size=32)
+    parts = (ability, model.name, model.revision, context.caller, *fields)
+    return hashlib.blake2b(_encoder.encode(parts), digest_size=32)

@@ -3,7 +3,8 @@
 from collections import OrderedDict
 
 OVERHEAD = 256
-"""Bytes counted for an entry beside its value: its key, its place in the table and Python's objects around both."""
+"""Bytes counted for an entry beside its value. Chosen, because its key, its slot in the table and Python's objects around both
+take about as much."""
 
 
 class Cache:

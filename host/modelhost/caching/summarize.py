@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from modelhost.caching.composition import Asked, Composition, Compositions
-from modelhost.caching.in_flight import made_by_another
-from modelhost.caching.reads import state_of
+from modelhost.caching.composition import Composition, Compositions, PartRevisions
+from modelhost.caching.file_state import state_of
 from modelhost.caching.results import Results, key_of
+from modelhost.caching.single_flight import wait_for_another
 from modelhost.contract.context import Context
 from modelhost.contract.extension import Call
 from modelhost.contract.structs import Struct
@@ -31,10 +31,10 @@ class _Kept(Struct):
     """A summary as its events, without those of progress, and what it was made of."""
 
     events: list[Detected | Delta | Done]
-    asked: list[tuple[Ability, str, str]]
+    revisions: list[tuple[Ability, str, str]]
 
-    def made_of(self) -> Asked:
-        return {(ability, name): revision for ability, name, revision in self.asked}
+    def made_of(self) -> PartRevisions:
+        return {(ability, name): revision for ability, name, revision in self.revisions}
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -72,12 +72,12 @@ class CachedSummarize:
         while True:
             if value := self._results.kept.get(key):
                 kept = _decoder.decode(value)
-                if self._compositions.holds(kept.made_of()):
+                if self._compositions.is_current(kept.made_of()):
                     return kept
             ours, theirs = self._results.in_flight.share([key])
             if ours:
                 return None
-            if value := await made_by_another(theirs[key], context):
+            if value := await wait_for_another(theirs[key], context):
                 return _decoder.decode(value)
 
     async def _again(self, kept: _Kept, model: Model, context: Context) -> AsyncGenerator[SummarizeEvent, None]:
@@ -89,7 +89,7 @@ class CachedSummarize:
     async def _anew(
         self, key: bytes, state: bytes, model: Model, call: Call, request: SummarizeRequest, context: Context
     ) -> AsyncGenerator[SummarizeEvent, None]:
-        """Have the summary made, and keep it if it came to its end. That is told when it really has, by `Done`."""
+        """Compute the summary, and keep it if it is complete: if `Done` came."""
         made: bytes | None = None
         done: Done | None = None
         events: list[Any] = []
@@ -106,7 +106,7 @@ class CachedSummarize:
             if done:
                 made = _encoded([*events, done], composition)
                 # Files that changed meanwhile may have been read before that or after.
-                if composition.lasts() and done.reason in WHOLE and state == await _state(model, context):
+                if composition.is_repeatable() and done.reason in WHOLE and state == await _state(model, context):
                     self._results.kept.put(key, made)
         finally:
             self._results.in_flight.end(key, made)
@@ -125,9 +125,9 @@ async def _state(model: Model, context: Context) -> bytes:
 
 
 def _key(model: Model, context: Context, request: SummarizeRequest, state: bytes) -> bytes:
-    """Digest all of a request; blocks while the text is read, which may be a file."""
-    asked = {name: value for name, value in msgspec.structs.asdict(request).items() if name != "text"}
-    digest = key_of("summarize", model, context, asked, state)
+    """Return the digest of all of a request; blocks while the text is read, which may be a file."""
+    fields = {name: value for name, value in msgspec.structs.asdict(request).items() if name != "text"}
+    digest = key_of("summarize", model, context, fields, state)
     with request.text.open() as file:
         while piece := file.read(2**20):
             digest.update(piece)
@@ -135,5 +135,5 @@ def _key(model: Model, context: Context, request: SummarizeRequest, state: bytes
 
 
 def _encoded(events: list[Any], composition: Composition) -> bytes:
-    asked = [(ability, name, revision) for (ability, name), revision in composition.asked().items()]
-    return _encoder.encode(_Kept(events=events, asked=asked))
+    revisions = [(ability, name, revision) for (ability, name), revision in composition.revisions().items()]
+    return _encoder.encode(_Kept(events=events, revisions=revisions))

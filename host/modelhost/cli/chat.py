@@ -78,19 +78,19 @@ def chat_command(
 def _talk(client: httpx.Client, conversation: Conversation, payload: dict[str, Any]) -> None:
     click.echo("/help says what else can be typed; Ctrl-D ends the conversation, Ctrl-C an answer.", err=True)
     with _line_editing():
-        while (said := _typed()) is not None:
+        while (message := _typed()) is not None:
             try:
-                if said.startswith("/") and "\n" not in said:
-                    if not _obey(said, conversation, payload):
+                if message.startswith("/") and "\n" not in message:
+                    if not _run_slash_command(message, conversation, payload):
                         return
-                elif said.strip():
-                    _turn(client, conversation, said, payload)
+                elif message.strip():
+                    _turn(client, conversation, message, payload)
             except click.ClickException as error:
                 error.show()
     click.echo()
 
 
-def _obey(command: str, conversation: Conversation, payload: dict[str, Any]) -> bool:
+def _run_slash_command(command: str, conversation: Conversation, payload: dict[str, Any]) -> bool:
     """Do what a line that begins with a slash says; returns whether the conversation goes on."""
     name, _, rest = command.partition(" ")
     match name, rest.strip():
@@ -112,10 +112,10 @@ def _obey(command: str, conversation: Conversation, payload: dict[str, Any]) -> 
 def _typed() -> str | None:
     """Read what is said next, a block of several lines whole; None at the end."""
     try:
-        said = input("you> ")
-        if not said.startswith(BLOCK):
-            return said
-        lines = [said.removeprefix(BLOCK)]
+        message = input("you> ")
+        if not message.startswith(BLOCK):
+            return message
+        lines = [message.removeprefix(BLOCK)]
         while not lines[-1].endswith(BLOCK):
             lines.append(input("...> "))
     except (EOFError, KeyboardInterrupt):
@@ -125,7 +125,7 @@ def _typed() -> str | None:
 
 @contextlib.contextmanager
 def _line_editing() -> Iterator[None]:
-    """Let the arrow keys work, with what was typed before, also in earlier conversations."""
+    """Enable the arrow keys, with what was typed before, also in earlier conversations."""
     try:
         import readline
     except ImportError:  # a Python without it: lines are typed plainly
@@ -141,9 +141,9 @@ def _line_editing() -> Iterator[None]:
         readline.write_history_file(history())
 
 
-def _turn(client: httpx.Client, conversation: Conversation, said: str, payload: dict[str, Any]) -> None:
-    """Say something and print the answer as it comes; both are remembered, unless there was none."""
-    conversation.say(said)
+def _turn(client: httpx.Client, conversation: Conversation, message: str, payload: dict[str, Any]) -> None:
+    """Send a message and print the answer as it comes; both are remembered, unless there was none."""
+    conversation.say(message)
     answer = ""
     try:
         for text in _words(client, {**payload, "messages": conversation.messages, "stream": True}):

@@ -82,7 +82,7 @@ def _base(url: str) -> str:
 
 
 def _unanswered(client: httpx.Client) -> str | None:
-    """Say why no host answers, to be appended to a sentence; None where one does."""
+    """Return why no host answers, to be appended to a sentence; None where one does."""
     try:
         return None if client.get("/livez", timeout=2).is_success else "; what answers there is no modelhost"
     except httpx.ConnectError as error:
@@ -116,7 +116,7 @@ def _readable(config_path: str | None) -> Loaded:
 
 @contextlib.contextmanager
 def connected(url: str | None, config_path: str | None) -> Iterator[HostClient]:
-    """Return a client of the running host. Raises when none runs."""
+    """Yield a client of the running host. Raises when none runs."""
     found = running(url, config_path)
     if found is None:
         at = _address(_readable(config_path))
@@ -131,7 +131,7 @@ def connected(url: str | None, config_path: str | None) -> Iterator[HostClient]:
 def connected_or_started(
     url: str | None, config_path: str | None, *, no_start: bool = False, announce: bool = False
 ) -> Iterator[HostClient]:
-    """Return a client of the running host, or of one that lives as long as this command; `announce` says so on standard error."""
+    """Yield a client of the running host, or of one that lives as long as this command; `announce` says so on standard error."""
     found = running(url, config_path)
     if found is not None:
         with contextlib.closing(found):

@@ -46,7 +46,7 @@ class Conversation:
         self.messages.append({"role": "user", "content": [{"type": "text", "text": text}, *pictures] if pictures else text})
 
     def take_back(self) -> None:
-        """Forget what was said last."""
+        """Forget the last message and its answer."""
         self.messages.pop()
 
     def answer(self, text: str) -> None:

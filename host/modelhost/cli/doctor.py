@@ -101,7 +101,7 @@ def _look_at_models(plan: Plan, report: _Report) -> None:
 
 
 def _tell_of(model: PlannedModel, report: _Report) -> None:
-    """Say what was found of a model that is configured well; without weights there was nothing to look at but its options."""
+    """Report what was found of a model that is configured well; without weights only its options were looked at."""
     what = f"model {model.name}: {', '.join(model.abilities_by(model.card))}"
     if not model.sources:
         report.note(f"{what} (only its options were looked at; `modelhost doctor --model {model.name}` tries it)")

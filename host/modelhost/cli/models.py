@@ -41,12 +41,12 @@ def models_command(config_path: str | None, url: str | None, as_json: bool) -> N
 def show_command(model: str, config_path: str | None, url: str | None, as_json: bool) -> None:
     """Show what MODEL is and can do: abilities, inputs, features, context, voices, state."""
     with connected(url, config_path) as client:
-        told = ask(client, "GET", f"/v1/models/{quote(model, safe='')}")
+        facts = ask(client, "GET", f"/v1/models/{quote(model, safe='')}")
     if as_json:
-        show_json(told)
+        show_json(facts)
         return
     facts = {
-        key: value for key, value in told.items() if key not in ("object", "capabilities") and value not in (None, "", [], {})
+        key: value for key, value in facts.items() if key not in ("object", "capabilities") and value not in (None, "", [], {})
     }
     show_table(
         ["", ""], [[key, ", ".join(map(str, value)) if isinstance(value, list) else value] for key, value in facts.items()]
@@ -127,15 +127,15 @@ def stop_command(model: str, config_path: str | None, url: str | None) -> None:
 @config_option
 def plugins_command(config_path: str | None) -> None:
     """List the plugins that are installed, here and for models with a `python` of their own; with what is wrong with any."""
-    wanted: Wanted = {(name, sys.executable): {} for name in installed()}
+    requested: Wanted = {(name, sys.executable): {} for name in installed()}
     try:
         elsewhere = wanted_plugins(load_config(config_path))
     except ConfigError as error:  # what is installed can be listed all the same
         click.echo(f"Warning: {error.message}", err=True)
         elsewhere = {}
-    wanted |= {key: {} for key in elsewhere if key[1] != sys.executable}
+    requested |= {key: {} for key in elsewhere if key[1] != sys.executable}
     rows = []
-    for plugin in describe_all(wanted).values():
+    for plugin in describe_all(requested).values():
         about = plugin.description
         where = "" if plugin.python == sys.executable else plugin.python
         if about is None:

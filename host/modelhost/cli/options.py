@@ -26,7 +26,7 @@ _authority = click.option(
 
 
 def url_option(command: F) -> F:
-    """Let a command be told which host to ask, and whom to trust that it is this host."""
+    """Add the options that say which host a command asks, and whom to trust that it is this host."""
     return _url(_authority(command))
 
 

@@ -17,7 +17,7 @@ _READY = re.compile(r"modelhost is serving .* on (https?://\S+)")
 
 @contextlib.contextmanager
 def own_host(config_path: str | None) -> Iterator[str]:
-    """Return the address of a new host, reachable from this machine only, which ends when the context does.
+    """Yield the address of a new host, reachable from this machine only, which ends when the context does.
 
     On Linux it ends as well when this process is killed. Raises `ClickException` when the host does not start.
     """
@@ -29,13 +29,13 @@ def own_host(config_path: str | None) -> Iterator[str]:
     ) as server:
         assert server.stderr is not None
         try:
-            said = []
+            lines = []
             for line in server.stderr:
-                said.append(line)
+                lines.append(line)
                 if match := _READY.search(line):
                     yield match[1]
                     return
-            raise click.ClickException("the host did not start: " + "".join(said[-3:]).strip())
+            raise click.ClickException("the host did not start: " + "".join(lines[-3:]).strip())
         finally:
             server.terminate()
             server.stderr.close()

@@ -44,8 +44,8 @@ def loading(client: httpx.Client, model: str) -> Iterator[None]:
         def watch() -> None:
             while not over.wait(0.5):
                 with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):  # the load itself tells what is wrong
-                    told = client.get(f"/v1/workers/{quote(model, safe='')}").json()["progress"] or {}
-                    bars.update(bar, completed=told.get("bytes", 0), total=told.get("of"))
+                    state = client.get(f"/v1/workers/{quote(model, safe='')}").json()["progress"] or {}
+                    bars.update(bar, completed=state.get("bytes", 0), total=state.get("of"))
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -112,15 +112,15 @@ class Line:
         self._task = progress.add_task(name, total=size, state="sending")
 
     def sent(self, size: int) -> None:
-        """Say that so many bytes were sent, of all of them."""
+        """Show that so many bytes were sent, of all of them."""
         self._progress.update(self._task, completed=size)
         if size >= self._size and not self._listening:
             self._listening = True
             self.close()
             self._task = self._progress.add_task(self._name, total=None, state="listening")
 
-    def heard(self, characters: int) -> None:
-        """Say how much text there is so far."""
+    def received(self, characters: int) -> None:
+        """Show how much text there is so far."""
         self._progress.update(self._task, state=f"{characters:,} characters")
 
     def close(self) -> None:
@@ -148,11 +148,11 @@ class SummaryLine:
         self.stop()
 
     def read(self, step: str, fraction: float) -> None:
-        """Say how much of the text was read."""
+        """Show how much of the text was read."""
         self._say(f"{step}, {fraction:.0%}")
 
     def wrote(self, characters: int) -> None:
-        """Say that there are so many more characters of the summary."""
+        """Show that there are so many more characters of the summary."""
         self._written += characters
         if self._until_words:
             self.stop()

@@ -21,27 +21,27 @@ class Recording:
 
     @property
     def upload_name(self) -> str:
-        """What the host is told of the name: its suffix, which hints at the format."""
+        """Return what the host is told of the name: its suffix, which hints at the format."""
         return f"recording{self.path.suffix}" if self.path.suffix.isascii() else "recording"
 
 
 class ReadFile(io.FileIO):
-    """A file that tells how much of it has been read, in bytes."""
+    """A file that reports how much of it has been read, in bytes."""
 
-    def __init__(self, path: Path, told: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
         super().__init__(path, "rb")
-        self._told = told
+        self._on_read = on_read
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as any file does, and tell."""
+        """Read as any file does, and report it."""
         data = super().read(-1 if size is None else size)
-        self._told(self.tell())
+        self._on_read(self.tell())
         return data
 
 
 @contextlib.contextmanager
 def recordings_of(names: tuple[str, ...]) -> Iterator[list[Recording]]:
-    """Return the recordings of these names; `-` is standard input. What a pipe brings is kept in a file until the end."""
+    """Yield the recordings of these names; `-` is standard input. What a pipe brings is kept in a file until the end."""
     with tempfile.TemporaryDirectory(prefix="modelhost-recordings-") as folder:
         yield [_recording(name, Path(folder) / str(number)) for number, name in enumerate(names)]
 

@@ -51,7 +51,7 @@ def say_command(
     """
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a terminal cannot show sound; name a file with -o, or send it on: modelhost say … | aplay")
-    asked = {
+    payload = {
         "input": sys.stdin.read() if text == "-" else text,
         "response_format": form or _format_of(output),
         "stream": True,
@@ -60,7 +60,7 @@ def say_command(
         "speed": speed,
         "sample_rate": sample_rate,
     }
-    body = {key: value for key, value in asked.items() if value is not None}
+    body = {key: value for key, value in payload.items() if value is not None}
     with connected_or_started(url, config_path, no_start=no_start, announce=True) as client:
         sound = _sound(client, body)
         if output is None:
@@ -83,7 +83,7 @@ def _format_of(output: Path | None) -> str:
 
 
 def _sound(client: httpx.Client, body: dict[str, Any]) -> Iterator[bytes]:
-    """Return the sound piece by piece; raises `ClickException` before the first when it is refused."""
+    """Yield the sound piece by piece; raises `ClickException` before the first when it is refused."""
     try:
         with client.stream("POST", "/v1/audio/speech", json=body) as response:
             if response.is_error:

@@ -21,7 +21,7 @@ from modelhost.planning import Plan
 from modelhost.plugins.discovery import Plugin, installed
 
 MISTAKE = 2
-"""Exit status of a command whose configuration is wrong."""
+"""Exit status of a command whose configuration is wrong: what click uses for wrong usage."""
 
 
 @click.command("serve")
@@ -139,7 +139,7 @@ def _serve_again_and_again(loaded: Loaded) -> None:
 
 
 def _is_sound(path: Path | None) -> bool:
-    """Whether a host could start with what the files say now; what is wrong is printed, and the running host goes on."""
+    """Return whether a host could start with what the files say now; what is wrong is printed, and the running host goes on."""
     command = [sys.executable, "-m", "modelhost", "config", "check", *(("--config", str(path)) if path else ())]
     checked = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if checked.returncode != MISTAKE:

@@ -88,7 +88,7 @@ def _summary_or_none(client: HostClient, text: Recording, form: dict[str, str], 
 
 
 def _pieces(client: HostClient, text: Recording, form: dict[str, str], *, seen: bool) -> Iterator[str]:
-    """Return a summary as it is written, a line break at its end; standard error says how far it is until words are `seen`."""
+    """Yield a summary as it is written, a line break at its end; standard error says how far it is until words are `seen`."""
     with SummaryLine(text.name, until_words=seen) as line, text.path.open("rb") as file:
         upload = {"file": (Path(text.name).name, file)}
         try:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 ROW_WORDS = 20
-"""Words after which a new row begins, so that the two sides stay level."""
+"""Words after which a new row begins. Chosen, because the two sides then stay level."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Stretch:
     same: bool
 
     @property
-    def places(self) -> int:
-        """How many words this is, counted on the side that has more."""
+    def length(self) -> int:
+        """Return how many words this is, counted on the longer side."""
         return max(len(self.left), len(self.right))
 
 
@@ -33,19 +33,19 @@ class Comparison:
     stretches: tuple[Stretch, ...]
 
     @property
-    def places(self) -> int:
-        """Words, where a word that only one text has counts as much as one that both have."""
-        return sum(stretch.places for stretch in self.stretches)
+    def length(self) -> int:
+        """Return how many words there are; a word that only one text has counts as much as one that both have."""
+        return sum(stretch.length for stretch in self.stretches)
 
     @property
     def different(self) -> int:
-        """How many of the places differ."""
-        return sum(stretch.places for stretch in self.stretches if not stretch.same)
+        """Return how many of the words differ."""
+        return sum(stretch.length for stretch in self.stretches if not stretch.same)
 
     @property
     def rate(self) -> float:
-        """The word difference rate, 0 to 1: the same whichever text comes first, as neither is taken to be right."""
-        return self.different / self.places if self.places else 0.0
+        """Return the word difference rate, 0 to 1: the same whichever text comes first, as neither is taken to be right."""
+        return self.different / self.length if self.length else 0.0
 
 
 def compare(left: str, right: str) -> Comparison:
@@ -85,7 +85,7 @@ def _rows(stretches: tuple[Stretch, ...]) -> Iterator[list[Stretch]]:
     for stretch in stretches:
         for piece in _pieces(stretch):
             row.append(piece)
-            if sum(one.places for one in row) >= ROW_WORDS:
+            if sum(one.length for one in row) >= ROW_WORDS:
                 yield row
                 row = []
     if row:
@@ -93,7 +93,7 @@ def _rows(stretches: tuple[Stretch, ...]) -> Iterator[list[Stretch]]:
 
 
 def _pieces(stretch: Stretch) -> Iterator[Stretch]:
-    for at in range(0, stretch.places, ROW_WORDS):
+    for at in range(0, stretch.length, ROW_WORDS):
         part = slice(at, at + ROW_WORDS)
         yield Stretch(stretch.left[part], stretch.right[part], stretch.same)
 

@@ -15,7 +15,7 @@ from modelhost.cli.progress import ProgressLines
 from modelhost.cli.recordings import Recording, recordings_of
 from modelhost.cli.targets import targets_of
 from modelhost.cli.text_diff import compare, side_by_side
-from modelhost.cli.transcripts import SUFFIXES, Wanted, transcript
+from modelhost.cli.transcripts import SUFFIXES, TranscriptOptions, transcript
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class _Job:
 
     name: str
     recording: Recording
-    wanted: Wanted
+    options: TranscriptOptions
     target: Path | None = None
     replaces: bool = False
     """Whether a file that is there already may be written over."""
@@ -66,36 +66,36 @@ def transcribe_command(
 
     Uses the running host, or one that lives as long as the command.
     """
-    wanted = Wanted(form or ("verbose_json" if words else "text"), model, language, prompt, translate, words)
-    _check(wanted)
-    models = _two_of(pair, wanted, output) if pair else None
-    targets = [None] * len(files) if models else targets_of(files, SUFFIXES[wanted.format], output)
+    options = TranscriptOptions(form or ("verbose_json" if words else "text"), model, language, prompt, translate, words)
+    _check(options)
+    models = _two_of(pair, options, output) if pair else None
+    targets = [None] * len(files) if models else targets_of(files, SUFFIXES[options.format], output)
     with connected_or_started(url, config_path, no_start=no_start, announce=True) as client, recordings_of(files) as recordings:
         if models:
-            done = _compare(client, recordings, wanted, models, jobs)
+            done = _compare(client, recordings, options, models, jobs)
         else:
             replaces = output is not None
             pairs = zip(recordings, targets, strict=True)
             done = _transcribe(
-                client, [_Job(recording.name, recording, wanted, target, replaces) for recording, target in pairs], jobs
+                client, [_Job(recording.name, recording, options, target, replaces) for recording, target in pairs], jobs
             )
     _sum_up(recordings, done)
 
 
-def _check(wanted: Wanted) -> None:
-    if wanted.words and wanted.format != "verbose_json":
-        raise click.UsageError(f"--words is for --format verbose_json; {wanted.format} has no place for them")
-    if wanted.words and wanted.translate:
+def _check(options: TranscriptOptions) -> None:
+    if options.words and options.format != "verbose_json":
+        raise click.UsageError(f"--words is for --format verbose_json; {options.format} has no place for them")
+    if options.words and options.translate:
         raise click.UsageError("a translation has no times of words; leave --words or --translate out")
-    if wanted.language and wanted.translate:
+    if options.language and options.translate:
         raise click.UsageError("with --translate the model finds out what is spoken; leave --language out")
 
 
-def _two_of(pair: str, wanted: Wanted, output: str | None) -> tuple[str, str]:
+def _two_of(pair: str, options: TranscriptOptions, output: str | None) -> tuple[str, str]:
     names = [name.strip() for name in pair.split(",")]
     if len(names) != 2 or not all(names):
         raise click.UsageError("--compare takes two models with a comma between them")
-    if wanted.model or wanted.format != "text" or output:
+    if options.model or options.format != "text" or output:
         raise click.UsageError("--compare prints texts side by side; leave --model, --format, --words and --output out")
     return names[0], names[1]
 
@@ -109,10 +109,12 @@ def _transcribe(client: HostClient, jobs: list[_Job], most: int) -> list[bool]:
     return [text is not None for text in texts]
 
 
-def _compare(client: HostClient, recordings: list[Recording], wanted: Wanted, models: tuple[str, str], most: int) -> list[bool]:
+def _compare(
+    client: HostClient, recordings: list[Recording], options: TranscriptOptions, models: tuple[str, str], most: int
+) -> list[bool]:
     """Print what two models make of each recording; says of each whether both made something of it."""
     jobs = [
-        _Job(f"{recording.name} · {model}", recording, replace(wanted, model=model))
+        _Job(f"{recording.name} · {model}", recording, replace(options, model=model))
         for recording in recordings
         for model in models
     ]
@@ -128,24 +130,24 @@ def _show(name: str, left: str, right: str, models: tuple[str, str]) -> None:
     comparison = compare(left, right)
     Console(markup=False, highlight=False).print(side_by_side(comparison, models))
     rate = f"word difference rate {comparison.rate:.1%}"
-    click.echo(f"\n{name}: {comparison.different} of {comparison.places} words differ, {rate}\n")
+    click.echo(f"\n{name}: {comparison.different} of {comparison.length} words differ, {rate}\n")
 
 
 def _texts_of(client: HostClient, jobs: list[_Job], most: int) -> list[str | None]:
-    """Do all jobs, `most` at once, and give their texts; None for one that failed, which has been said then."""
+    """Do all jobs, `most` at once, and return their texts; None for one that failed, whose error is printed."""
 
     async def all_of_them(lines: ProgressLines) -> list[str | None]:
-        places = asyncio.Semaphore(most)
+        slots = asyncio.Semaphore(most)
         async with client.patient() as patient, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_text_or_none(job, patient, places, lines)) for job in jobs]
+            tasks = [group.create_task(_text_or_none(job, patient, slots, lines)) for job in jobs]
         return [task.result() for task in tasks]
 
     with ProgressLines(len(jobs)) as lines:
         return asyncio.run(all_of_them(lines))
 
 
-async def _text_or_none(job: _Job, client: httpx.AsyncClient, places: asyncio.Semaphore, lines: ProgressLines) -> str | None:
-    async with places:
+async def _text_or_none(job: _Job, client: httpx.AsyncClient, slots: asyncio.Semaphore, lines: ProgressLines) -> str | None:
+    async with slots:
         try:
             return await _text(job, client, lines)
         except click.ClickException as error:
@@ -160,7 +162,7 @@ async def _text(job: _Job, client: httpx.AsyncClient, lines: ProgressLines) -> s
     if job.target and job.target.exists() and not job.replaces:
         raise click.ClickException(f"{job.target} is there already; delete it, or name a folder with --output")
     with lines.line(job.name, job.recording.path.stat().st_size) as line:
-        text = await transcript(client, job.recording, job.wanted, line)
+        text = await transcript(client, job.recording, job.options, line)
     if job.target:
         job.target.write_bytes(text.encode())
     return text

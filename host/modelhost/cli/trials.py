@@ -35,8 +35,8 @@ def _transcribe(client: httpx.Client, model: str) -> str:
 
 
 def _summarize(client: httpx.Client, model: str) -> str:
-    asked = {"model": model, "text": "def add(a, b):\n    return a + b\n", "filename": "add.py", "max_tokens": 16}
-    return f"summarises: {ask(client, 'POST', '/v1/summaries', json=asked)['summary']!r}"
+    payload = {"model": model, "text": "def add(a, b):\n    return a + b\n", "filename": "add.py", "max_tokens": 16}
+    return f"summarises: {ask(client, 'POST', '/v1/summaries', json=payload)['summary']!r}"
 
 
 def _silence() -> bytes:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 TICK = 0.05
-"""Seconds between two looks at the timers that are set."""
+"""Seconds between two looks at the timers that are set. Chosen, because nobody notices a time limit that is 50 ms late."""
 
 
 class CoarseTimers:
@@ -21,7 +21,7 @@ class CoarseTimers:
         self._ticking = False
 
     def set(self, seconds: float, ring: Callable[[], None]) -> int:
-        """Have `ring` called in `seconds` or a little later; returns the key to clear it with."""
+        """Call `ring` in `seconds` or a little later; returns the key to clear it with."""
         self._next += 1
         self._set[self._next] = (self.loop.time() + seconds, ring)
         if not self._ticking:

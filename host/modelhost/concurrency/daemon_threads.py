@@ -42,7 +42,7 @@ _threads = DaemonThreads("modelhost-blocking")
 
 
 async def run_in_daemon_thread(work: Callable[[], T]) -> T:
-    """Do what blocks in such a thread; when the wait is cancelled, the thread is left to itself."""
+    """Run what blocks in such a thread; when the wait is cancelled, the thread is left to itself."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

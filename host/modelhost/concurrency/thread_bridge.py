@@ -13,7 +13,8 @@ from modelhost.contract.loop_turn import slice_end
 T = TypeVar("T")
 
 AHEAD = 64
-"""Events the iterator may be ahead of the reader before it waits."""
+"""Events the iterator may be ahead of the reader before it waits. Chosen, because a burst of a few tokens then costs no switch of
+threads each."""
 
 
 class ThreadBridge(Generic[T]):
@@ -54,7 +55,7 @@ class ThreadBridge(Generic[T]):
             self._task.cancel()
 
     def _over(self, task: "asyncio.Task[None]") -> None:
-        """Settle what was given up before it began: a task cancelled before its first step skips its `finally`."""
+        """End what was given up before it began: a task cancelled before its first step skips its `finally`."""
         if task.cancelled() and self._settled:
             self._settled()
 

@@ -11,7 +11,8 @@ from modelhost.contract.context import Context
 from modelhost.contract.event_stream import EventStream
 
 AHEAD = 64
-"""Events a backend's iterator may be ahead of the reader before its thread waits."""
+"""Events a backend's iterator may be ahead of the reader before its thread waits. Chosen, because it is that of
+`thread_bridge`."""
 
 _threads = DaemonThreads("modelhost-pump")
 
@@ -23,8 +24,8 @@ async def iterate_in_thread(iterator: Iterator[Any], context: Context) -> AsyncI
     """
     loop = asyncio.get_running_loop()
     stopped = loop.create_future()
-    room = threading.Semaphore(AHEAD)
-    stream: EventStream[Any] = EventStream(on_taken=lambda _: room.release())
+    slots = threading.Semaphore(AHEAD)
+    stream: EventStream[Any] = EventStream(on_taken=lambda _: slots.release())
 
     def over() -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
@@ -32,10 +33,10 @@ async def iterate_in_thread(iterator: Iterator[Any], context: Context) -> AsyncI
 
     def let_go() -> None:
         stream.close()
-        room.release()
+        slots.release()
 
     context.on_cancel(let_go)
-    _threads.run(lambda: _advance(iterator, context, stream, room, over))
+    _threads.run(lambda: _advance(iterator, context, stream, slots, over))
     ended = False
     try:
         async for event in stream:
@@ -48,14 +49,14 @@ async def iterate_in_thread(iterator: Iterator[Any], context: Context) -> AsyncI
 
 
 def _advance(
-    iterator: Iterator[Any], context: Context, stream: EventStream[Any], room: threading.Semaphore, over: Callable[[], None]
+    iterator: Iterator[Any], context: Context, stream: EventStream[Any], slots: threading.Semaphore, over: Callable[[], None]
 ) -> None:
     """Put into the stream what the iterator yields, no further ahead than there is room; close it, and say that it is over."""
     error: BaseException | None = None
     try:
         for event in iterator:
             stream.put(event, 1)
-            room.acquire()
+            slots.acquire()
             if context.cancelled:
                 break
     except BaseException as raised:  # what a backend raises must never end our thread

@@ -41,7 +41,7 @@ def override(raw: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
 
 
 def _is_nobodys(raw: dict[str, Any], keys: list[str], variables: list[str]) -> bool:
-    """Whether an entry is neither in the file nor made by another variable, which for a model names its plugin."""
+    """Return whether an entry is neither in the file nor made by another variable, which for a model names its plugin."""
     entries = raw.get(keys[0])
     if isinstance(entries, dict) and _spelt(entries, keys[1]) in entries:
         return False

@@ -49,22 +49,22 @@ class Loaded(Struct):
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """Return what to call it in messages."""
         return STARTER if self.path is None else str(self.path)
 
     @property
     def folder(self) -> Path:
-        """Where the host's own relative paths start."""
+        """Return where the host's own relative paths start."""
         return Path.cwd() if self.path is None else self.path.parent
 
     def folder_of(self, model: str) -> Path:
-        """Where a model's relative paths start."""
+        """Return where a model's relative paths start."""
         return self.origins[model].parent if model in self.origins else self.folder
 
 
-def find_config(asked: str | Path | None, environ: Mapping[str, str]) -> Path | None:
+def find_config(path_given: str | Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the file to read: asked for, MODELHOST_CONFIG, working directory, user's folder; None means the starter."""
-    for named, by in ((asked, "--config"), (environ.get("MODELHOST_CONFIG"), "MODELHOST_CONFIG")):
+    for named, by in ((path_given, "--config"), (environ.get("MODELHOST_CONFIG"), "MODELHOST_CONFIG")):
         if named:
             if not Path(named).is_file():
                 raise ConfigError(f"{by} names {named}, which is not a file")
@@ -78,10 +78,10 @@ def find_config(asked: str | Path | None, environ: Mapping[str, str]) -> Path | 
     return None
 
 
-def load_config(asked: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
+def load_config(path_given: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
     """Read the configuration. Raises `ConfigError`."""
     environ = os.environ if environ is None else environ
-    path = find_config(asked, environ)
+    path = find_config(path_given, environ)
     if path is None:
         raw = tomllib.loads(files("modelhost.config").joinpath("starter.toml").read_text())
         origins: dict[str, Path] = {}
@@ -236,7 +236,7 @@ def _check_keys(raw: dict[str, Any], origins: dict[str, Path], name: str) -> Non
 
 
 def _elsewhere(table: dict[str, Any], key: str, at: str) -> str:
-    """Say where a key of a model may belong."""
+    """Return where a key of a model may belong."""
     if isinstance(table[key], dict):
         return f'a name with a dot needs quotes: [models."{at.removeprefix("models.")}{key}"]; '
     return f"the plugin's options stand below [{at}options]; " if at != "defaults.models." else ""

@@ -42,7 +42,7 @@ _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "ftp_proxy"})
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether what is called this is likely to be a secret: a variable, an option, a header or a parameter of a URL."""
+    """Return whether what is called this is likely to be a secret: a variable, an option, a header or a parameter of a URL."""
     if name.lower() in _NO_SECRETS:
         return False
     return any(_WORDS.fullmatch(word.lower()) for word in _WORD.findall(name)) or bool(
@@ -51,12 +51,12 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_secret_value(value: str) -> bool:
-    """Whether a value tells by itself that it is a secret, or has one in it."""
+    """Return whether a value tells by itself that it is a secret, or has one in it."""
     return bool(_VALUE.match(value) or _USER.search(value))
 
 
 def given_to_workers(name: str, value: str) -> bool:
-    """Whether a variable of the host's environment may be seen by plugins."""
+    """Return whether a variable of the host's environment may be seen by plugins."""
     if name.startswith("MODELHOST_"):
         return False
     return name.lower() in _PROXIES or not (is_secret_name(name) or is_secret_value(value))

@@ -95,7 +95,7 @@ class Weights(Struct):
         return self._path_hint()
 
     def _path_hint(self) -> str:
-        """Say what else a path that is not there may have been meant as."""
+        """Return what else a path that is not there may have been meant as."""
         if "://" in self.uri:
             return "a URL is no source; write hf:org/repo/file, or fetch it yourself and name the file"
         if _HUB_URI.fullmatch(f"hf:{self.uri}") and not self.uri.endswith(WEIGHT_FILES):
@@ -163,7 +163,7 @@ def _fetched(source: HubSource, report: Report | None) -> Path:
 
 
 def _is_whole(snapshot: Path) -> bool:
-    """Whether the hub's client could tell that all of a repository is there.
+    """Return whether the hub's client could tell that all of a repository is there.
 
     It keeps the list of a repository's files once it has fetched all of them. Without the list it takes a folder with one
     file, which another model wanted, for the repository.
@@ -174,17 +174,17 @@ def _is_whole(snapshot: Path) -> bool:
 def _refused(error: "HfHubHTTPError", endpoint: str, source: HubSource) -> NotReadyError:
     from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
 
-    status, asked = error.response.status_code, source.repo
+    status, subject = error.response.status_code, source.repo
     hint = {
         401: "set HF_TOKEN",
         403: "accept the model's terms on its page, and set HF_TOKEN",
         404: "check its name",
     }.get(status)
     if isinstance(error, EntryNotFoundError) and source.file:
-        asked, hint = f"{source.repo}/{source.file}", "the repository is there, and has no such file; check the file's name"
+        subject, hint = f"{source.repo}/{source.file}", "the repository is there, and has no such file; check the file's name"
     elif isinstance(error, RevisionNotFoundError) and source.revision:
-        asked, hint = f"{source.repo}@{source.revision}", "the repository is there, and has no such revision"
-    return NotReadyError(f"{endpoint} answered {status} for {asked}{': ' + hint if hint else ''}", retry=status >= 429)
+        subject, hint = f"{source.repo}@{source.revision}", "the repository is there, and has no such revision"
+    return NotReadyError(f"{endpoint} answered {status} for {subject}{': ' + hint if hint else ''}", retry=status >= 429)
 
 
 def _progress(report: Report) -> type:
@@ -218,13 +218,13 @@ def _progress(report: Report) -> type:
     return Progress
 
 
-def _verify(path: Path, wanted: str, uri: str) -> None:
+def _verify(path: Path, sha256: str, uri: str) -> None:
     """Compare a file's digest; one that was right is not read again until its size or time changes."""
     if path.is_dir():
         raise ConfigError(f"sha256 of {uri}: it is a folder, and only a file has a digest; name the file")
     known = user_cache_path("modelhost") / "digests.json"
     stat = path.resolve().stat()
-    mark = [stat.st_size, stat.st_mtime_ns, wanted]
+    mark = [stat.st_size, stat.st_mtime_ns, sha256]
     try:
         marks: dict[str, Any] = dict(json.loads(known.read_text()))
     except (OSError, ValueError, TypeError):
@@ -233,9 +233,9 @@ def _verify(path: Path, wanted: str, uri: str) -> None:
         return
     with path.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if actual != wanted:
+    if actual != sha256:
         raise NotReadyError(
-            f"{uri}: its sha256 is {actual}, not {wanted}; the file is damaged or not the one that was meant",
+            f"{uri}: its sha256 is {actual}, not {sha256}; the file is damaged or not the one that was meant",
             retry=False,
         )
     known.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ from modelhost.contract.types import (
 )
 
 FLOAT_BYTES = 4
+"""Bytes of a number of a vector, little-endian float32 (IEEE 754)."""
 
 
 class Choice(Struct):

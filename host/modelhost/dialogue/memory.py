@@ -8,7 +8,7 @@ from typing import Protocol
 from modelhost.contract.types import Message
 
 MOST_CHARACTERS = 32_000
-"""Of one session; far more than small models can be told at once, and little to keep."""
+"""Characters of one session. Chosen, because it is far more than small models can be told at once, and little to keep."""
 
 Exchange = tuple[Message, ...]
 """What was said and what was replied to it."""

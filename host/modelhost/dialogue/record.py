@@ -3,7 +3,7 @@
 import time
 
 from modelhost.contract.types import Ability, Usage
-from modelhost.dialogue.steps import Models, Timings, TurnDone, TurnUsage
+from modelhost.dialogue.events import Models, Timings, TurnDone, TurnUsage
 from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import Metrics
 
@@ -44,12 +44,13 @@ class Record:
         return TurnDone(timings=_timings(seconds), usage=self._cost(), models=Models(**self._models))
 
     def _cost(self) -> TurnUsage:
-        heard, written, spoken = (self._usage.get(ability, Usage()) for ability in ("transcribe", "generate", "synthesize"))
+        stages: tuple[Ability, ...] = ("transcribe", "generate", "synthesize")
+        transcribed, generated, synthesized = (self._usage.get(stage, Usage()) for stage in stages)
         return TurnUsage(
-            input_tokens=written.input_tokens,
-            output_tokens=written.output_tokens,
-            heard_seconds=round(heard.audio_seconds, 3),
-            spoken_seconds=round(spoken.audio_seconds, 3),
+            input_tokens=generated.input_tokens,
+            output_tokens=generated.output_tokens,
+            heard_seconds=round(transcribed.audio_seconds, 3),
+            spoken_seconds=round(synthesized.audio_seconds, 3),
         )
 
 

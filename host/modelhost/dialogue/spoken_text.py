@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 
 LONGEST_MARK = 200
-"""Characters that are held back for the end of a link, a tag or a piece of code; what has none by then is text."""
+"""Characters that are held back for the end of a link, a tag or a piece of code. Chosen, because what has no end by then is
+text."""
 
 _TAGS = (
     "a|b|i|u|s|p|em|br|hr|ul|ol|li|h[1-6]|td|th|tr|del|div|img|ins|kbd|pre|sub|sup|code|font|mark|span|small|strong|table|tbody|thead|"
@@ -68,19 +69,19 @@ class ReadAloud:
     def feed(self, text: str) -> str:
         """Take more of the reply, and give what can be said now."""
         *lines, rest = (self._line + text).split("\n")
-        said = []
+        pieces = []
         for self._line in lines:
-            said += [*self._words(), self._end(), "\n"]
+            pieces += [*self._words(), self._end(), "\n"]
             self._read = self._seen = 0
         self._line = rest
-        return "".join([*said, *self._words()])
+        return "".join([*pieces, *self._words()])
 
     def finish(self) -> str:
         """Return the rest, at the end of the reply."""
         return self._end()
 
     def _words(self) -> Iterator[str]:
-        """Return the words of a line that are the same whatever follows."""
+        """Yield the words of a line that are the same whatever follows."""
         if self._fence:
             return
         for space in _SPACE.finditer(self._line, self._seen):
@@ -91,9 +92,9 @@ class ReadAloud:
     def _end(self) -> str:
         """Return the rest of the line, which is complete."""
         is_heading = not self._fence and _HEADING.match(self._line)
-        said = self._rest()
+        pieces = self._rest()
         self._breaks = self._breaks or bool(is_heading)
-        return said
+        return pieces
 
     def _rest(self) -> str:
         line = self._line
@@ -135,7 +136,7 @@ class ReadAloud:
 
 
 def _is_settled(line: str, read: int) -> bool:
-    """Whether what was not read of the beginning of a line means the same whatever follows."""
+    """Return whether what was not read of the beginning of a line means the same whatever follows."""
     piece = line[read:]
     if read == 0 and _WAITS.match(line):
         return False

@@ -27,18 +27,18 @@ from modelhost.contract.types import (
     TranscribeRequest,
 )
 from modelhost.contract.types.synthesize import MEDIA_TYPES
-from modelhost.dialogue.heard import heard
+from modelhost.dialogue.events import AssistantDelta, AssistantText, Degraded, DialogueEvent, Metadata, Models, SpeechChunk
 from modelhost.dialogue.live_text import LiveText
 from modelhost.dialogue.memory import Exchange, InProcessMemory, Memory
 from modelhost.dialogue.record import Record
 from modelhost.dialogue.spoken_text import ReadAloud
-from modelhost.dialogue.steps import AssistantDelta, AssistantText, Degraded, Metadata, Models, SpeechChunk, Step
+from modelhost.dialogue.transcription import collect_transcript
 from modelhost.observability.metrics import Metrics
 from modelhost.router import Router
 from modelhost.running_call import CallDetails, RunningCall
 
 AHEAD = 16
-"""Steps that may wait to be read; then the models have to wait as well."""
+"""Events that may wait to be read. Chosen, because beyond a few the models should wait for the client as well."""
 
 ANY_RATE = frozenset({"wav", "pcm", "flac"})
 """Formats that take whatever rate a voice has; the others choose the next one they know."""
@@ -74,14 +74,14 @@ class Dialogue:
         return cls(router, memory, metrics, log, hold=config.server.hold_status)
 
     def __init__(self, router: Router, memory: Memory, metrics: Metrics, log: Log, *, hold: float) -> None:
-        """Have `router` do the work; `Metadata` waits for a first result, `hold` seconds at most."""
+        """Take what does the work; `Metadata` waits for a first result, `hold` seconds at most."""
         self.router = router
         self.memory = memory
         self.metrics = metrics
         self.log = log
         self.hold = hold
 
-    async def reply(self, turn: Turn, details: CallDetails) -> AsyncGenerator[Step, None]:
+    async def reply(self, turn: Turn, details: CallDetails) -> AsyncGenerator[DialogueEvent, None]:
         """Work a turn off with calls of these details; give each step as it is there.
 
         `Metadata` comes first and `TurnDone` last. What keeps the reply from being spoken is a step of its own; other failures
@@ -103,7 +103,7 @@ class _Reply:
     """One turn while it is worked on: what comes of it arrives in `steps`, an exception or None at the end."""
 
     def __init__(self, dialogue: Dialogue, turn: Turn, details: CallDetails) -> None:
-        self.steps: asyncio.Queue[Step | Exception | None] = asyncio.Queue(AHEAD)
+        self.steps: asyncio.Queue[DialogueEvent | Exception | None] = asyncio.Queue(AHEAD)
         self._dialogue = dialogue
         self._turn = turn
         self._details = details
@@ -115,7 +115,7 @@ class _Reply:
         self._speaking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Do it all."""
+        """Run all stages."""
         timer = asyncio.get_running_loop().call_later(self._dialogue.hold, self._introduce)
         try:
             await self._take_turn()
@@ -129,9 +129,9 @@ class _Reply:
     async def _take_turn(self) -> None:
         turn, dialogue = self._turn, self._dialogue
         self._check_models()
-        said = _message("user", await self._hear(turn.recording) if turn.recording else turn.text)
+        message = _message("user", await self._transcribe(turn.recording) if turn.recording else turn.text)
         try:
-            reason = await self._write(said)
+            reason = await self._write(message)
             reply = "".join(self._written)
             if self._live:
                 self._say(self._aloud.finish())
@@ -146,25 +146,25 @@ class _Reply:
                 self._speaking.cancel()
                 await asyncio.gather(self._speaking, return_exceptions=True)
         if reply.strip():
-            await dialogue.memory.remember(self._details.caller, turn.session, (said, _message("assistant", reply)))
+            await dialogue.memory.remember(self._details.caller, turn.session, (message, _message("assistant", reply)))
         await self._tell(self._record.sum_up(dialogue.metrics))
 
     # The stages
 
-    async def _hear(self, request: TranscribeRequest) -> str:
+    async def _transcribe(self, request: TranscribeRequest) -> str:
         async with self._stage("transcribe", request) as events:
-            transcript = await heard(events, request.language)
+            transcript = await collect_transcript(events, request.language)
         if not transcript.text:
             raise BadInputError("no words were heard in the recording", param="file", code="no_speech")
         await self._tell(transcript)
         return transcript.text
 
-    async def _write(self, said: Message) -> FinishReason:
+    async def _write(self, message: Message) -> FinishReason:
         """Have the reply written; where the model cannot take all that is remembered, with less and less of it."""
         earlier = await self._dialogue.memory.recall(self._details.caller, self._turn.session)
         while True:
             try:
-                return await self._generate((*earlier, said))
+                return await self._generate((*earlier, message))
             except RequestError as error:
                 if error.code != "context_length_exceeded" or not earlier or self._written:
                     raise
@@ -245,7 +245,7 @@ class _Reply:
 
     # Telling
 
-    async def _tell(self, step: Step) -> None:
+    async def _tell(self, step: DialogueEvent) -> None:
         self._introduce()
         await self.steps.put(step)
 
@@ -280,7 +280,7 @@ class _Reply:
 
 @contextmanager
 def _naming(ability: Ability) -> Iterator[None]:
-    """Have an error about the `model` say which of the three it is."""
+    """Make an error about the `model` say which of the three it is."""
     try:
         yield
     except ModelhostError as error:

@@ -43,7 +43,7 @@ class CallRecord:
         self.loading = 0.0
         """How long the call waited for its model to be loaded."""
         self.queued = 0.0
-        """How long it waited for a free place after that."""
+        """How long it waited for a free slot after that."""
         self.first_event = 0.0
         """How long the backend took to its first event; 0 before that."""
         self.events = 0

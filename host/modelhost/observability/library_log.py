@@ -16,11 +16,11 @@ from typing import Any, TextIO
 from modelhost.contract.log import Log, place_of
 
 LONGEST = 200
-"""Characters of a message; what is longer was not written for one line."""
+"""Characters of a message. Chosen, because what is longer was not written for one line."""
 
 
 def listen(log: Log) -> None:
-    """Have everything that goes through `logging`, `warnings` and Python's hooks written to a log: what is worth a warning."""
+    """Route what goes through `logging`, `warnings` and Python's hooks into a log: what is worth a warning."""
     root = logging.getLogger()
     for handler in [*root.handlers]:
         root.removeHandler(handler)
@@ -57,7 +57,7 @@ def listen(log: Log) -> None:
 
 
 def listen_to_loop(loop: AbstractEventLoop, log: Log) -> None:
-    """Have what fails on an event loop, where nobody awaits it, written to a log."""
+    """Route what fails on an event loop, where nobody awaits it, into a log."""
 
     def failed(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
         _failed(log, _first_line(context.get("message") or "something failed"), context.get("exception"))

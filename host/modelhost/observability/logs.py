@@ -24,13 +24,15 @@ from modelhost.contract.log import Level, Log
 from modelhost.observability.library_log import listen
 
 MOST_WAITING = 10_000
-"""Lines that may wait to be written."""
+"""Lines that may wait to be written. Chosen, because they take a few MB, and cover seconds of a disk that does not answer."""
 
 GATHER = 0.02
-"""Seconds the writer lets lines gather, so that a busy host makes fewer writes."""
+"""Seconds the writer lets lines gather. Chosen, because a busy host then makes fewer writes (benchmarks/full_stack.py), and no
+reader notices."""
 
 PATIENCE = 1.0
-"""Seconds that the last lines get to be read, when the host ends."""
+"""Seconds that the last lines get to be read, when the host ends. Chosen, because whoever reads the log has had all its lines but
+the last."""
 
 _NUMBERS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 

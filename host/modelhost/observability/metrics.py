@@ -10,10 +10,14 @@ from modelhost.contract.types import Ability, Usage
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _REQUEST = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+"""Seconds of the buckets for requests: two or three a decade. Chosen, because requests take from milliseconds (vectors) to ten
+minutes (a long recording)."""
 _FIRST = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+"""The same up to the first token. Chosen, because nobody waits for it longer than a minute."""
 _GAP = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _LOOKUP = ("model", "ability", "result")
 _LOAD = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+"""Seconds of the buckets for loading a model. Chosen, because `load_timeout` is 600 where nobody sets it."""
 
 
 class CallMeter:
@@ -58,7 +62,7 @@ class Metrics:
         self.event_gap_seconds = Histogram(
             "event_gap_seconds", "Between an answer's events, the first left out.", call, buckets=_GAP, **shared
         )
-        self.queue_seconds = Histogram("queue_seconds", "Waiting for a free place.", call, buckets=_FIRST, **shared)
+        self.queue_seconds = Histogram("queue_seconds", "Waiting for a free slot.", call, buckets=_FIRST, **shared)
         self.waited_for_load = Histogram(
             "load_wait_seconds", "A request's wait for its model to be loaded.", call, buckets=_LOAD, **shared
         )

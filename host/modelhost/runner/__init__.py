@@ -28,20 +28,20 @@ class Runner(Protocol):
         ...
 
     async def stop(self) -> int:
-        """Unload, and give back how many bytes of memory came free."""
+        """Unload; returns how many bytes of memory came free."""
         ...
 
     @property
     def pid(self) -> int | None:
-        """Process id of the worker; None where there is none of its own."""
+        """Return the process id of the worker; None where there is none of its own."""
         ...
 
     def memory(self) -> int:
-        """Bytes of memory held for this model; 0 where it cannot be told apart from the host's."""
+        """Return bytes of memory held for this model; 0 where it cannot be told apart from the host's."""
         ...
 
     def output(self) -> str:
-        """What the backend last printed, for an administrator's eyes only."""
+        """Return what the backend last printed, for an administrator's eyes only."""
         ...
 
 
@@ -49,11 +49,11 @@ class DeathWatch(Protocol):
     """Told when a runner that had started ends without being asked to."""
 
     def lost(self) -> None:
-        """It answers no more; its calls are about to be told. Why is not known yet."""
+        """Note that the runner answers no more; its calls are about to end with an error. Why is not known yet."""
         ...
 
     def died(self, death: Death) -> None:
-        """It is gone, and its memory is free."""
+        """Note that the runner is gone, and its memory is free."""
         ...
 
 

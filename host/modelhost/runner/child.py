@@ -17,7 +17,8 @@ from modelhost.runner.output import Output
 from modelhost.runner.spec import WorkerSpec, worker_environment
 
 OOM_SCORE = 300
-"""Whom the kernel ends first when memory runs out: a worker rather than the host (proc(5): -1000 to 1000, inherited 0)."""
+"""Whom the kernel ends first when memory runs out: a worker rather than the host (proc(5): -1000 to 1000, inherited 0). Chosen,
+because it outweighs 30 % of the machine's memory, and an operator can still set both apart."""
 
 _threads = DaemonThreads("modelhost-reaper")
 
@@ -56,7 +57,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id."""
+        """Return the process id."""
         return self._process.pid
 
     def kill(self, how: signal.Signals) -> None:
@@ -102,7 +103,7 @@ def _spawn(spec: WorkerSpec, line: int, output: int, folder: Path) -> "subproces
 
 
 def _limit(pid: int, memory: int) -> None:
-    """Bound what the worker may take, before it has taken anything; on Linux only."""
+    """Limit what the worker may take, before it has taken anything; on Linux only."""
     if sys.platform != "linux":
         return
     with contextlib.suppress(OSError):  # it has ended already

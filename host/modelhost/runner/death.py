@@ -30,7 +30,7 @@ class Death(Struct):
 
 
 def death_of(status: int, *, why: str, ended_by_us: bool, out_of_memory: bool) -> Death:
-    """Judge an exit status, as `subprocess` gives it. `why` is told in its place where we know more.
+    """Explain an exit status, as `subprocess` returns it; `why` takes its place where more is known.
 
     A signal that nobody sends himself counts as sent from outside, unless we sent it (because the worker hung, or talked
     nonsense) or the kernel did when memory ran out: a request that makes a worker take everything ends that way each time.
@@ -41,12 +41,14 @@ def death_of(status: int, *, why: str, ended_by_us: bool, out_of_memory: bool) -
         number = signal.Signals(-status)
     except ValueError:  # a real-time signal: only somebody else sends those
         return Death(why=why or f"it was ended by signal {-status}", from_outside=True)
-    told = f"it was ended by {number.name}"
+    ended_by = f"it was ended by {number.name}"
     if number is signal.SIGILL:
-        told += ": a library in it was built for another processor; install the plugin anew on this machine, without pip's cache"
+        ended_by += (
+            ": a library in it was built for another processor; install the plugin anew on this machine, without pip's cache"
+        )
     if number is signal.SIGKILL and out_of_memory and not ended_by_us:
-        return Death(why=why or f"{told}: the system had no memory left")
-    return Death(why=why or told, from_outside=not ended_by_us and number not in OF_ITS_OWN)
+        return Death(why=why or f"{ended_by}: the system had no memory left")
+    return Death(why=why or ended_by, from_outside=not ended_by_us and number not in OF_ITS_OWN)
 
 
 def oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int:

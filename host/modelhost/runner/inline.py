@@ -22,7 +22,8 @@ from modelhost.worker.instance import Instance
 from modelhost.worker.plugin import import_backend
 
 STOP_SECONDS = 10.0
-"""What a backend gets to unload before it is left to itself: a thread cannot be killed."""
+"""Seconds a backend gets to unload before it is left to itself: a thread cannot be killed. Chosen, because `process.STOP_SECONDS`
+is the same."""
 
 
 class InlineRunner:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 LEAST = 8 * 1024**3
-"""Bytes: what runtimes map and never touch counts as well, and comes to gigabytes on small machines too."""
+"""Bytes. Chosen, because what runtimes map and never touch counts as well, and comes to gigabytes on small machines too."""
 
 
 def all_memory() -> int:

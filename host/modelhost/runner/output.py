@@ -4,7 +4,7 @@ import asyncio
 import os
 
 OUTPUT_BYTES = 64 * 1024
-"""How much of a worker's raw output is kept."""
+"""Bytes of a worker's raw output that are kept. Chosen, because a traceback and the lines of a runtime before it fit well."""
 
 REST_SECONDS = 0.005
 """What a worker that fills its pipe is left alone for: chosen, because 13 MB/s of noise then cost the loop under 1 %."""

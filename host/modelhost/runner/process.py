@@ -37,16 +37,18 @@ from modelhost.worker.serve import REQUEST_FIELDS
 T = TypeVar("T")
 
 HELLO_SECONDS = 30.0
-"""An interpreter that has not said hello by then never will."""
+"""Seconds an interpreter gets to say hello. Chosen, because one starts in well under a second, on a busy machine in a few."""
 
 STOP_SECONDS = 10.0
-"""What a worker gets to unload before it is killed."""
+"""Seconds a worker gets to unload before it is killed. Chosen, because freeing a GPU's memory takes a second or two."""
 
 LAST_SECONDS = 1.0
-"""What a worker that hung up gets to end by itself. Killed at once, it would look like one that somebody else has killed."""
+"""Seconds a worker that hung up gets to end by itself. Chosen, because one that is killed at once would look like one that
+somebody else has killed."""
 
 MOST_INTERVAL = 5.0
-"""Seconds between two pings, or less for a short patience."""
+"""Seconds between two pings, or less for a short patience. Chosen, because one ping costs nothing, and a worker that hangs is
+ended soon after its `patience`."""
 
 
 class ProcessRunner:
@@ -292,7 +294,7 @@ class ProcessRunner:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id."""
+        """Return the worker's process id."""
         return self._child.pid if self._child else None
 
 

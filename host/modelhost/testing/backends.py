@@ -22,13 +22,15 @@ from modelhost.wire.frames import from_wire, to_wire
 from modelhost.worker.instance import hooks_of
 
 STOPS_WITHIN = 5.0
-"""Seconds in which a call must end that nobody wants any more. The host ends the worker after `cancel_grace`, which is 30."""
+"""Seconds in which a call must end that nobody wants any more. Chosen, because the host ends the worker after `cancel_grace`,
+which is 30."""
 
 STILL_COMES = 3
-"""Events that may come after a call was cancelled: those that were made already."""
+"""Events that may come after a call was cancelled. Chosen, because some were made already."""
 
 IMPORT_SECONDS = 1.0
-"""What importing a plugin may take. The host gives it 10, with everything that it does at its start running beside."""
+"""Seconds that importing a plugin may take. Chosen, because the host gives it 10, with everything that it does at its start
+running beside."""
 
 T = TypeVar("T")
 
@@ -59,7 +61,7 @@ class BackendTests:
     @pytest.fixture(scope="class")
     @classmethod
     def loaded(cls) -> Iterator[Loaded]:
-        """The backend, loaded once for all tests of the class."""
+        """Yield the backend, loaded once for all tests of the class."""
         loaded = cls.load(cls.options)
         yield loaded
         loaded.close()
@@ -79,19 +81,19 @@ class BackendTests:
     @pytest.fixture(scope="class")
     @classmethod
     def answered(cls, loaded: Loaded) -> list[Any]:
-        """The events of `request`, asked once for all tests of the class that only look at them."""
+        """Return the events of `request`, asked once for all tests of the class that only look at them."""
         return loaded.events(cls.ability, cls.request)
 
     @pytest.fixture(scope="session", autouse=True)
     @staticmethod
     def ends(pytestconfig: pytest.Config) -> None:
-        """Nothing a backend leaves behind keeps pytest from ending."""
+        """Let pytest end, whatever a backend leaves running."""
         EndsWithPytest.of(pytestconfig)
 
     def test_the_request_is_of_the_abilitys_type(self) -> None:
         """Guards the kit itself against a wrong `request`."""
-        wanted = REQUESTS[self.ability]
-        assert isinstance(self.request, wanted), f"set `request` to a {wanted.__name__}"
+        expected = REQUESTS[self.ability]
+        assert isinstance(self.request, expected), f"set `request` to a {expected.__name__}"
 
     def test_the_hook_is_implemented(self) -> None:
         """`hooks_of` also refuses misspelt hooks and ones without `@hookimpl`."""
@@ -298,7 +300,7 @@ class BackendTests:
             self.complete(events, f"of {number} at once")
 
     def complete(self, events: list[Any], which: str) -> None:
-        """Claim that an answer is complete."""
+        """Assert that an answer is complete."""
         assert events, f"an answer {which} has no events"
         assert isinstance(events[-1], Done), f"an answer {which} does not end with Done"
 

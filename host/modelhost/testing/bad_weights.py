@@ -24,7 +24,7 @@ WHAT_TO_DO = "raise BadInputError, or NotReadyError.missing(what, command), with
 def outcome_of_loading(
     backend: type[Backend[Any]], options: dict[str, Any], sources: tuple[str, ...], patience: float
 ) -> str | None:
-    """Say what is wrong with how a backend refuses weights that are none; None where nothing is.
+    """Return what is wrong with how a backend refuses weights that are none; None where nothing is.
 
     `sources` are the names of the options that say where weights are.
     """
@@ -55,9 +55,9 @@ def _outcome(
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = json.loads(plain)
         for number, option in enumerate(sources):
-            place = Path(folder, f"{number}-empty")
-            place.touch() if option in files else place.mkdir()
-            resolved = {"uri": str(place), "path": str(place)}
+            path = Path(folder, f"{number}-empty")
+            path.touch() if option in files else path.mkdir()
+            resolved = {"uri": str(path), "path": str(path)}
             options[option] = [resolved] if option in several else resolved
         command = [sys.executable, "-m", "modelhost.testing.bad_weights", module, name]
         try:
@@ -67,11 +67,11 @@ def _outcome(
     lines = done.stdout.decode(errors="replace").splitlines()
     if done.returncode == 0 and lines and lines[-1] == "fine":
         return None
-    told = done.stderr.decode(errors="replace").strip()[-2000:]
+    output = done.stderr.decode(errors="replace").strip()[-2000:]
     if done.returncode == 1:
-        return f"load with empty weights fails with an exception of Python's own; {WHAT_TO_DO}\n{told}"
+        return f"load with empty weights fails with an exception of Python's own; {WHAT_TO_DO}\n{output}"
     return (
-        f"load with empty weights ends its process (status {done.returncode}); look at the file first, and {WHAT_TO_DO}\n{told}"
+        f"load with empty weights ends its process (status {done.returncode}); look at the file first, and {WHAT_TO_DO}\n{output}"
     )
 
 

@@ -27,10 +27,10 @@ RUNTIMES = (
 """What a plugin's module must not import before `load`."""
 
 PATIENCE = 20.0
-"""Seconds after which an import counts as one that hangs; the host gives it 10."""
+"""Seconds after which an import counts as one that hangs. Chosen, because the host gives it 10."""
 
 TRIES = 3
-"""A busy machine makes one import slow, and not three."""
+"""Imports of which the fastest counts. Chosen, because a busy machine makes one import slow, and not three."""
 
 _WATCH = """
 import io, json, os, sys, time

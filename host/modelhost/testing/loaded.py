@@ -26,16 +26,17 @@ from modelhost.worker.describe import locate
 from modelhost.worker.instance import Instance
 
 PATIENCE = 30.0
-"""Seconds one answer may take; a model of any use gives the kit's small requests in a few."""
+"""Seconds one answer may take. Chosen, because a model of any use answers the kit's small requests in a few."""
 
 LOAD_PATIENCE = 300.0
-"""Seconds `load` may take."""
+"""Seconds `load` may take. Chosen, because it is half of the host's `load_timeout`."""
 
 UNLOAD_PATIENCE = 5.0
-"""Seconds `unload` may take; the host ends a worker's process after 10."""
+"""Seconds `unload` may take. Chosen, because the host ends a worker's process after 10."""
 
 BUDGET = 60.0
-"""Seconds that all answers of a class may take together; what would come after that is not tried."""
+"""Seconds that all answers of a class may take together; what would come after that is not tried. Chosen, because authors run the
+kit often."""
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ class Loaded:
             self._left -= time.monotonic() - began
 
     def _explained(self, error: BackendFailedError, what: str) -> BackendFailedError:
-        """Say what the log of a host must not: the message of what was raised."""
+        """Add to a failure what the log of a host must not have: the message of what was raised."""
         raised = self.failures[-1].error
         return BackendFailedError(
             f"{what} raised {type(raised).__name__}: {raised} ({place_of(raised)}). "
@@ -154,7 +155,7 @@ class Loaded:
             ) from error
 
     def unload(self) -> None:
-        """Let the backend go; fails where it raises or blocks."""
+        """Unload the backend; fails where it raises or blocks."""
         if self._unload_blocks:
             return
         seen = len(self.failures)
@@ -193,11 +194,11 @@ class Loaded:
 
 
 def resolved(backend: type[Backend[Any]], options: dict[str, Any]) -> dict[str, Any]:
-    """Do what the host does with sources: `package:` and paths are looked up on this machine."""
+    """Resolve sources as the host does: `package:` and paths are looked up on this machine."""
     found = dict(options)
     for name, sources in sources_of(backend, options).items():
-        places = [place_of_source(source) for source in sources]
-        found[name] = places if isinstance(options.get(name), (list, tuple)) else places[0]
+        paths = [place_of_source(source) for source in sources]
+        found[name] = paths if isinstance(options.get(name), (list, tuple)) else paths[0]
     return found
 
 

@@ -15,11 +15,11 @@ _FILES = {
 }
 
 ENOUGH = 2000
-"""Samples below which nothing is said of their form: a beep of a few periods may look like anything."""
+"""Samples below which nothing is said of their form. Chosen, because a beep of a few periods may look like anything."""
 
 
 def what_is_wrong(data: bytes) -> str | None:
-    """Say what the bytes look like where that is no 16-bit little-endian mono PCM; None where nothing speaks against it."""
+    """Return what the bytes look like where that is no 16-bit little-endian mono PCM; None where nothing speaks against it."""
     for magic, name in _FILES.items():
         if data.startswith(magic):
             return f"begins with {name}; yield the samples alone"
@@ -55,14 +55,14 @@ def _samples(code: str, data: bytes) -> "array[float]":
 
 
 def _are_floats(values: "array[float]") -> bool:
-    """Whether the numbers are what float samples are: from -1 to 1, and hardly any next to nothing. Integers read so are not."""
-    said = [abs(value) for value in values if value]
-    sound = sum(1e-7 < value < 4 for value in said if math.isfinite(value))
-    return len(said) > ENOUGH // 4 and sound > 0.95 * len(said)
+    """Return whether the numbers look like float samples: from -1 to 1, hardly any next to nothing. Integers read so do not."""
+    nonzero = [abs(value) for value in values if value]
+    sound = sum(1e-7 < value < 4 for value in nonzero if math.isfinite(value))
+    return len(nonzero) > ENOUGH // 4 and sound > 0.95 * len(nonzero)
 
 
 def _are_bytes(data: bytes) -> bool:
-    """Whether the two bytes of a sample are neighbours in a sound: in real samples the lower one is independent of the upper."""
+    """Return whether the two bytes of a sample are neighbours in a sound: in real samples the lower one is independent."""
     pairs = zip(data[0::2], data[1::2], strict=True)
     loud = [(low, high) for low, high in pairs if 4 <= high < 252]  # of a quiet sample the upper byte is the lower one's sign
     if len(loud) < ENOUGH // 4:

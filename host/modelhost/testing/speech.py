@@ -28,7 +28,7 @@ from modelhost.testing.requests import tone
 SENTENCE = "Here is one more sentence that is to be said. "
 
 VOICES_TRIED = 3
-"""Of the voices on a card: each costs an answer."""
+"""Of the voices on a card. Chosen, because each costs an answer."""
 
 
 class TranscribesSpeech(BackendTests):
@@ -95,8 +95,8 @@ class SynthesizesSpeech(BackendTests):
             assert len(chunk.data) % 2 == 0, f"an AudioChunk has {len(chunk.data)} bytes; cut 16-bit samples where one ends"
         rates = {chunk.sample_rate for chunk in chunks}
         assert len(rates) == 1, f"the sound has the rates {sorted(rates)}; keep to one"
-        said = loaded.card.sample_rate
-        assert said in (None, *rates), f"the sound has {rates.pop()} Hz, the card says sample_rate={said}; say what comes"
+        claimed = loaded.card.sample_rate
+        assert claimed in (None, *rates), f"the sound has {rates.pop()} Hz, the card says sample_rate={claimed}; say what comes"
 
     def test_the_sound_is_16_bit_pcm(self, answered: list[Any]) -> None:
         """Little-endian, mono, and without a file's header."""
@@ -105,9 +105,9 @@ class SynthesizesSpeech(BackendTests):
 
     def test_the_length_is_told(self, answered: list[Any]) -> None:
         """`Done.usage.audio_seconds` is that of the sound."""
-        told, heard = answered[-1].usage.audio_seconds, length(answered)
-        assert abs(told - heard) <= 0.05 + 0.02 * heard, (
-            f"Done.usage.audio_seconds is {told:.2f}, the sound lasts {heard:.2f} s as 16-bit samples; "
+        claimed, actual = answered[-1].usage.audio_seconds, length(answered)
+        assert abs(claimed - actual) <= 0.05 + 0.02 * actual, (
+            f"Done.usage.audio_seconds is {claimed:.2f}, the sound lasts {actual:.2f} s as 16-bit samples; "
             "count what is yielded: samples / sample_rate"
         )
 
@@ -138,10 +138,10 @@ class SynthesizesSpeech(BackendTests):
         """What is listed can be asked for."""
         for voice in loaded.card.voices[:VOICES_TRIED]:
             try:
-                heard = self.seconds(loaded, "Hello.", voice=voice)
+                actual = self.seconds(loaded, "Hello.", voice=voice)
             except BadInputError as error:
                 raise AssertionError(f"the card lists the voice {voice!r}, and it is refused: {error.message}") from error
-            assert heard > 0, f"the voice {voice!r} says nothing"
+            assert actual > 0, f"the voice {voice!r} says nothing"
 
     def test_a_voice_nobody_has_is_refused(self, loaded: Loaded) -> None:
         """Nobody is answered in another voice than the one asked for. The host refuses it from the card; a card may be old."""
@@ -183,9 +183,9 @@ class AddsVoices(BackendTests):
     request: ClassVar[Any] = VoicesRequest()
     sample: ClassVar[VoiceSample] = VoiceSample(audio=Blob(tone()), text="This is a test.")
 
-    def names(self, loaded: Loaded, **asked: Any) -> tuple[str, ...]:
+    def names(self, loaded: Loaded, **fields: Any) -> tuple[str, ...]:
         """Ask, and return the names in the one event before `Done`."""
-        voices, done = loaded.events("voices", VoicesRequest(**asked))
+        voices, done = loaded.events("voices", VoicesRequest(**fields))
         assert isinstance(voices, Voices), "voices yields one Voices, then Done"
         assert isinstance(done, Done), "voices yields one Voices, then Done"
         return voices.names

@@ -133,7 +133,7 @@ class GeneratesText(WritesText):
         self.in_order(answered)
 
     def in_order(self, events: list[Any]) -> None:
-        """Claim that a choice ends once, after all of it."""
+        """Assert that a choice ends once, after all of it."""
         over: set[int] = set()
         for event in events:
             if isinstance(event, (Delta, ToolDelta, ChoiceDone)):
@@ -160,8 +160,8 @@ class GeneratesText(WritesText):
         if not self.steady:
             pytest.skip("it says that it is not steady")
         for temperature in (0.0, 0.8):
-            asked = chat("Tell me about the sea.", max_tokens=12, temperature=temperature, seed=7)
-            one, other = (text_of(loaded.events("generate", asked)) for _ in range(2))
+            request = chat("Tell me about the sea.", max_tokens=12, temperature=temperature, seed=7)
+            one, other = (text_of(loaded.events("generate", request)) for _ in range(2))
             assert one == other, (
                 f"temperature={temperature:g} and seed=7 give two texts, {one[:40]!r} and {other[:40]!r}; "
                 "begin the dice of each call with request.seed, or set `steady = False`"
@@ -172,15 +172,15 @@ class GeneratesText(WritesText):
         if not self.steady:
             pytest.skip("it says that it is not steady")
         for temperature in (0.0, 0.8):
-            asked = chat("Count from one to ten, please.", max_tokens=16, temperature=temperature, seed=7)
-            whole = text_of(loaded.events("generate", asked))
+            request = chat("Count from one to ten, please.", max_tokens=16, temperature=temperature, seed=7)
+            whole = text_of(loaded.events("generate", request))
             words = [word for word in whole.split() if len(word) > 1]
             if len(words) > 2:
                 break
         else:
             pytest.skip("it says too little to be stopped at a word")
         stop = words[len(words) // 2]
-        events = loaded.events("generate", msgspec.structs.replace(asked, stop=(stop,)))
+        events = loaded.events("generate", msgspec.structs.replace(request, stop=(stop,)))
         text, reason = text_of(events), events[-1].reason
         what = f"stop={stop!r} of {whole!r}"
         assert stop not in text, (
@@ -197,13 +197,13 @@ class GeneratesText(WritesText):
         if number == 1 or not self.steady or not self.same_together:
             pytest.skip("there is one call at a time, or nothing to compare with")
         topics = ("the sea", "old bridges", "a red fox", "winter bread")
-        asked = [
+        requests = [
             chat(f"Tell me about {topic}.", max_tokens=16, temperature=0.0, seed=at) for at, topic in enumerate(topics[:number])
         ]
-        alone = [text_of(loaded.events("generate", one)) for one in asked]
+        alone = [text_of(loaded.events("generate", one)) for one in requests]
 
         async def all_at_once() -> list[list[Any]]:
-            return await asyncio.gather(*(loaded.collect("generate", one) for one in asked))
+            return await asyncio.gather(*(loaded.collect("generate", one) for one in requests))
 
         for before, events in zip(alone, loaded.run(all_at_once()), strict=True):
             beside = text_of(events)
@@ -218,17 +218,17 @@ class GeneratesText(WritesText):
         if "logprobs" not in loaded.card.features:
             pytest.skip("the card's features do not name logprobs")
         events = loaded.events("generate", chat("Say a word.", max_tokens=4, logprobs=True, top_logprobs=2))
-        told = [one for event in events if isinstance(event, Delta) for one in event.logprobs]
-        assert told, "logprobs=True gives none; fill Delta.logprobs, or leave logprobs out of the features"
-        assert all(one.logprob <= 1e-6 for one in told), "a logprob is above 0; give natural logarithms of probabilities"
-        assert all(len(one.top) <= 2 for one in told), "top_logprobs=2 gives more than two"
+        tokens = [one for event in events if isinstance(event, Delta) for one in event.logprobs]
+        assert tokens, "logprobs=True gives none; fill Delta.logprobs, or leave logprobs out of the features"
+        assert all(one.logprob <= 1e-6 for one in tokens), "a logprob is above 0; give natural logarithms of probabilities"
+        assert all(len(one.top) <= 2 for one in tokens), "top_logprobs=2 gives more than two"
 
     def test_json_is_json(self, loaded: Loaded) -> None:
         """With `json_object` in the features."""
         if "json_object" not in loaded.card.features:
             pytest.skip("the card's features do not name json_object")
-        asked = chat("Give a JSON object.", max_tokens=200, temperature=0.0, response_format=ResponseFormat(kind="json_object"))
-        events = loaded.events("generate", asked)
+        request = chat("Give a JSON object.", max_tokens=200, temperature=0.0, response_format=ResponseFormat(kind="json_object"))
+        events = loaded.events("generate", request)
         if events[-1].reason != "length":
             try:
                 msgspec.json.decode(text_of(events))

@@ -16,7 +16,7 @@ _threads = DaemonThreads("modelhost-testing")
 
 
 def within(seconds: float, work: Callable[[], T], otherwise: str) -> T:
-    """Do what may block in a thread that keeps nobody from ending; fail with `otherwise` when it takes longer."""
+    """Run what may block in a daemon thread; fails with `otherwise` when it takes longer."""
     ended = threading.Event()
     results: list[T] = []
     errors: list[BaseException] = []
@@ -37,7 +37,8 @@ def within(seconds: float, work: Callable[[], T], otherwise: str) -> T:
 
 
 LINGER = 10.0
-"""Seconds that threads of a backend get to end after the last test, before the interpreter is ended without them."""
+"""Seconds that threads of a backend get to end after the last test, before the interpreter is ended without them. Chosen, because
+the host waits as long (`runner.inline`)."""
 
 
 class EndsWithPytest:

@@ -17,9 +17,9 @@ class TokenizesText(BackendTests):
     ability: ClassVar[Ability] = "tokenize"
     request: ClassVar[Any] = TokenizeRequest(text="The cat sat on the mat.")
 
-    def answer(self, loaded: Loaded, **asked: Any) -> Tokens:
+    def answer(self, loaded: Loaded, **fields: Any) -> Tokens:
         """Ask, and return the one event before `Done`."""
-        tokens, done = loaded.events("tokenize", TokenizeRequest(**asked))
+        tokens, done = loaded.events("tokenize", TokenizeRequest(**fields))
         assert isinstance(tokens, Tokens), "tokenize yields one Tokens, then Done"
         assert isinstance(done, Done), "tokenize yields one Tokens, then Done"
         return tokens
@@ -72,7 +72,7 @@ class TokenizesText(BackendTests):
         pytest.fail(f"token {token} does not exist, and is answered; raise BadInputError(…, param='tokens')")
 
     def test_calls_are_not_counted(self, loaded: Loaded) -> None:
-        """The host makes several at once, even of a model with one place."""
+        """The host makes several at once, even of a model with one slot."""
 
         async def all_at_once() -> list[list[Any]]:
             return await asyncio.gather(*(loaded.collect("tokenize", self.request) for _ in range(4)))

@@ -16,7 +16,7 @@ from modelhost.testing.loaded import Loaded
 Row = tuple[float, ...]
 
 NEAR = 1e-3
-"""What rounding may change in a vector of length 1, in bfloat16 and in other batches."""
+"""What rounding may change in a vector of length 1. Chosen, because bfloat16 has 8 bits, and batches add up in other orders."""
 
 
 def rows_of(events: list[Any]) -> list[Row]:
@@ -38,7 +38,7 @@ def rows_of(events: list[Any]) -> list[Row]:
 
 
 def claim_units(rows: list[Row]) -> None:
-    """Claim that vectors have length 1."""
+    """Assert that vectors have length 1."""
     for number, row in enumerate(rows):
         assert all(math.isfinite(value) for value in row), (
             f"the vector of input {number} has NaN or infinity in it; where there is nothing to measure, raise BadInputError"
@@ -73,7 +73,7 @@ class EmbedsTexts(BackendTests):
         return rows_of(loaded.events("embed", EmbedRequest(inputs=inputs, **fields)))
 
     def check_odd(self, events: list[Any]) -> None:
-        """Hold what is answered to what all vectors keep."""
+        """Assert of an odd answer what holds for all vectors."""
         claim_units(rows_of(events))
 
     def test_there_is_one_unit_vector_for_each_input(self, answered: list[Any]) -> None:
@@ -84,12 +84,14 @@ class EmbedsTexts(BackendTests):
 
     def test_vectors_have_the_length_the_card_says(self, loaded: Loaded, answered: list[Any]) -> None:
         """The first of `dimensions` where a request names none, and each of them where it is named."""
-        said = loaded.card.dimensions
+        claimed = loaded.card.dimensions
         found = {event.dimensions for event in answered if isinstance(event, Vectors)}
         assert len(found) == 1, f"the vectors of one answer have the lengths {sorted(found)}"
-        if said:
-            assert found == {said[0]}, f"vectors have {found.pop()} numbers, the card says dimensions={said}, the usual one first"
-        for size in said:
+        if claimed:
+            assert found == {claimed[0]}, (
+                f"vectors have {found.pop()} numbers, the card says dimensions={claimed}, the usual one first"
+            )
+        for size in claimed:
             events = loaded.events("embed", msgspec.structs.replace(self.request, dimensions=size))
             rows = rows_of(events)
             assert {len(row) for row in rows} == {size}, (
@@ -128,11 +130,11 @@ class EmbedsTexts(BackendTests):
         number = min(loaded.card.concurrency, 4)
         if number == 1:
             pytest.skip("there is one call at a time")
-        asked = [EmbedRequest(inputs=(f"text {n}, part one", f"part two of {n}")) for n in range(number)]
-        alone = [rows_of(loaded.events("embed", one)) for one in asked]
+        requests = [EmbedRequest(inputs=(f"text {n}, part one", f"part two of {n}")) for n in range(number)]
+        alone = [rows_of(loaded.events("embed", one)) for one in requests]
 
         async def all_at_once() -> list[list[Any]]:
-            return await asyncio.gather(*(loaded.collect("embed", one) for one in asked))
+            return await asyncio.gather(*(loaded.collect("embed", one) for one in requests))
 
         for before, events in zip(alone, loaded.run(all_at_once()), strict=True):
             beside = rows_of(events)

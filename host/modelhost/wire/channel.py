@@ -22,10 +22,11 @@ from modelhost.wire import frames
 from modelhost.wire.frames import WINDOW
 
 MAX_EVENT = frames.MAX_FRAME // 2
-"""Bytes of the largest event: what is longer must come in pieces."""
+"""Bytes of the largest event. Chosen, because it fits a frame with what stands around it; what is longer must come in pieces."""
 
 FRAME_BYTES = 1024 * 1024
-"""Events leave in one frame up to about this size, also those that were put together; then another begins."""
+"""Bytes up to about which events leave in one frame, also those that were put together; then another begins. Chosen, because
+decoding a longer one would keep the host's loop for milliseconds."""
 
 Handler = Callable[[Ability, str, Any, Context], ClosableEvents[Any]]
 """Runs a call that came in: (ability, model, request, context) → events."""
@@ -136,7 +137,7 @@ class Channel(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Act on every frame that is whole; what is no frame cuts the line."""
+        """Handle every frame that is complete; what is no frame closes the connection."""
         try:
             for frame in self._reader.feed(data):
                 self._act_on(frame)
@@ -159,12 +160,12 @@ class Channel(asyncio.Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether the other end is there."""
+        """Return whether the other end is there."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
     def serving(self) -> int:
-        """How many calls are being worked on at this end."""
+        """Return how many calls are being worked on at this end."""
         return len(self._incoming)
 
     def send(self, frame: frames.Frame) -> None:
@@ -341,7 +342,7 @@ class Channel(asyncio.Protocol):
         incoming.task.add_done_callback(lambda _: self._ended(frame.id))
 
     def _ended(self, id_: int) -> None:
-        """Tell the end of a call that was given up before it began: its task has never run."""
+        """Send the end of a call that was given up before it began: its task has never run."""
         if self._incoming.pop(id_, None):
             self.send(frames.End(id=id_))
 

@@ -17,13 +17,14 @@ from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability, Blob
 
 PROTOCOL = 2
-"""Grows when an old worker and a new host would misunderstand each other."""
+"""The version of these frames. It grows when an old worker and a new host would misunderstand each other."""
 
 MAX_FRAME = 64 * 1024 * 1024
-"""A longer frame is a fault or an attack: the line is cut."""
+"""Bytes. Chosen, because no frame of ours comes near it: a longer one is a fault or an attack, and the connection is cut."""
 
 WINDOW = 256 * 1024
-"""Bytes of events (or of live input) a call may be ahead of its reader, each way, before the reader grants more."""
+"""Bytes of events (or of live input) a call may be ahead of its reader, each way, before the reader grants more. Chosen, because
+a slow client then holds little, and they are seconds of a fast model's text."""
 
 
 class Frame(Struct, array_like=True, tag=str.lower):
@@ -148,7 +149,7 @@ _KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyFrame))
 
 
 def _is_newer(body: bytes) -> bool:
-    """Whether bytes are a frame of a kind that only a newer modelhost knows: what must not be missed raises `PROTOCOL`."""
+    """Return whether bytes are a frame of a kind that only a newer modelhost knows: what must not be missed raises `PROTOCOL`."""
     value = msgspec.msgpack.decode(body)
     return isinstance(value, list) and bool(value) and isinstance(value[0], str) and value[0] not in _KINDS
 

@@ -4,7 +4,7 @@ import sys
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the host asks; returns the exit status."""
+    """Run what the host asks; returns the exit status."""
     match arguments:
         case ["run", fd]:
             from modelhost.worker.serve import serve

@@ -165,7 +165,7 @@ def _report(backend: type[Backend[Any]], kind: type[Options], values: dict[str, 
 
 
 def problem_of(error: msgspec.ValidationError, kind: type[Options], whose: str = "plugin") -> tuple[str, str | None]:
-    """Say what is wrong with options and what is allowed, and where: `.prefix`, `.shards[1]`, or None for all of them."""
+    """Return what is wrong with options, what is allowed, and where: `.prefix`, `.shards[1]`, or None for all of them."""
     problem, _, at = str(error).partition(" - at `$")
     fields = msgspec.structs.fields(kind)
     if match := re.search(r"unknown field `(.*)`", problem):

@@ -20,8 +20,8 @@ from modelhost.contract.event_stream import BatchedEvents, EventStream
 from modelhost.contract.failures import Failure
 from modelhost.contract.log import Log, place_of
 from modelhost.contract.types import ABILITIES, Ability
+from modelhost.worker.event_parts import split_event
 from modelhost.worker.live_speech import spoken
-from modelhost.worker.portions import portions
 from modelhost.worker.stop_strings import cut
 
 
@@ -94,7 +94,7 @@ class Instance:
         return msgspec.structs.replace(card, abilities=tuple(abilities))
 
     def unload(self) -> None:
-        """Let the backend go; what it raises is logged and done with."""
+        """Unload the backend; what it raises is logged, and no more."""
         try:
             self._backend.unload()
         except BaseException as error:  # SystemExit included: what comes after must happen
@@ -117,7 +117,7 @@ class Instance:
                 run = cut(run, request)
             async with aclosing(run) as events:
                 async for event in events:
-                    for portion in portions(event):
+                    for portion in split_event(event):
                         yield portion
         finally:
             context.cancel()
@@ -158,10 +158,10 @@ class Instance:
         raise PluginError(f"a hook must return an iterator or an async iterator, not {type(returned).__name__}")
 
     def _broken(self, ability: Ability, context: Context, error: BaseException) -> ModelhostError:
-        if told := told_by_system(error):
-            self._log.error("backend failed", error=type(error).__name__, code=told.code, place=place_of(error))
+        if system_error := told_by_system(error):
+            self._log.error("backend failed", error=type(error).__name__, code=system_error.code, place=place_of(error))
             self._tell(Failure(what=ability, error=error, request_id=context.request_id))
-            return told
+            return system_error
         self._failed(error, "backend failed", ability, context.request_id)
         return BackendFailedError("the backend failed; the server's log says where")
 

@@ -21,14 +21,15 @@ if TYPE_CHECKING:  # brings PyAV
 Speak = Callable[[SynthesizeRequest, Context], ClosableEvents[SynthesizeEvent]]
 
 _AT_ONCE = 32 * 1024
-"""Bytes of PCM that are encoded on the event loop; more would keep others waiting for too long, and goes to a thread."""
+"""Bytes of PCM that are encoded on the event loop. Chosen, because more would keep others waiting for too long, and goes to a
+thread."""
 
 _SAMPLE_BYTES = 2
 """Of 16-bit mono PCM."""
 
 
 async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> AsyncGenerator[SynthesizeEvent, None]:
-    """Have a backend speak a request, or the live text that follows it, as PCM; yield that in the format and rate asked for."""
+    """Synthesize a request, or the live text that follows it; yields PCM in the format and rate asked for."""
     if context.input is None and request.format == "pcm" and request.sample_rate is None:
         async for event in speak(request, context):
             yield event
@@ -39,9 +40,9 @@ async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> 
     async for text in _texts(request, context):
         inner = _part_of(context)
         begun = spoken_for  # of the words, each sentence tells the times within itself
-        said = speak(_plain(request, text), inner)
+        synthesis = speak(_plain(request, text), inner)
         try:
-            async with aclosing(said if context.input is None else _if_there_is_something(said)) as events:
+            async with aclosing(synthesis if context.input is None else _if_there_is_something(synthesis)) as events:
                 async for event in events:
                     if isinstance(event, AudioChunk):
                         encoder = encoder or _encoder(request, event.sample_rate)
@@ -64,7 +65,7 @@ async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> 
 
 
 async def _texts(request: SynthesizeRequest, context: Context) -> AsyncIterator[str]:
-    """Return what is to be said, a live text by its sentences as soon as each is complete."""
+    """Yield what is to be said, a live text by its sentences as soon as each is complete."""
     if context.input is None:
         yield request.text
         return
@@ -80,7 +81,7 @@ async def _texts(request: SynthesizeRequest, context: Context) -> AsyncIterator[
 
 
 def _says_something(sentence: str) -> bool:
-    """Whether there is more in it than marks and spaces: letters, numbers or signs, such as an emoji, that have a name."""
+    """Return whether there is more in it than marks and spaces: letters, numbers or signs, such as an emoji, that have a name."""
     return any(unicodedata.category(letter)[0] in "LNS" for letter in sentence)
 
 

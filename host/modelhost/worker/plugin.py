@@ -36,7 +36,7 @@ def import_backend(name: str) -> type[Backend[Any]]:
 
 
 def _place(error: Exception) -> str:
-    """Say in which line of whose file an import failed; the machinery of imports itself is left out."""
+    """Return in which line of whose file an import failed; the machinery of imports itself is left out."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" at {Path(error.filename).name}:{error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]

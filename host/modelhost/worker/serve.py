@@ -33,7 +33,7 @@ REQUEST_FIELDS = {ability: [field.name for field in msgspec.structs.fields(REQUE
 
 
 def serve(fd: int) -> int:
-    """Talk to the host over the socket `fd`; returns the exit status."""
+    """Serve the host over the socket `fd`; returns the exit status."""
     end_with_parent()
     faulthandler.enable()  # where a runtime crashed is printed, and kept with what else the worker printed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the host, which then tells us

@@ -28,8 +28,8 @@ async def cut(events: ClosableEvents[GenerateEvent], request: GenerateRequest) -
             choice = choices[event.index]
             if choice.stops.stopped or choice.over:
                 continue
-            for said in choice.feed(event):
-                yield said
+            for piece in choice.feed(event):
+                yield piece
             if choice.stops.stopped and request.n > 1:
                 yield ChoiceDone(index=event.index, stop=choice.stops.met)
             if all(one.stops.stopped or one.over for one in choices):

@@ -45,10 +45,10 @@ from msgspec import Meta
 from modelhost_echo.script import Script, ScriptOptions
 
 SAMPLE_RATE = 16_000
-"""Hz, of the beeps that stand for speech."""
+"""Hz, of the beeps that stand for speech. Chosen, because it is the rate of the host's own samples."""
 
 BEGIN = 256
-"""The one control token, with which texts begin; tokens 0 to 255 are the bytes of UTF-8."""
+"""The one control token, with which texts begin. Chosen, because tokens 0 to 255 are the bytes of UTF-8."""
 BEGIN_NAME = b"<begin>"
 
 
@@ -102,22 +102,22 @@ class EchoBackend(Backend[EchoOptions]):
 
     @hookimpl
     async def generate(self, request: GenerateRequest, context: Context) -> AsyncIterator[GenerateEvent]:
-        """Say the last message again."""
-        said = request.messages[-1].text if request.messages else str(request.prompt)
+        """Repeat the last message."""
+        text = request.messages[-1].text if request.messages else str(request.prompt)
         if self.options.ask:
-            said = await self._answer_of(self.options.ask, request, context)
+            text = await self._answer_of(self.options.ask, request, context)
         if self.options.tool and any(tool.name == self.options.tool for tool in request.tools):
-            arguments = msgspec.json.encode({"text": said}).decode()
+            arguments = msgspec.json.encode({"text": text}).decode()
             yield ToolDelta(id="call_1", name=self.options.tool, arguments=arguments)
-            yield Done(reason="tool_calls", usage=Usage(input_tokens=len(said.split()), output_tokens=1))
+            yield Done(reason="tool_calls", usage=Usage(input_tokens=len(text.split()), output_tokens=1))
             return
-        words = (self.options.prefix + said).split()
+        words = (self.options.prefix + text).split()
         kept = words if request.max_tokens is None else words[: request.max_tokens]
         if self.options.reasoning:
             yield Delta(reasoning=self.options.reasoning)
         async for word in self.script.play(kept):
             yield Delta(text=f"{word} ")
-        usage = Usage(input_tokens=len(said.split()), output_tokens=len(kept))
+        usage = Usage(input_tokens=len(text.split()), output_tokens=len(kept))
         yield Done(reason="stop" if len(kept) == len(words) else "length", usage=usage)
 
     async def _answer_of(self, model: str, request: GenerateRequest, context: Context) -> str:
@@ -126,13 +126,13 @@ class EchoBackend(Backend[EchoOptions]):
 
     @hookimpl
     async def transcribe(self, request: TranscribeRequest, context: Context) -> AsyncIterator[TranscribeEvent]:
-        """Say how many bytes were heard; live, after every piece."""
-        heard = request.audio.size if request.audio else 0
+        """Yield how many bytes there were; live, after every piece."""
+        size = request.audio.size if request.audio else 0
         if context.input is not None:
             async for piece in context.input:
-                heard += len(piece)
-                yield Partial(text=f"{heard} bytes")
-        words = f"{self.options.prefix}heard {heard} bytes".split()
+                size += len(piece)
+                yield Partial(text=f"{size} bytes")
+        words = f"{self.options.prefix}heard {size} bytes".split()
         at = 0.0
         async for word in self.script.play(words):
             yield Segment(start=at, end=at + 1, text=f"{word} ")
@@ -165,7 +165,7 @@ class EchoBackend(Backend[EchoOptions]):
 
     @hookimpl
     async def embed(self, request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
-        """Return unit vectors that depend on the bytes of each input only."""
+        """Yield unit vectors that depend on the bytes of each input only."""
         size = request.dimensions or self.options.dimensions
         async for number in self.script.play(range(len(request.inputs))):
             given = request.inputs[number]
@@ -174,7 +174,7 @@ class EchoBackend(Backend[EchoOptions]):
 
     @hookimpl
     async def summarize(self, request: SummarizeRequest, context: Context) -> AsyncIterator[SummarizeEvent]:
-        """Return the first words."""
+        """Yield the first words."""
         words = (self.options.prefix + request.text.read().decode(errors="replace")).split()
         async for word in self.script.play(words[: request.max_tokens or 10]):
             yield Delta(text=f"{word} ")
@@ -182,7 +182,7 @@ class EchoBackend(Backend[EchoOptions]):
 
     @hookimpl
     async def tokenize(self, request: TokenizeRequest, context: Context) -> AsyncIterator[TokenizeEvent]:
-        """Return the bytes of UTF-8 as tokens, and of a chat those of its messages, a line each."""
+        """Yield the bytes of UTF-8 as tokens, and of a chat those of its messages, a line each."""
         tokens = _tokens(request) if request.tokens is None else request.tokens
         if any(not 0 <= token <= BEGIN for token in tokens):
             raise BadInputError(f"the echo's tokens are 0 to {BEGIN}", param="tokens")

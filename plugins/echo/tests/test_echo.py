@@ -48,5 +48,5 @@ class TestTokenize(TokenizesText):
         assert self.answer(loaded, tokens=(BEGIN, a)).text == "<begin>a"
 
     def test_a_chat_is_a_line_a_message(self, loaded: Loaded) -> None:
-        said = self.answer(loaded, messages=chat("hi", "oh").messages)
-        assert bytes(said.tokens) == b"user: hi\nassistant: oh\n"
+        answer = self.answer(loaded, messages=chat("hi", "oh").messages)
+        assert bytes(answer.tokens) == b"user: hi\nassistant: oh\n"

@@ -24,7 +24,7 @@ class EmbeddingBackend(Backend[EmbeddingOptions]):
 
     @classmethod
     def problems(cls, options: EmbeddingOptions) -> Iterable[str]:
-        """Name a device that is not here."""
+        """Return what is wrong with `device`, if this machine has no such device."""
         problem = None if options.force_cpu else device_problem(options.device)
         return (problem,) if problem else ()
 

@@ -18,12 +18,14 @@ from modelhost_embedding.sizes import unit
 from modelhost_embedding.tokens import Tokens
 
 UNLIMITED = 1_000_000
-"""Tokens; what tokenizers say when they know no limit is more."""
+"""Tokens. Chosen, because tokenizers say more than that when they know no limit (`VERY_LARGE_INTEGER` of Transformers)."""
 UNSTATED = 8192
-"""Tokens of a text, where neither the model's files nor the options name a limit."""
+"""Tokens of a text, where neither the model's files nor the options name a limit. Chosen, because it is that of today's models
+with long contexts."""
 PROBES = ("sea", "The quick brown fox jumps over the lazy dog, and the dog sleeps on.")
 ALIKE = 0.999
-"""Cosine of vectors that are the same but for rounding, in bfloat16 too."""
+"""Cosine of vectors that are the same but for rounding. Chosen, because bfloat16 stays above it, and another way of preparing
+texts does not."""
 
 
 class Encoder:
@@ -58,23 +60,23 @@ class Encoder:
 
     @property
     def usual_dimensions(self) -> int | None:
-        """Length the model's files ask to cut vectors to."""
+        """Return the length to which the model's files ask to cut vectors."""
         return self._model.truncate_dim
 
     @property
     def prompts(self) -> tuple[dict[str, str], str | None]:
-        """The model's prompts, and the name of the one it uses unless told otherwise."""
+        """Return the model's prompts, and the name of the one it uses unless told otherwise."""
         return {name: text or "" for name, text in self._model.prompts.items()}, self._model.default_prompt_name
 
     @property
     def max_tokens(self) -> int:
-        """Tokens a text may have, by the model's files."""
+        """Return tokens a text may have, by the model's files."""
         config: Any = self._model[0].config
         known = (self._model.max_seq_length, getattr(config, "max_position_embeddings", None))
         return min((number for number in known if number and 0 < number < UNLIMITED), default=UNSTATED)
 
     def tokens(self) -> Tokens:
-        """Make sure that tokens of ours become the vectors that sentence-transformers gives, and give the way to them.
+        """Return the way to tokens, after making sure that they become the vectors that sentence-transformers gives.
 
         Raises `NotReadyError` where they do not: the model prepares its texts in a way that is not known here.
         """

@@ -26,14 +26,15 @@ from modelhost_embedding.encoder import Encoder
 from modelhost_embedding.options import EmbeddingOptions
 from modelhost_embedding.prompts import Prompts
 from modelhost_embedding.sizes import Sizes, unit
-from modelhost_embedding.texts import Prepared, Texts
+from modelhost_embedding.texts import PreparedInput, Texts
 
 ROWS = 64
-"""Vectors in one event."""
+"""Vectors in one event. Chosen, because 64 vectors of 1024 numbers are 256 KiB."""
 CPU_BATCH, GPU_BATCH = 2048, 32768
-"""Tokens in one step: about a quarter of a second's work of a small model."""
+"""Tokens in one step. Chosen, because they are about a quarter of a second's work of a small model, and a newcomer waits for
+that."""
 CPU_STEP, GPU_STEP = 32, 1024
-"""Tokens that a step costs beyond those it computes: filling up to so many is cheaper than another step."""
+"""Tokens that a step costs beyond those it computes. Chosen, because padding to so many takes no longer than another step."""
 
 
 class EmbeddingModel:
@@ -71,7 +72,7 @@ class EmbeddingModel:
         self._engine.close()
 
     def card(self) -> ModelCard:
-        """Say what this model does."""
+        """Return what this model can do."""
         return ModelCard(
             features=("token_input", "truncate", "prompts", "title"),
             context_length=self._limit,
@@ -85,7 +86,7 @@ class EmbeddingModel:
         """Yield unit vectors in order; raises `BadInputError` or `UnsupportedError` before the first one."""
         size = self._sizes.choose(request.dimensions)
         prompt = self._prompts.text(request.prompt_name, request.title)
-        prepared: list[Prepared] = []
+        prepared: list[PreparedInput] = []
         for some in self._texts.prepare(request, prompt):
             prepared += some
             if context.cancelled:
@@ -101,11 +102,11 @@ class EmbeddingModel:
             self._engine.drop(job)
         yield Done(usage=Usage(input_tokens=sum(len(one.tokens) for one in prepared)))
 
-    def _shortened(self, wanted: int | None, around: int) -> int:
+    def _shortened(self, max_length: int | None, around: int) -> int:
         most = self._encoder.max_tokens
-        if wanted is not None and not around < wanted <= most:
+        if max_length is not None and not around < max_length <= most:
             raise BadInputError(f"options.max_length: this model takes {around + 1} to {most} tokens")
-        return wanted or most
+        return max_length or most
 
     def _known_sizes(self, options: EmbeddingOptions) -> Sizes:
         full, family, usual = self._encoder.dimensions, self._encoder.family, self._encoder.usual_dimensions
@@ -115,7 +116,7 @@ class EmbeddingModel:
         return Sizes(full, trained, options.default_dimensions or usual)
 
 
-def _vectors(texts: Sequence[Prepared], computed: "Sequence[Future[Row]]", size: int) -> Iterator[Vectors]:
+def _vectors(texts: Sequence[PreparedInput], computed: "Sequence[Future[Row]]", size: int) -> Iterator[Vectors]:
     """Yield what is there as soon as its turn has come; waits for what is not."""
     first = 0
     while first < len(computed):

@@ -24,7 +24,7 @@ class Prompts:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What may be asked for; upper and lower case are alike."""
+        """Return the names a request may use; upper and lower case are alike."""
         own = (name for name in self._named if name.casefold() not in EVERYWHERE)
         return (*EVERYWHERE, *sorted(own))
 

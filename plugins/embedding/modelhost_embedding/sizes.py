@@ -7,7 +7,7 @@ from modelhost import BadInputError
 from numpy.typing import NDArray
 
 SMALLEST = 1e-12
-"""A vector is divided by at least this, as torch does it."""
+"""A vector is divided by at least this: the `eps` of `torch.nn.functional.normalize`."""
 
 
 class Sizes:
@@ -24,15 +24,15 @@ class Sizes:
         self.trained: tuple[int, ...] = (usual, *sorted(sizes - {usual}, reverse=True))
         """The usual one first."""
 
-    def choose(self, wanted: int | None) -> int:
+    def choose(self, dimensions: int | None) -> int:
         """Return the length to use. Raises `BadInputError` for one the model was not trained for."""
-        if wanted is None:
+        if dimensions is None:
             return self.trained[0]
-        if wanted not in self.trained:
+        if dimensions not in self.trained:
             raise BadInputError(
                 f"this model's vectors have {_listed(self.trained)} dimensions; ask for these", param="dimensions"
             )
-        return wanted
+        return dimensions
 
 
 def unit(vectors: NDArray[np.float32], size: int) -> NDArray[np.float32]:

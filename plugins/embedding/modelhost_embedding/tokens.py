@@ -29,7 +29,7 @@ class Tokens:
 
     @property
     def around(self) -> int:
-        """How many tokens stand around a text."""
+        """Return how many tokens stand around a text."""
         return len(self.before) + len(self.after)
 
     def plain(self, texts: Sequence[str]) -> list[list[int]]:

@@ -23,7 +23,7 @@ class GeminiBackend(Backend[GeminiOptions]):
 
     @classmethod
     def leaves_machine(cls, options: GeminiOptions) -> bool:
-        """Whether requests go anywhere but to this machine."""
+        """Return whether requests go anywhere but to this machine."""
         return not options.server_is_here
 
     def load(self) -> ModelCard:

@@ -84,7 +84,7 @@ class Answer:
             yield from self._call(index, part)
 
     def _call(self, index: int, part: types.Part) -> Iterator[ToolDelta]:
-        """Return a call, which comes whole; where one at a time is wanted, only the first."""
+        """Yield a call, which comes whole; where one at a time is wanted, only the first."""
         number = self._calls.get(index, 0)
         if number and not self._calls_at_once:
             return
@@ -97,10 +97,10 @@ class Answer:
         arguments = msgspec.json.encode(made.args or {}).decode()
         yield ToolDelta(call=number, index=index, id=name, name=made.name or "", arguments=arguments)
 
-    def _finished(self, index: int, said: types.FinishReason) -> Iterator[GenerateEvent]:
-        reason = _REASONS.get(said)
+    def _finished(self, index: int, finish_reason: types.FinishReason) -> Iterator[GenerateEvent]:
+        reason = _REASONS.get(finish_reason)
         if reason is None:
-            raise BackendFailedError(f"Gemini gave up its answer ({said.value}); send the request again", retry=True)
+            raise BackendFailedError(f"Gemini gave up its answer ({finish_reason.value}); send the request again", retry=True)
         if reason == "stop" and self._calls.get(index):
             reason = "tool_calls"
         self._reasons[index] = reason

@@ -14,7 +14,7 @@ from modelhost.authors.upstream import UNPACKED, keep_small
 
 from modelhost_gemini.answer import Answer
 from modelhost_gemini.conversation import contents_of, system_of
-from modelhost_gemini.faults import error_of
+from modelhost_gemini.errors import error_of
 from modelhost_gemini.options import GeminiOptions
 from modelhost_gemini.settings import config_of
 from modelhost_gemini.signatures import Signatures

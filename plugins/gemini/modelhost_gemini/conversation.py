@@ -27,18 +27,18 @@ _SYSTEM = ("system", "developer")
 
 def system_of(messages: Sequence[Message]) -> list[types.Part] | None:
     """Return the instruction: what system and developer say anywhere in the conversation."""
-    said = [message for message in messages if message.role in _SYSTEM]
-    if any(not isinstance(part, TextPart) for message in said for part in message.content):
+    system_messages = [message for message in messages if message.role in _SYSTEM]
+    if any(not isinstance(part, TextPart) for message in system_messages for part in message.content):
         raise BadInputError(
             "Gemini's system instruction is text only; put sound and pictures in a user message", param="messages"
         )
-    return [types.Part(text=message.text) for message in said if message.text] or None
+    return [types.Part(text=message.text) for message in system_messages if message.text] or None
 
 
 def contents_of(messages: Sequence[Message], signatures: Signatures) -> list[types.Content]:
     """Return the turns; messages of one side that follow each other become one. Raises `BadInputError`."""
     names = {call.id: call.name for message in messages for call in message.tool_calls}
-    turns = [(_side(message), message) for message in messages if message.role not in _SYSTEM]
+    turns = [(_role(message), message) for message in messages if message.role not in _SYSTEM]
     contents = []
     for side, group in groupby(turns, key=lambda turn: turn[0]):
         parts = [part for _, message in group for part in _parts(message, names, signatures)]
@@ -49,7 +49,7 @@ def contents_of(messages: Sequence[Message], signatures: Signatures) -> list[typ
     return contents
 
 
-def _side(message: Message) -> str:
+def _role(message: Message) -> str:
     return "model" if message.role == "assistant" else "user"
 
 

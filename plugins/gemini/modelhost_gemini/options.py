@@ -1,11 +1,10 @@
 """What may stand under [models.NAME.options] of a Gemini model."""
 
 import re
-from ipaddress import ip_address
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from modelhost import Options
+from modelhost.authors.upstream import is_local_url
 from msgspec import Meta
 
 Threshold = Literal["OFF", "BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_LOW_AND_ABOVE"]
@@ -94,11 +93,5 @@ class GeminiOptions(Options):
 
     @property
     def server_is_here(self) -> bool:
-        """Whether the base URL names this machine, by a loopback address or as localhost."""
-        host = urlsplit(self.base_url).hostname or ""
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return False
+        """Return whether the base URL names this machine, by a loopback address or as localhost."""
+        return is_local_url(self.base_url)

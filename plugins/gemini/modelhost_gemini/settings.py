@@ -85,16 +85,16 @@ def _thinking(request: GenerateRequest, options: GeminiOptions) -> types.Thinkin
     if effort is None:
         return None
     by_name = "budget" if "gemini-2" in options.model else "level"
-    told = effort != "none"
+    include_thoughts = effort != "none"
     if (options.thinking or by_name) == "budget":
-        return types.ThinkingConfig(thinking_budget=_BUDGETS[effort], include_thoughts=told)
-    return types.ThinkingConfig(thinking_level=_LEVELS[effort], include_thoughts=told)
+        return types.ThinkingConfig(thinking_budget=_BUDGETS[effort], include_thoughts=include_thoughts)
+    return types.ThinkingConfig(thinking_level=_LEVELS[effort], include_thoughts=include_thoughts)
 
 
 def _resolution(request: GenerateRequest) -> types.MediaResolution | None:
     """Return the finest detail that a picture asks for: Gemini has one for the whole request."""
-    asked = {part.detail for message in request.messages for part in message.content if isinstance(part, ImagePart)}
-    return _DETAILS["high"] if "high" in asked else _DETAILS["low"] if asked == {"low"} else None
+    details = {part.detail for message in request.messages for part in message.content if isinstance(part, ImagePart)}
+    return _DETAILS["high"] if "high" in details else _DETAILS["low"] if details == {"low"} else None
 
 
 def _form(form: ResponseFormat) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 MOST = 4096
-"""Calls remembered; signatures take a few KB each."""
+"""Calls remembered. Chosen, because signatures take a few KB each."""
 
 
 class Signatures:

@@ -18,11 +18,11 @@ _BEGINNINGS = (
 _NAMES = {kind.partition("/")[2]: kind for _, kind in _BEGINNINGS} | {"opus": "audio/ogg", "mpeg": "audio/mp3"}
 
 
-def media_type_of(data: bytes, said: str) -> str:
+def media_type_of(data: bytes, declared: str) -> str:
     """Return the media type by what the bytes begin with, else by what the caller says. Raises `BadInputError`."""
     for beginning, kind in _BEGINNINGS:
         if data.startswith(beginning):
             return kind
-    if said.lower() in _NAMES:
-        return _NAMES[said.lower()]
+    if declared.lower() in _NAMES:
+        return _NAMES[declared.lower()]
     raise BadInputError(f"Gemini takes sound as {', '.join(sorted(set(_NAMES)))}; convert it to one of them", param="messages")

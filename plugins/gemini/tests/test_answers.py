@@ -41,11 +41,11 @@ def refused(load: Any, **options: Any) -> ModelhostError:
 class TestLargeAnswers:
     @pytest.mark.parametrize("status", [200, 500])
     def test_one_that_is_packed_is_refused_unread(self, load: Any, stand_in: Any, status: int) -> None:
-        stand_in.refuse(status, gzip.compress(bytes(4 << 20)), content_encoding="gzip")
+        stand_in.fail(status, gzip.compress(bytes(4 << 20)), content_encoding="gzip")
         error = refused(load)
         assert isinstance(error, BackendFailedError)
         assert "packs its answer" in error.message
-        assert stand_in.asked[-1].headers["accept-encoding"] == "identity"
+        assert stand_in.requests[-1].headers["accept-encoding"] == "identity"
 
     def test_one_without_end_is_broken_off(self, load: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(upstream, "MOST", 1000)
@@ -92,7 +92,7 @@ class TestAnswers:
         events = load().events("generate", chat("hi", n=2))
         ends = [ChoiceDone(index=1, reason="length"), ChoiceDone(index=0, reason="stop"), Done()]
         assert events == [Delta(text="a"), Delta(text="b", index=1), *ends]
-        assert stand_in.asked[-1].config["candidateCount"] == 2
+        assert stand_in.requests[-1].json["generationConfig"]["candidateCount"] == 2
 
     def test_logprobs_are_given_where_the_model_has_them(self, load: Any, stand_in: Any) -> None:
         one, other = {"token": "yes", "logProbability": -0.1}, {"token": "no", "logProbability": -2.0}
@@ -105,10 +105,11 @@ class TestAnswers:
         assert [top.token for top in token.top] == ["yes", "no"]
 
     @pytest.mark.parametrize(
-        ("said", "reason"), [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("SPII", "content_filter")]
+        ("finish_reason", "reason"),
+        [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("SPII", "content_filter")],
     )
-    def test_the_end_says_why(self, load: Any, stand_in: Any, said: str, reason: str) -> None:
-        stand_in.says(stand_in.candidate({"text": "a"}, reason=said))
+    def test_the_end_says_why(self, load: Any, stand_in: Any, finish_reason: str, reason: str) -> None:
+        stand_in.says(stand_in.candidate({"text": "a"}, reason=finish_reason))
         assert load().events("generate", chat("hi"))[-1].reason == reason
 
 
@@ -121,23 +122,23 @@ class TestRefusals:
 
     def test_an_exhausted_quota_says_when_and_lets_a_route_fall_back(self, load: Any, stand_in: Any) -> None:
         info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.5s"}
-        stand_in.refuse(429, stand_in.refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded", info), retry_after="99")
+        stand_in.fail(429, stand_in.refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded", info), retry_after="99")
         error = refused(load)
         assert isinstance(error, OverloadedError)
         assert isinstance(error, ServiceError)
         assert (error.code, error.retry_after, error.retry) == ("rate_limit_exceeded", 7.5, True)
-        assert len(stand_in.asked) == 1
+        assert len(stand_in.requests) == 1
 
     def test_without_details_the_header_says_when(self, load: Any, stand_in: Any) -> None:
-        stand_in.refuse(429, stand_in.refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded"), retry_after="9")
+        stand_in.fail(429, stand_in.refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded"), retry_after="9")
         assert refused(load).retry_after == 9
-        stand_in.refuse(429, b"[]", retry_after="Sat, 21 Nov 2026 10:00:00 GMT")
+        stand_in.fail(429, b"[]", retry_after="Sat, 21 Nov 2026 10:00:00 GMT")
         assert refused(load).retry_after is None
 
     @pytest.mark.parametrize("status", [400, 401, 403])
     def test_a_wrong_key_is_the_operators_to_mend(self, load: Any, stand_in: Any, status: int) -> None:
         info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
-        stand_in.refuse(status, stand_in.refusal(status, "INVALID_ARGUMENT", "API key not valid.", info))
+        stand_in.fail(status, stand_in.refusal(status, "INVALID_ARGUMENT", "API key not valid.", info))
         error = refused(load, api_key="wrong-key")
         assert isinstance(error, NotReadyError)
         assert (error.retry, "set api_key" in error.message, "wrong-key" in error.message) == (False, True, False)
@@ -156,21 +157,21 @@ class TestRefusals:
     def test_each_refusal_is_told_to_whoever_can_mend_it(
         self, load: Any, stand_in: Any, status: int, name: str, message: str, kind: type[ModelhostError], hint: str
     ) -> None:
-        stand_in.refuse(status, stand_in.refusal(status, name, message))
+        stand_in.fail(status, stand_in.refusal(status, name, message))
         error = refused(load)
         assert type(error) is kind
         assert hint in error.message
 
     def test_a_prompt_that_does_not_fit_has_the_code_for_that(self, load: Any, stand_in: Any) -> None:
-        said = "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."
-        stand_in.refuse(400, stand_in.refusal(400, "INVALID_ARGUMENT", said))
+        message = "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."
+        stand_in.fail(400, stand_in.refusal(400, "INVALID_ARGUMENT", message))
         error = refused(load)
         assert isinstance(error, BadInputError)
         assert error.code == "context_length_exceeded"
 
     @pytest.mark.parametrize("body", [b"<html>oops</html>", b"", b'"words"', b"[1]", b'{"error": "words"}', b"{"])
     def test_a_refusal_that_is_not_googles_is_still_told(self, load: Any, stand_in: Any, body: bytes) -> None:
-        stand_in.refuse(500, body)
+        stand_in.fail(500, body)
         assert isinstance(refused(load), BackendFailedError)
 
     @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "OTHER", "A_REASON_OF_TOMORROW"])

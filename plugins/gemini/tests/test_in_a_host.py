@@ -44,15 +44,15 @@ def test_its_answer_comes_through(served: Served, stand_in: Any) -> None:
     answer = ask(served)
     assert (answer["model"], answer["choices"][0]["message"]["content"]) == ("gemini", "hello big world ")
     assert answer["usage"]["total_tokens"] == 6
-    assert stand_in.asked[0].headers["x-goog-api-key"] == "a-secret-key"
+    assert stand_in.requests[0].headers["x-goog-api-key"] == "a-secret-key"
 
 
 @pytest.mark.parametrize(("status", "name"), [(429, "RESOURCE_EXHAUSTED"), (503, "UNAVAILABLE"), (403, "PERMISSION_DENIED")])
 def test_a_route_falls_back_when_it_cannot_serve(served: Served, stand_in: Any, status: int, name: str) -> None:
-    stand_in.refuse(status, stand_in.refusal(status, name, "no"))
+    stand_in.fail(status, stand_in.refusal(status, name, "no"))
     answer = ask(served)
     assert (answer["model"], answer["choices"][0]["message"]["content"]) == ("echo", "from here: hello big world ")
-    assert len(stand_in.asked) == 1
+    assert len(stand_in.requests) == 1
 
 
 def test_a_blocked_prompt_is_nobody_elses_to_answer(served: Served, stand_in: Any) -> None:

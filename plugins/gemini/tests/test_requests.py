@@ -25,7 +25,7 @@ ADD = Tool(name="add", description="Adds.", parameters={"type": "object", "prope
 SUB = Tool(name="sub")
 
 
-def said(role: Any, text: str = "", **more: Any) -> Message:
+def turn(role: Any, text: str = "", **more: Any) -> Message:
     return Message(role=role, content=(TextPart(text=text),), **more)
 
 
@@ -33,14 +33,14 @@ def sent(load: Any, stand_in: Any, request: GenerateRequest, **options: Any) -> 
     """Ask, and give what the stand-in was asked."""
     stand_in.says(stand_in.candidate({"text": "ok"}, reason="STOP"))
     load(**options).events("generate", request)
-    return stand_in.asked[-1]
+    return stand_in.requests[-1]
 
 
 def test_the_model_its_key_and_the_version_stand_where_google_looks(load: Any, stand_in: Any) -> None:
-    asked = sent(load, stand_in, chat("hi"), api_key=" a-key\n", api_version="v1beta")
-    assert asked.path == "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
-    assert asked.headers["x-goog-api-key"] == "a-key"
-    assert "authorization" not in asked.headers
+    request = sent(load, stand_in, chat("hi"), api_key=" a-key\n", api_version="v1beta")
+    assert request.path == "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+    assert request.headers["x-goog-api-key"] == "a-key"
+    assert "authorization" not in request.headers
 
 
 def test_no_variable_of_the_environment_changes_where_requests_go(load: Any, stand_in: Any, monkeypatch: Any) -> None:
@@ -51,8 +51,8 @@ def test_no_variable_of_the_environment_changes_where_requests_go(load: Any, sta
 
 
 def test_turns_have_two_sides_and_the_systems_words_stand_apart(load: Any, stand_in: Any) -> None:
-    messages = (said("system", "Be brief."), said("user", "one"), said("assistant", "two"), said("user", "three"))
-    body = sent(load, stand_in, GenerateRequest(messages=(*messages, said("developer", "Be kind."), said("user", "four")))).body
+    messages = (turn("system", "Be brief."), turn("user", "one"), turn("assistant", "two"), turn("user", "three"))
+    body = sent(load, stand_in, GenerateRequest(messages=(*messages, turn("developer", "Be kind."), turn("user", "four")))).json
     assert [part["text"] for part in body["systemInstruction"]["parts"]] == ["Be brief.", "Be kind."]
     turns = [(turn["role"], [part["text"] for part in turn["parts"]]) for turn in body["contents"]]
     assert turns == [("user", ["one"]), ("model", ["two"]), ("user", ["three", "four"])]
@@ -60,22 +60,22 @@ def test_turns_have_two_sides_and_the_systems_words_stand_apart(load: Any, stand
 
 def test_settings_of_the_request_go_before_those_of_the_options(load: Any, stand_in: Any) -> None:
     request = chat("hi", max_tokens=5, temperature=0.0, top_p=0.5, top_k=7, seed=3, stop=("x", "y"), presence_penalty=0.5)
-    config = sent(load, stand_in, request, max_tokens=9, temperature=1.5).config
+    config = sent(load, stand_in, request, max_tokens=9, temperature=1.5).json["generationConfig"]
     assert (config["maxOutputTokens"], config["temperature"], config["topP"], config["topK"]) == (5, 0.0, 0.5, 7)
     assert (config["seed"], config["stopSequences"], config["presencePenalty"]) == (3, ["x", "y"], 0.5)
-    config = sent(load, stand_in, chat("hi"), max_tokens=9, temperature=1.5).config
+    config = sent(load, stand_in, chat("hi"), max_tokens=9, temperature=1.5).json["generationConfig"]
     assert config == {"maxOutputTokens": 9, "temperature": 1.5}
 
 
 def test_nothing_is_sent_that_nobody_asked_for(load: Any, stand_in: Any) -> None:
-    asked = sent(load, stand_in, chat("hi"))
-    assert asked.config == {}
-    assert asked.body.keys() <= {"contents", "generationConfig"}
+    request = sent(load, stand_in, chat("hi"))
+    assert request.json.get("generationConfig", {}) == {}
+    assert request.json.keys() <= {"contents", "generationConfig"}
 
 
 def test_safety_is_asked_for_only_where_the_request_does(load: Any, stand_in: Any) -> None:
-    assert "safetySettings" not in sent(load, stand_in, chat("hi")).body
-    body = sent(load, stand_in, chat("hi", enable_safety=True), safety={"hate_speech": "BLOCK_LOW_AND_ABOVE"}).body
+    assert "safetySettings" not in sent(load, stand_in, chat("hi")).json
+    body = sent(load, stand_in, chat("hi", enable_safety=True), safety={"hate_speech": "BLOCK_LOW_AND_ABOVE"}).json
     thresholds = {one["category"]: one["threshold"] for one in body["safetySettings"]}
     assert thresholds["HARM_CATEGORY_HATE_SPEECH"] == "BLOCK_LOW_AND_ABOVE"
     assert list(thresholds.values()).count("BLOCK_MEDIUM_AND_ABOVE") == 3
@@ -92,7 +92,7 @@ def test_safety_is_asked_for_only_where_the_request_does(load: Any, stand_in: An
 def test_effort_is_tokens_to_older_models_and_words_to_newer_ones(
     load: Any, stand_in: Any, model: str, effort: str, sent_as: dict[str, Any]
 ) -> None:
-    found = sent(load, stand_in, chat("hi", reasoning_effort=effort), model=model).config["thinkingConfig"]
+    found = sent(load, stand_in, chat("hi", reasoning_effort=effort), model=model).json["generationConfig"]["thinkingConfig"]
     names = {"thinkingBudget": "thinking_budget", "thinkingLevel": "thinking_level", "includeThoughts": "include_thoughts"}
     assert {names.get(name, name): value for name, value in found.items()} == sent_as
 
@@ -108,26 +108,26 @@ def test_pictures_and_sound_travel_inline_with_their_kind(load: Any, stand_in: A
         AudioPart(audio=Blob(b"OggS..."), format="mp3"),
         AudioPart(audio=Blob(b"????"), format="flac"),
     )
-    asked = sent(load, stand_in, GenerateRequest(messages=(Message(role="user", content=content),)))
-    found = [part.get("inlineData") for part in asked.body["contents"][0]["parts"]][1:]
+    request = sent(load, stand_in, GenerateRequest(messages=(Message(role="user", content=content),)))
+    found = [part.get("inlineData") for part in request.json["contents"][0]["parts"]][1:]
     kinds = [blob.get("mimeType", blob.get("mime_type")) for blob in found]
     assert kinds == ["image/png", "audio/ogg", "audio/flac"]  # bytes are believed more than names
     assert base64.b64decode(found[0]["data"]) == b"\x89PNG"
-    assert asked.config["mediaResolution"] == "MEDIA_RESOLUTION_LOW"
+    assert request.json["generationConfig"]["mediaResolution"] == "MEDIA_RESOLUTION_LOW"
 
 
 def test_a_json_schema_is_passed_on_as_it_is(load: Any, stand_in: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
     form = ResponseFormat(kind="json_schema", name="x", schema=schema)
-    config = sent(load, stand_in, chat("hi", response_format=form)).config
+    config = sent(load, stand_in, chat("hi", response_format=form)).json["generationConfig"]
     assert (config["responseMimeType"], config["responseJsonSchema"]) == ("application/json", schema)
-    config = sent(load, stand_in, chat("hi", response_format=ResponseFormat(kind="json_object"))).config
+    config = sent(load, stand_in, chat("hi", response_format=ResponseFormat(kind="json_object"))).json["generationConfig"]
     assert config == {"responseMimeType": "application/json"}
 
 
 class TestTools:
     def test_they_are_declared_with_their_schema(self, load: Any, stand_in: Any) -> None:
-        body = sent(load, stand_in, chat("hi", tools=(ADD, SUB))).body
+        body = sent(load, stand_in, chat("hi", tools=(ADD, SUB))).json
         (tools,) = body["tools"]
         declared = tools["functionDeclarations"]
         assert [one["name"] for one in declared] == ["add", "sub"]
@@ -147,7 +147,7 @@ class TestTools:
     def test_a_choice_narrows_what_is_offered(
         self, load: Any, stand_in: Any, choice: ToolChoice, mode: str, names: list[str]
     ) -> None:
-        body = sent(load, stand_in, chat("hi", tools=(ADD, SUB), tool_choice=choice)).body
+        body = sent(load, stand_in, chat("hi", tools=(ADD, SUB), tool_choice=choice)).json
         assert [one["name"] for one in body["tools"][0]["functionDeclarations"]] == names
         assert body["toolConfig"]["functionCallingConfig"]["mode"] == mode
 
@@ -161,12 +161,12 @@ class TestTools:
     def test_results_name_their_function_and_stand_in_one_turn(self, load: Any, stand_in: Any) -> None:
         calls = (ToolCall(id="c1", name="add", arguments='{"a": 1}'), ToolCall(id="c2", name="sub", arguments=""))
         messages = (
-            said("user", "go"),
-            said("assistant", tool_calls=calls),
-            said("tool", "3", tool_call_id="c1"),
-            said("tool", "4", tool_call_id="c2"),
+            turn("user", "go"),
+            turn("assistant", tool_calls=calls),
+            turn("tool", "3", tool_call_id="c1"),
+            turn("tool", "4", tool_call_id="c2"),
         )
-        turns = sent(load, stand_in, GenerateRequest(messages=messages, tools=(ADD, SUB))).body["contents"]
+        turns = sent(load, stand_in, GenerateRequest(messages=messages, tools=(ADD, SUB))).json["contents"]
         assert [turn["role"] for turn in turns] == ["user", "model", "user"]
         made = [part["functionCall"] for part in turns[1]["parts"]]
         assert [(call["name"], call.get("args") or {}) for call in made] == [("add", {"a": 1}), ("sub", {})]
@@ -182,26 +182,26 @@ class TestTools:
         loaded = load()
         call = loaded.events("generate", chat("go", tools=(ADD,)))[0]
         history = (
-            said("user", "go"),
-            said("assistant", tool_calls=(ToolCall(id=call.id, name=call.name, arguments=call.arguments),)),
-            said("tool", "3", tool_call_id=call.id),
+            turn("user", "go"),
+            turn("assistant", tool_calls=(ToolCall(id=call.id, name=call.name, arguments=call.arguments),)),
+            turn("tool", "3", tool_call_id=call.id),
         )
         loaded.events("generate", GenerateRequest(messages=history, tools=(ADD,)))
-        (part,) = stand_in.asked[-1].body["contents"][1]["parts"]
+        (part,) = stand_in.requests[-1].json["contents"][1]["parts"]
         assert base64.urlsafe_b64decode(part["thoughtSignature"]) == b"signed"
 
 
 @pytest.mark.parametrize(
     ("messages", "hint"),
     [
-        ((said("system", "be brief"),), "add a message of the user"),
-        ((said("user", "go"), said("tool", "3", tool_call_id="nowhere")), "nowhere in the conversation"),
+        ((turn("system", "be brief"),), "add a message of the user"),
+        ((turn("user", "go"), turn("tool", "3", tool_call_id="nowhere")), "nowhere in the conversation"),
         (
-            (said("user", "go"), said("assistant", tool_calls=(ToolCall(id="c", name="add", arguments="[1]"),))),
+            (turn("user", "go"), turn("assistant", tool_calls=(ToolCall(id="c", name="add", arguments="[1]"),))),
             "not a JSON object",
         ),
         ((Message(role="user", content=(AudioPart(audio=Blob(b"????"), format="amr"),)),), "convert it"),
-        ((Message(role="system", content=(ImagePart(image=Blob(b"x")),)), said("user", "go")), "text only"),
+        ((Message(role="system", content=(ImagePart(image=Blob(b"x")),)), turn("user", "go")), "text only"),
     ],
 )
 def test_what_gemini_has_no_words_for_is_the_callers_to_mend(
@@ -209,4 +209,4 @@ def test_what_gemini_has_no_words_for_is_the_callers_to_mend(
 ) -> None:
     with pytest.raises(BadInputError, match=hint):
         load().events("generate", GenerateRequest(messages=messages))
-    assert not stand_in.asked
+    assert not stand_in.requests

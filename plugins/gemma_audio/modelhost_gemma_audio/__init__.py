@@ -35,12 +35,12 @@ class GemmaAudioBackend(Backend[GemmaAudioOptions]):
 
     @classmethod
     def problems(cls, options: GemmaAudioOptions) -> Iterable[str]:
-        """Name a device that is not here."""
+        """Return what is wrong with `device`, if this machine has no such device."""
         problem = device_problem(options.device)
         return (problem,) if problem else ()
 
     def load(self) -> ModelCard:
-        """Check the folder, load the model and let it hear a second of silence.
+        """Check the folder, load the model and compute a second of silence.
 
         Raises `NotReadyError` where files are missing or memory is, `BadInputError` where an option cannot work here.
         """

@@ -36,7 +36,7 @@ class Answer:
     def __init__(
         self, words: Words, stops: tuple[str, ...], layout: dict[str, Any] | None = None, marks: tuple[str, ...] = ()
     ) -> None:
-        """Begin; `layout` says how thoughts and calls are told apart, by `marks`, which `words` has to give by name."""
+        """Begin; `layout` says how reasoning and calls are told apart, by `marks`, which `words` must return by name."""
         self._words = words
         self._marks = marks
         self._stops = StopStrings(stops)
@@ -49,7 +49,7 @@ class Answer:
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string has ended the answer."""
+        """Return whether a stop string has ended the answer."""
         return self._stops.stopped
 
     def feed(self, token: int) -> list[Piece]:
@@ -64,7 +64,7 @@ class Answer:
         pieces = self._read(self._words.finish())
         if self._parser:
             try:
-                pieces += self._told(self._parser.finalize()[1])
+                pieces += self._pieces_of(self._parser.finalize()[1])
             except (ValueError, RecursionError):
                 pieces += self._unreadable()
         return pieces + _delta(self._stops.flush())
@@ -75,11 +75,11 @@ class Answer:
         if not self._parser:
             return _delta(self._stops.feed(text))
         try:
-            return self._told(self._parser.feed(text))
+            return self._pieces_of(self._parser.feed(text))
         except (ValueError, RecursionError):
             return self._unreadable()
 
-    def _told(self, events: list[dict[str, Any]]) -> list[Piece]:
+    def _pieces_of(self, events: list[dict[str, Any]]) -> list[Piece]:
         pieces: list[Piece] = []
         for event in events:
             match event["type"], event["field"]:
@@ -100,7 +100,7 @@ class Answer:
         return pieces
 
     def _bare(self, text: str) -> str:
-        """Leave marks out that stand where they mark nothing."""
+        """Return a text without delimiters that stand where they delimit nothing."""
         for mark in self._marks:
             text = text.replace(mark, "")
         return text
@@ -116,19 +116,19 @@ class Answer:
         )
 
     def _unreadable(self) -> list[Piece]:
-        """Return a call that is not what was agreed upon as the text it is, and read the rest as text too."""
+        """Return a malformed call as plain text, and read the rest as text too."""
         self._parser = None
         return _delta(self._stops.feed(self._bare(self._raw)))
 
 
 def marks_of(layout: dict[str, Any]) -> str:
-    """Return all that a layout tells parts of an answer by, in one text; in patterns without their backslashes."""
-    wanted = ("open", "close", "open_pattern", "close_pattern", "content_args")
-    return str([field[name] for field in layout["fields"].values() for name in wanted if name in field]).replace("\\", "")
+    """Return all delimiters of a layout in one text; patterns without their backslashes."""
+    delimiters = ("open", "close", "open_pattern", "close_pattern", "content_args")
+    return str([field[name] for field in layout["fields"].values() for name in delimiters if name in field]).replace("\\", "")
 
 
 def _json(value: Any) -> str:
-    """Write JSON, with letters as they are unless some are no characters. Raises ValueError for numbers JSON has not."""
+    """Return JSON, with letters unescaped unless some are lone surrogates. Raises ValueError for numbers JSON does not have."""
     written = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return written if _encodes(written) else json.dumps(value)
 

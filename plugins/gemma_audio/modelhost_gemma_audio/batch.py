@@ -22,16 +22,16 @@ class Batch:
 
     @property
     def columns(self) -> int:
-        """Length of the longest row, in tokens."""
+        """Return the length of the longest row, in tokens."""
         return self.mask.shape[1]
 
     def grow(self) -> tuple[Tensor, Tensor]:
-        """Make room for one token a row; returns the mask, and the position of each new token."""
+        """Add a column for one token a row; returns the mask, and the position of each new token."""
         self.mask = pad(self.mask, (0, 1), value=1)
         return self.mask, self.mask.sum(1, keepdim=True) - 1
 
     def join(self, other: "Batch") -> None:
-        """Take the rows of another batch behind one's own."""
+        """Append the rows of another batch."""
         columns = max(self.columns, other.columns)
         mine: Any
         theirs: Any
@@ -44,7 +44,7 @@ class Batch:
         self.mask = torch.cat([pad(batch.mask, (columns - batch.columns, 0)) for batch in (self, other)])
 
     def keep(self, rows: list[int], columns: int) -> None:
-        """Let the other rows go; the longest that stays has `columns` tokens."""
+        """Drop all other rows; the longest that stays has `columns` tokens."""
         chosen = torch.tensor(rows, device=self.mask.device)
         layer: Any
         for layer in self.cache.layers:
@@ -57,11 +57,11 @@ class Batch:
 
 
 def _widened(states: Tensor, columns: int) -> Tensor:
-    """Put zeros to the left of keys or values: rows × heads × columns × size."""
+    """Pad keys or values with zeros on the left: rows × heads × columns × size."""
     return pad(states, (0, 0, columns - states.shape[-2], 0))
 
 
 def _set_length(layer: Any, columns: int) -> None:
-    """Tell a sliding window's layer, which stores fewer columns than there are, how many there are."""
+    """Set how many columns there are in a sliding window's layer, which stores fewer."""
     if layer.is_sliding:
         layer.cumulative_length = columns

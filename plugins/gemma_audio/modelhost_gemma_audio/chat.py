@@ -18,14 +18,14 @@ from modelhost import (
 )
 from modelhost.audio import SAMPLE_RATE, Samples, decoded, normalize, remove_offset
 
-from modelhost_gemma_audio.ears import WINDOW, Clip
+from modelhost_gemma_audio.audio_features import WINDOW, Clip
 from modelhost_gemma_audio.engine import Row
 from modelhost_gemma_audio.parts import Parts
 from modelhost_gemma_audio.sampling import decide
 
 
 class Chat:
-    """Answers with what the model writes."""
+    """Answers chats and prompts with the text that the model writes."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -40,8 +40,10 @@ class Chat:
             job=context,
             prompt=prompt,
             clips=tuple(clips),
-            sampling=decide(request, self._parts.options, self._parts.usual, tokens=vocabulary.size, ends=vocabulary.ends),
-            limit=self._room(request, len(prompt)),
+            sampling=decide(
+                request, self._parts.options, self._parts.generation_config, tokens=vocabulary.size, ends=vocabulary.ends
+            ),
+            limit=self._token_limit(request, len(prompt)),
             ends=frozenset() if request.ignore_eos else vocabulary.ends,
         )
         answer = self._parts.answer(request.stop, raw=request.prompt is not None)
@@ -73,14 +75,14 @@ class Chat:
     def sounds(self, messages: Sequence[Message], context: Context | None = None) -> tuple[list[Clip], float]:
         """Return the recordings of a chat in order, and their seconds. Raises `BadInputError` for one beyond the window."""
         parts = [part for message in messages for part in message.content if isinstance(part, AudioPart)]
-        if parts and not self._parts.ears:
+        if parts and not self._parts.audio_features:
             raise UnsupportedError("this model does not hear; name one that does, or send text", param="messages")
         clips: list[Clip] = []
         seconds = 0.0
         for part in parts:
-            samples = np.concatenate([np.empty(0, np.float32), *self._short(part, context)])
-            assert self._parts.ears is not None
-            clips.append(self._parts.ears.hear(normalize(remove_offset(samples))))
+            samples = np.concatenate([np.empty(0, np.float32), *self._short_recording(part, context)])
+            assert self._parts.audio_features is not None
+            clips.append(self._parts.audio_features.clip_of(normalize(remove_offset(samples))))
             seconds += len(samples) / SAMPLE_RATE
             if (tokens := sum(clip.tokens for clip in clips)) > (longest := self._parts.context_length):
                 message = f"the recordings have over {tokens} tokens, and this model's context {longest}; send fewer"
@@ -89,12 +91,12 @@ class Chat:
                 break
         return clips, seconds
 
-    def _short(self, part: AudioPart, context: Context | None) -> Iterator[Samples]:
-        """Read a recording block by block, and no further than the model could hear."""
-        heard = 0
+    def _short_recording(self, part: AudioPart, context: Context | None) -> Iterator[Samples]:
+        """Yield a recording block by block; raises `BadInputError` once it is longer than the model's window."""
+        length = 0
         for block in decoded(part.audio, format=part.format, context=context):
-            heard += len(block)
-            if heard > WINDOW * SAMPLE_RATE:
+            length += len(block)
+            if length > WINDOW * SAMPLE_RATE:
                 raise BadInputError(
                     f"this recording is longer than the {WINDOW:.0f} s that the model hears at once; "
                     "send a shorter one, or ask to transcribe it and nothing else, which has no such limit",
@@ -126,16 +128,17 @@ class Chat:
             raise BadInputError("the prompt has tokens that stand for sound or pictures, and none came with it", param="prompt")
         return tokens
 
-    def _room(self, request: GenerateRequest, count: int) -> int:
-        """Tokens the answer may take; raises where the context does not hold what is asked for."""
+    def _token_limit(self, request: GenerateRequest, count: int) -> int:
+        """Return how many tokens the answer may have; raises where the context does not hold prompt and answer."""
         longest = self._parts.context_length
         param = "messages" if request.prompt is None else "prompt"
-        wanted = request.max_tokens or 0
-        if count >= longest or count + wanted > longest:
-            asked = f"{count + wanted} tokens: {count} in the {param}, {wanted} for the answer" if wanted else f"{count} tokens"
+        max_tokens = request.max_tokens or 0
+        if count >= longest or count + max_tokens > longest:
+            parts = f": {count} in the {param}, {max_tokens} for the answer" if max_tokens else ""
+            total = f"{count + max_tokens} tokens{parts}"
             raise BadInputError(
-                f"This model's maximum context length is {longest} tokens, but you asked for {asked}; "
-                f"shorten the {param}{' or lower max_tokens' if wanted else ''}.",
+                f"This model's maximum context length is {longest} tokens, but you asked for {total}; "
+                f"shorten the {param}{' or lower max_tokens' if max_tokens else ''}.",
                 code="context_length_exceeded",
                 param=param,
             )

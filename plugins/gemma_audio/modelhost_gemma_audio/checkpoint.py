@@ -9,7 +9,7 @@ from typing import Any
 from modelhost import BadInputError, NotReadyError
 
 HEARING = ("gemma3n", "gemma4", "gemma4_unified")
-"""Architectures with ears, by the `model_type` of their config.json."""
+"""Architectures with an audio encoder, by the `model_type` of their config.json."""
 READING = ("gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n_text", "gemma4_text", "gemma4_unified_text")
 """Those that read text only, or only text here."""
 
@@ -17,14 +17,14 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 """One of them must be there: without it Transformers makes an empty tokenizer, and says nothing."""
 
 KEPT = ("embed", "lm_head", "audio_tower", "norm")
-"""In the names of weights that quantising leaves as they are: tables of embeddings, ears, the last layer."""
+"""In the names of weights that quantising leaves as they are: embedding tables, the audio encoder, the last layer."""
 MOST_HEADER = 100_000_000
-"""Bytes: the limit of safetensors itself."""
+"""Bytes: the limit of https://github.com/huggingface/safetensors itself."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """How many numbers a checkpoint has, without the eyes, which are not loaded."""
+    """How many numbers a checkpoint has, without the vision encoder, which is not loaded."""
 
     packed: int = 0
     """In layers that quantising packs."""
@@ -52,7 +52,7 @@ class Checkpoint:
 
     @property
     def hears(self) -> bool:
-        """Whether it has an audio encoder; a fine-tune may have lost it."""
+        """Return whether it has an audio encoder; a fine-tune may have lost it."""
         return self.kind in HEARING and bool(self.settings.get("audio_config"))
 
 

@@ -17,12 +17,13 @@ from modelhost import ComputeThread, FairQueue, Log, NotReadyError, OverloadedEr
 from torch import Tensor
 from transformers import DynamicCache
 
+from modelhost_gemma_audio.audio_features import Clip, encoder_arguments
 from modelhost_gemma_audio.batch import Batch
-from modelhost_gemma_audio.ears import Clip, together
 from modelhost_gemma_audio.sampling import Sampler, Sampling
 
 READ_AT_ONCE = 16_384
-"""Tokens of prompts, what they are filled up with included, that are read in one go; a longer prompt is read alone."""
+"""Tokens of prompts, padding included, that are read in one go; a longer prompt is read alone. Chosen, because the activations
+of all of them lie in memory beside the weights."""
 
 
 @dataclass(eq=False)
@@ -50,7 +51,7 @@ class Row:
     """What has been computed; None is the end."""
 
     def tokens(self) -> Iterator[int]:
-        """Return tokens as they are chosen; closing the iterator cancels the rest. Raises what went wrong."""
+        """Yield tokens as they are chosen; closing the iterator cancels the rest. Raises what went wrong."""
         try:
             while (step := self.steps.get()) is not None:
                 if isinstance(step, Exception):
@@ -61,24 +62,24 @@ class Row:
 
     @property
     def room(self) -> bool:
-        """Whether another token may be computed."""
+        """Return whether another token may be computed."""
         return not self.cancelled and self.given < self.limit
 
 
 class Engine:
-    """Owns the model's steps. Rows wait by turns of their jobs until one of `places` is free."""
+    """Owns the model's steps. Rows wait by turns of their jobs until one of `slots` is free."""
 
-    def __init__(self, model: Any, device: str, *, places: int, tidy: bool, log: Log) -> None:
+    def __init__(self, model: Any, device: str, *, slots: int, tidy: bool, log: Log) -> None:
         """Make it, to be started; `device` is where inputs go.
 
         `tidy` gives a GPU's unused memory back whenever nothing is left to do.
         """
         self._model = model
         self._device = torch.device(device)
-        self._places = places
+        self._slots = slots
         self._tidy = tidy and self._device.type == "cuda"
         self._log = log
-        self._waiting: FairQueue[Row] = FairQueue(batch=places)
+        self._waiting: FairQueue[Row] = FairQueue(batch=slots)
         self._coming: list[Row] = []
         self._rows: list[Row] = []
         self._batch: Batch | None = None
@@ -99,7 +100,7 @@ class Engine:
                 self._turn()
 
     def submit(self, row: Row) -> None:
-        """Have a row computed in its turn; read `row.tokens()`."""
+        """Queue a row, to be computed in its turn; read `row.tokens()`."""
         with self._changed:
             if self._closed:
                 raise NotReadyError("this model is being unloaded; send the request again in a moment")
@@ -147,7 +148,7 @@ class Engine:
             if not self._rows and not len(self._waiting) and self._tidy:
                 torch.cuda.empty_cache()
             self._changed.wait_for(lambda: self._closed or self._rows or len(self._waiting))
-            taken = [] if self._closed else self._waiting.take(self._places - len(self._rows))
+            taken = [] if self._closed else self._waiting.take(self._slots - len(self._rows))
             self._coming = [row for row in taken if row.room]  # of some, nobody reads the answer any more
             return not self._closed
 
@@ -188,7 +189,7 @@ class Engine:
         mask = mask.to(self._device)
         batch = Batch(DynamicCache(config=self._model.config), mask)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        sound = together([clip for row in rows for clip in row.clips], self._device, self._model.dtype)
+        sound = encoder_arguments([clip for row in rows for clip in row.clips], self._device, self._model.dtype)
         return batch, self._choose(rows, self._forward(ids.to(self._device), batch, mask, positions, **sound))
 
     def _step(self) -> None:
@@ -233,7 +234,7 @@ class Engine:
         return tokens
 
     def _give(self) -> None:
-        """Hand out the tokens just chosen to rows that have not got theirs."""
+        """Pass the tokens just chosen to rows that do not have theirs yet."""
         assert self._next_tokens is not None
         for row, token in zip(self._rows, self._next_tokens.tolist(), strict=True):
             if row.length != len(row.prompt) + row.given:
@@ -247,7 +248,7 @@ class Engine:
                 row.steps.put(token)
 
     def _leave(self) -> None:
-        """Let go of rows that are complete or that nobody wants."""
+        """Drop rows that are complete or that nobody reads."""
         staying = [number for number, row in enumerate(self._rows) if row.room]
         if len(staying) == len(self._rows):
             return
@@ -276,7 +277,7 @@ class Engine:
             torch.cuda.empty_cache()
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
-        """Tell rows of an error; after one that a GPU does not recover from, end this process: the host starts another."""
+        """Send rows an error; after one that a GPU does not recover from, end this process: the host starts another."""
         self._log.error("a step failed", error=type(error).__name__, rows=len(rows))
         if isinstance(error, torch.OutOfMemoryError):
             error = OverloadedError("the device has no memory left for this; send less, or its operator lowers batch_size")
@@ -291,13 +292,13 @@ def _tell(rows: list[Row], error: Exception) -> None:
 
 
 def _is_fatal(error: Exception) -> bool:
-    """Whether a GPU will answer nothing any more to this process: an assertion or a wrong address in a kernel stays."""
+    """Return whether the GPU is lost to this process, as after an assertion or a wrong address in a kernel."""
     fatal: Any = getattr(torch, "AcceleratorError", ())  # older ones have no name for it
     return isinstance(error, fatal) and not isinstance(error, torch.OutOfMemoryError)
 
 
 def _groups(rows: list[Row]) -> Iterator[list[Row]]:
-    """Return rows in groups to read together, each within `READ_AT_ONCE` when its prompts are filled up to the longest."""
+    """Yield rows in groups to read together, each within `READ_AT_ONCE` when its prompts are padded to the longest."""
     group: list[Row] = []
     for row in sorted(rows, key=lambda row: len(row.prompt)):
         if group and len(row.prompt) * (len(group) + 1) > READ_AT_ONCE:

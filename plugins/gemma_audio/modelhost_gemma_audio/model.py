@@ -1,4 +1,4 @@
-"""A loaded Gemma: its parts put together, and who answers what."""
+"""A loaded Gemma: its parts, and which of them answers a request."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,22 +23,22 @@ from modelhost import (
 from modelhost.audio import SAMPLE_RATE, Samples
 
 from modelhost_gemma_audio.answer import GEMMA4
-from modelhost_gemma_audio.asking import transcript_asked
+from modelhost_gemma_audio.audio_features import AudioFeatures
 from modelhost_gemma_audio.chat import Chat
 from modelhost_gemma_audio.checkpoint import look
-from modelhost_gemma_audio.ears import Ears
 from modelhost_gemma_audio.engine import Engine, Row
-from modelhost_gemma_audio.loading import load_extractor, load_model, load_tokenizer
+from modelhost_gemma_audio.loader import load_extractor, load_model, load_tokenizer
 from modelhost_gemma_audio.options import GemmaAudioOptions
 from modelhost_gemma_audio.parts import Parts
-from modelhost_gemma_audio.placement import place
+from modelhost_gemma_audio.placement import choose_placement
 from modelhost_gemma_audio.prompt import Prompts
 from modelhost_gemma_audio.sampling import Sampling
-from modelhost_gemma_audio.transcription import Transcription, heard
+from modelhost_gemma_audio.transcript_request import find_transcript_request
+from modelhost_gemma_audio.transcription import Transcription, recording_turn
 from modelhost_gemma_audio.vocabulary import Vocabulary
 
 LONGEST_CONTEXT = 32_768
-"""Tokens, where the operator says nothing: the caches of a longer one fill any memory."""
+"""Tokens, unless the options say otherwise; chosen, because the cache of a longer context takes many GB."""
 
 
 class GemmaModel:
@@ -49,31 +49,31 @@ class GemmaModel:
         assert options.source is not None
         torch.set_num_threads(options.threads or threads)
         self._checkpoint = checkpoint = look(options.source.path)
-        self._placement = place(checkpoint, options)
+        self._placement = choose_placement(checkpoint, options)
         model: Any = load_model(checkpoint, self._placement, options)
         tokenizer = load_tokenizer(checkpoint)
         vocabulary = Vocabulary(tokenizer, checkpoint, model.generation_config)
         prompts = Prompts(checkpoint, vocabulary)
         hears = checkpoint.hears and prompts.has_template
         trained = int(getattr(model.config.get_text_config(), "max_position_embeddings", LONGEST_CONTEXT))
-        usual_places = 1 if options.low_memory else 4 if self._placement.kind == "cpu" else 8
-        places = options.batch_size or usual_places
+        usual_slots = 1 if options.low_memory else 4 if self._placement.kind == "cpu" else 8
+        slots = options.batch_size or usual_slots
         self.parts = Parts(
             options=options,
             vocabulary=vocabulary,
             prompts=prompts,
-            ears=Ears(checkpoint, load_extractor(checkpoint)) if hears else None,
+            audio_features=AudioFeatures(checkpoint, load_extractor(checkpoint)) if hears else None,
             engine=Engine(
                 model,
                 self._placement.device,
-                places=places,
+                slots=slots,
                 tidy=options.low_memory,
                 log=log,
             ),
             layout=getattr(tokenizer, "response_template", None) or (GEMMA4 if checkpoint.kind.startswith("gemma4") else None),
-            usual=model.generation_config,
+            generation_config=model.generation_config,
             context_length=min(options.context_length or LONGEST_CONTEXT, trained),
-            places=places,
+            slots=slots,
         )
         try:
             self.chat = Chat(self.parts)
@@ -90,7 +90,7 @@ class GemmaModel:
         self.parts.engine.close()
 
     def card(self) -> ModelCard:
-        """Say what this model does."""
+        """Return what this model can do."""
         prompts, layout, hears = self.parts.prompts, self.parts.layout, self.transcription is not None
         return ModelCard(
             abilities=("transcribe", "generate", "tokenize") if hears else ("generate", "tokenize"),
@@ -110,16 +110,16 @@ class GemmaModel:
         )
 
     def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
-        """Write down a recording of any length, or live sound. Raises `UnsupportedError` where the model does not hear."""
+        """Transcribe a recording of any length, or live sound. Raises `UnsupportedError` where the model has no audio encoder."""
         if self.transcription is None:
             raise UnsupportedError("this model does not hear; name a Gemma 3n or Gemma 4")
         yield from self.transcription.transcribe(request, context)
 
     def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
         """Answer a request; raises `BadInputError` or `UnsupportedError` before the first event."""
-        asked = transcript_asked(request.messages) if self.transcription and request.prompt is None else None
-        if self.transcription and asked:
-            yield from self.transcription.answer(asked, request, context)
+        transcript_request = find_transcript_request(request.messages) if self.transcription and request.prompt is None else None
+        if self.transcription and transcript_request:
+            yield from self.transcription.answer(transcript_request, request, context)
         else:
             yield from self.chat.answer(request, context)
 
@@ -146,8 +146,8 @@ class GemmaModel:
     def _warm_up(self) -> None:
         parts = self.parts
         silence: Samples = np.zeros(SAMPLE_RATE, np.float32)
-        clips = [parts.ears.hear(silence)] if parts.ears else []
-        prompt = parts.prompts.of_chat([heard("Hello.")], clips) if clips else parts.vocabulary.prompt("Hello.")
+        clips = [parts.audio_features.clip_of(silence)] if parts.audio_features else []
+        prompt = parts.prompts.of_chat([recording_turn("Hello.")], clips) if clips else parts.vocabulary.prompt("Hello.")
         row = Row(job=None, prompt=prompt, clips=tuple(clips), sampling=Sampling(), limit=2, ends=frozenset())
         parts.engine.submit(row)
         parts.engine.compute_all()

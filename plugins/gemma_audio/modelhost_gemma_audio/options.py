@@ -89,10 +89,10 @@ class GemmaAudioOptions(Options):
 
     def __post_init__(self) -> None:
         """Turn `variant` into its source. Raises ValueError where both or none are named."""
-        wanted = self.variant and Source(f"hf:{REPOSITORIES[self.variant]}")
+        variant_source = self.variant and Source(f"hf:{REPOSITORIES[self.variant]}")
         if self.source is None:
-            if not wanted:
+            if not variant_source:
                 raise ValueError('name a model: variant = "E2B", or source = "hf:…" or a folder')
-            force_setattr(self, "source", wanted)
-        elif wanted and self.source.uri != wanted.uri:
+            force_setattr(self, "source", variant_source)
+        elif variant_source and self.source.uri != variant_source.uri:
             raise ValueError("name the model once, by `variant` or by `source`")

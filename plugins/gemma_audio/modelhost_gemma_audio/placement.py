@@ -1,4 +1,4 @@
-"""Where a model computes, with which numbers, and whether it fits there."""
+"""On which device a model runs, in which number format, and whether it fits there."""
 
 import importlib.util
 import os
@@ -13,15 +13,16 @@ from modelhost_gemma_audio.checkpoint import Checkpoint
 from modelhost_gemma_audio.options import GemmaAudioOptions
 
 GB = 10**9
-ROOM = 1.2
-"""Times its weights a model needs of a GPU, for caches and what is computed: a rule of thumb."""
+"""Bytes, as device makers count them."""
+MEMORY_FACTOR = 1.2
+"""GPU memory a model needs as a multiple of its weights; chosen, because caches and activations take about a fifth more."""
 WHOLE = [rf"(?:.*\.)?{name}" for name in ("lm_head", "audio_tower", "embed_audio", "embed_vision", "vision_tower")]
-"""Parts that stay as they are when weights are quantised, as patterns of their names: ears lose more by it than they save."""
+"""Patterns of the names of parts that are not quantised: encoders lose more quality by it than they save memory."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Decided: what Transformers is to load a model with."""
+    """Device and formats to load a model with."""
 
     device: str
     """torch's name of it."""
@@ -31,12 +32,12 @@ class Placement:
 
     @property
     def kind(self) -> str:
-        """The device without its number."""
+        """Return the device without its number."""
         return self.device.partition(":")[0]
 
 
-def place(checkpoint: Checkpoint, options: GemmaAudioOptions) -> Placement:
-    """Decide. Raises `BadInputError` for what cannot be done here, `NotReadyError` for a model that does not fit."""
+def choose_placement(checkpoint: Checkpoint, options: GemmaAudioOptions) -> Placement:
+    """Choose device and formats. Raises `BadInputError` for an impossible option, `NotReadyError` where it does not fit."""
     device = find_device(options.device)
     dtype = _dtype(options, device, checkpoint)
     quantization = _quantization(options, device, checkpoint.bytes_as(dtype.itemsize))
@@ -46,25 +47,25 @@ def place(checkpoint: Checkpoint, options: GemmaAudioOptions) -> Placement:
     return Placement(device, dtype, quantization)
 
 
-def find_device(wanted: str) -> str:
+def find_device(requested: str) -> str:
     """Return torch's name of a device. Raises `BadInputError` for one that is not here."""
     gpus, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
-    if wanted == "auto":
+    if requested == "auto":
         return "cuda:0" if gpus else "mps" if mps else "cpu"
-    kind, _, number = wanted.partition(":")
-    if wanted == "cpu" or (wanted == "mps" and mps):
-        return wanted
-    if wanted == "mps":
+    kind, _, number = requested.partition(":")
+    if requested == "cpu" or (requested == "mps" and mps):
+        return requested
+    if requested == "mps":
         raise BadInputError("options.device: there is no `mps` here, only a Mac has it; use `auto` or `cpu`")
     if kind == "cuda" and (not number or number.isdecimal()):
         if int(number or 0) < gpus:
             return f"cuda:{int(number or 0)}"
-        raise BadInputError(f"options.device: there is no {wanted!r} here, but {gpus} CUDA GPUs; use `auto` or `cpu`")
-    raise BadInputError(f"options.device: torch runs on `cpu`, `cuda`, `cuda:N` and `mps`, not on {wanted!r}")
+        raise BadInputError(f"options.device: there is no {requested!r} here, but {gpus} CUDA GPUs; use `auto` or `cpu`")
+    raise BadInputError(f"options.device: torch runs on `cpu`, `cuda`, `cuda:N` and `mps`, not on {requested!r}")
 
 
 def load_arguments(placement: Placement, options: GemmaAudioOptions) -> dict[str, Any]:
-    """Return what `from_pretrained` is to be told of device, numbers and memory."""
+    """Return the arguments of `from_pretrained` for device, number format and memory."""
     arguments: dict[str, Any] = {"dtype": placement.dtype, "device_map": {"": placement.device}}
     if options.max_memory_gb and placement.kind == "cuda":
         most = min(round(options.max_memory_gb * GB), _free(placement.device))
@@ -86,18 +87,18 @@ def _dtype(options: GemmaAudioOptions, device: str, checkpoint: Checkpoint) -> t
 
 
 def _quantization(options: GemmaAudioOptions, device: str, size: int) -> str:
-    wanted, limited = options.quantization, options.max_memory_gb is not None
-    if device == "mps" and (limited or wanted not in ("auto", "none")):
+    requested, limited = options.quantization, options.max_memory_gb is not None
+    if device == "mps" and (limited or requested not in ("auto", "none")):
         raise BadInputError("options: `mps` has neither quantization nor max_memory_gb; leave them out, or take a smaller model")
-    if wanted == "auto":
-        fits = not device.startswith("cuda") or size * ROOM <= _free(device)
+    if requested == "auto":
+        fits = not device.startswith("cuda") or size * MEMORY_FACTOR <= _free(device)
         return "none" if fits or limited else "int8"
-    if wanted != "none" and limited and device.startswith("cuda"):
+    if requested != "none" and limited and device.startswith("cuda"):
         raise BadInputError("options: bitsandbytes leaves nothing in main memory; choose one of quantization and max_memory_gb")
-    if wanted == "int4" and device == "cpu":
+    if requested == "int4" and device == "cpu":
         # torchao 0.18 has no packed form of 4 bits for a CPU: it would be int8 that remembers less
         raise BadInputError("options.quantization: `int4` needs a CUDA GPU; use `int8` on a CPU")
-    return wanted
+    return requested
 
 
 def _quantizer(placement: Placement) -> Any:

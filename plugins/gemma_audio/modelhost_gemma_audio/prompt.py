@@ -1,4 +1,4 @@
-"""Writes conversations as a model's chat template has them, with sound in its place."""
+"""Renders conversations by a model's chat template, with tokens for the sound in them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,8 @@ from typing import Any
 import jinja2
 from modelhost import AudioPart, BadInputError, Message, TextPart, Tool, UnsupportedError
 
+from modelhost_gemma_audio.audio_features import Clip
 from modelhost_gemma_audio.checkpoint import Checkpoint
-from modelhost_gemma_audio.ears import Clip
 from modelhost_gemma_audio.turns import alternating, side_by_side, with_system_in_place
 from modelhost_gemma_audio.vocabulary import MAX_TEXT, Vocabulary
 
@@ -17,7 +17,7 @@ AROUND = {"gemma3n": "\n\n", "gemma4": "", "gemma4_unified": ""}
 
 
 class Prompts:
-    """Makes prompts. Nothing a person writes becomes a control token: the template's own words alone do."""
+    """Renders prompts. Nothing a person writes becomes a control token: only the template's own text does."""
 
     def __init__(self, checkpoint: Checkpoint, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -97,17 +97,17 @@ class Prompts:
             )
 
     def _takes(self, *roles: str) -> bool:
-        """Whether the template writes turns of these roles, and all they say."""
-        said = [f"{n}{n}{n}" for n in range(len(roles))]
+        """Return whether the template renders turns of these roles, with all of their text."""
+        texts = [f"{n}{n}{n}" for n in range(len(roles))]
         try:
-            tokens = self._render([{"role": role, "content": text} for role, text in zip(roles, said, strict=True)])
+            tokens = self._render([{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)])
         except (jinja2.TemplateError, ValueError, TypeError, AttributeError, LookupError):
             return False
         written = self._vocabulary.text(tokens)
-        return all(text in written for text in said)
+        return all(text in written for text in texts)
 
     def _expanded(self, tokens: list[int], clips: Sequence[Clip]) -> list[int]:
-        """Put as many tokens in a recording's place as its encoder makes of it."""
+        """Replace the token of each recording by as many as its encoder makes of it."""
         if tokens.count(self._sound) != len(clips):
             raise BadInputError("this model's chat template has no place for this recording; put it into a message of the user")
         waiting = iter(clips)
@@ -117,7 +117,7 @@ class Prompts:
         return expanded
 
     def _with_sound(self, checkpoint: Checkpoint) -> str | None:
-        """Return the template with the marks around sound, which else the processor adds to the text it writes.
+        """Return the template with the marks around sound, which otherwise the processor adds to the rendered text.
 
         They are added before the text is cut into tokens, because line ends around them make one token with their neighbours.
         """
@@ -182,7 +182,7 @@ def _arguments(written: str) -> Any:
 
 
 def _keys(value: Any) -> Iterator[str]:
-    """Return all keys in what JSON can hold."""
+    """Yield all keys in a JSON value."""
     if isinstance(value, dict):
         yield from value
         value = list(value.values())

@@ -1,4 +1,4 @@
-"""A recording being written down: its windows are computed together, what comes back becomes segments in order of time."""
+"""A recording being transcribed: its windows are computed together, the answers become segments in order of time."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -8,35 +8,35 @@ from modelhost import BadInputError, Context, Delta, Detected, Progress, Segment
 from modelhost.audio import Window
 
 from modelhost_gemma_audio.answer import Answer, Piece
-from modelhost_gemma_audio.ears import Clip
+from modelhost_gemma_audio.audio_features import Clip
 from modelhost_gemma_audio.engine import Engine, Row
 from modelhost_gemma_audio.sampling import Sampling
-from modelhost_gemma_audio.transcript import LOOP, instruction, loops, packing, same_words, spoken, told_language
+from modelhost_gemma_audio.transcript import LOOP, instruction, leading_language, loops, packing, same_words, spoken
 
 RATE = 16
-"""Tokens a second an answer may take: four times those of fast speech."""
+"""Tokens a second of sound that an answer may have; chosen, because fast speech has a quarter of that."""
 LEAST = 32
-"""Tokens an answer may take however short the window."""
-LOOK_EVERY = 8
-"""Tokens after which an answer is looked at for loops."""
+"""Tokens an answer may have however short the window; chosen, because a language's code and a few words need about half."""
+LOOP_CHECK_TOKENS = 8
+"""Tokens between two searches for loops; chosen, because a loop then costs little more than `TAIL` tokens."""
 
 Prompt = Callable[[Clip, str], list[int]]
 """Makes the prompt out of a clip and an instruction."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a request asks of every window."""
+class Instructions:
+    """What the model is told about every window of a request."""
 
     language: str | None
-    """None means that the model is to tell."""
+    """None means that the model detects it."""
     translate: bool = False
     prompt: str | None = None
     hotwords: tuple[str, ...] = ()
     temperatures: tuple[float, ...] = (0.0,)
 
     def instruction(self) -> str:
-        """Say it to the model."""
+        """Return the text of the instruction."""
         return instruction(
             language=self.language,
             translate=self.translate,
@@ -48,17 +48,17 @@ class Wanted:
 
 @dataclass
 class Tally:
-    """Tokens read and written for a request."""
+    """Tokens and seconds counted for a request."""
 
     read: int = 0
-    heard: int = 0
+    audio: int = 0
     """Those of `read` that were sound."""
     written: int = 0
     seconds: float = 0.0
 
     def usage(self) -> Usage:
-        """Say it."""
-        return Usage(input_tokens=self.read, audio_tokens=self.heard, output_tokens=self.written, audio_seconds=self.seconds)
+        """Return the counts as the contract's usage."""
+        return Usage(input_tokens=self.read, audio_tokens=self.audio, output_tokens=self.written, audio_seconds=self.seconds)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Attempt:
 
     @property
     def doubtful(self) -> bool:
-        """Whether this is rather a loop than what somebody said."""
+        """Return whether this is rather a loop than speech."""
         return self.cut or self.packing > LOOP
 
 
@@ -84,63 +84,63 @@ class Recording:
 
     engine: Engine
     answer: Callable[[], Answer]
-    """Begins to read what the model says."""
+    """Returns what reads an answer's tokens."""
     ends: frozenset[int]
-    hear: Callable[[Window], Clip]
+    clip_of: Callable[[Window], Clip]
     prompt: Prompt
-    wanted: Wanted
+    instructions: Instructions
     context: Context
     job: Hashable
-    room: int
+    context_length: int
     """Tokens that a prompt and its answer may have."""
     tally: Tally = field(default_factory=Tally)
-    told: str | None = None
-    """The language that was told last."""
+    reported_language: str | None = None
+    """The language of the last `Detected`."""
 
-    def write_down(self, windows: Iterable[Window], seconds: float, *, ahead: int) -> Iterator[TranscribeEvent]:
-        """Yield what is heard in windows, which together belong to sound of `seconds`; at most `ahead` are computed at once.
+    def transcribe(self, windows: Iterable[Window], seconds: float, *, ahead: int) -> Iterator[TranscribeEvent]:
+        """Yield the segments of windows that belong to sound of `seconds`; at most `ahead` windows are computed at once.
 
         Ends early, without an error, when the request is cancelled.
         """
         waiting = iter(windows)
-        begun: deque[tuple[Window, Clip, Row]] = deque()
-        alone = self.wanted.language is None
+        submitted: deque[tuple[Window, Clip, Row]] = deque()
+        alone = self.instructions.language is None
         try:
             while not self.context.cancelled:
-                # What language it is, the first window tells; the others wait for that.
-                while len(begun) < (1 if alone else ahead) and (window := next(waiting, None)):
-                    clip = self.hear(window)
-                    begun.append((window, clip, self._begin(window, clip, self.wanted.temperatures[0])))
-                if not begun:
+                # The first window tells the language; the others wait for that.
+                while len(submitted) < (1 if alone else ahead) and (window := next(waiting, None)):
+                    clip = self.clip_of(window)
+                    submitted.append((window, clip, self._begin(window, clip, self.instructions.temperatures[0])))
+                if not submitted:
                     return
-                window, clip, row = begun.popleft()
+                window, clip, row = submitted.popleft()
                 attempt, degenerate = self._best(window, clip, row)
                 if self.context.cancelled:
                     return
-                alone = self.wanted.language is None and not (attempt.text and not degenerate)
+                alone = self.instructions.language is None and not (attempt.text and not degenerate)
                 if attempt.text and not degenerate:
                     yield from self._detected(attempt.language)
                     yield self._segment(window, attempt)
                 if window.end < seconds:
                     yield Progress(fraction=window.end / seconds, step="transcribing")
         finally:
-            for _, _, row in begun:
+            for _, _, row in submitted:
                 row.cancelled = True
 
     def _detected(self, language: str | None) -> Iterator[Detected]:
-        if language and not self.wanted.language:
-            self.wanted = replace(self.wanted, language=language)
-            if language != self.told:
-                self.told = language
+        if language and not self.instructions.language:
+            self.instructions = replace(self.instructions, language=language)
+            if language != self.reported_language:
+                self.reported_language = language
                 yield Detected(language=language)
 
     def _begin(self, window: Window, clip: Clip, temperature: float) -> Row:
-        prompt = self.prompt(clip, self.wanted.instruction())
+        prompt = self.prompt(clip, self.instructions.instruction())
         limit = LEAST + round(RATE * (window.end - window.start))
-        if len(prompt) + limit > self.room:
+        if len(prompt) + limit > self.context_length:
             raise BadInputError(
                 f"the prompt and a window of the recording have {len(prompt)} tokens, its transcript may have {limit}, "
-                f"and this model holds {self.room} together; shorten the prompt",
+                f"and this model holds {self.context_length} together; shorten the prompt",
                 code="context_length_exceeded",
                 param="prompt",
             )
@@ -153,20 +153,20 @@ class Recording:
             ends=self.ends,
         )
         self.tally.read += len(row.prompt)
-        self.tally.heard += clip.tokens
+        self.tally.audio += clip.tokens
         self.engine.submit(row)
         return row
 
     def _best(self, window: Window, clip: Clip, first: Row) -> tuple[Attempt, bool]:
-        """Return the best of as many attempts as it takes, and whether it is a loop after all."""
-        attempts = [self._read(first, self.wanted.temperatures[0])]
-        for temperature in self.wanted.temperatures[1:]:
+        """Return the best of as many attempts as it takes, and whether even that is a loop."""
+        attempts = [self._read(first, self.instructions.temperatures[0])]
+        for temperature in self.instructions.temperatures[1:]:
             if self.context.cancelled or not attempts[-1].doubtful:
                 break
             latest = self._read(self._begin(window, clip, temperature), temperature)
             for before in attempts:
                 whole = not before.cut and not latest.cut
-                if whole and same_words(before.text, latest.text):  # chance had a say, and heard the same: the speaker repeats it
+                if whole and same_words(before.text, latest.text):  # sampled, and still the same: the speaker repeats it
                     return before, False
             attempts.append(latest)
         best = attempts[-1] if not attempts[-1].doubtful else min(attempts, key=lambda one: one.packing)
@@ -180,11 +180,11 @@ class Recording:
         for token in row.tokens():
             tokens.append(token)
             pieces += answer.feed(token)
-            if self.context.cancelled or (len(tokens) % LOOK_EVERY == 0 and (looped := loops(tokens))):
+            if self.context.cancelled or (len(tokens) % LOOP_CHECK_TOKENS == 0 and (looped := loops(tokens))):
                 break
         self.tally.written += len(tokens)
         text = "".join(piece.text for piece in (*pieces, *answer.finish()) if isinstance(piece, Delta))
-        language, text = told_language(text)  # some tell it without being asked
+        language, text = leading_language(text)  # some write it although not asked
         text = spoken(text)
         return Attempt(text, language, temperature, packing(text), looped or not row.ended)
 

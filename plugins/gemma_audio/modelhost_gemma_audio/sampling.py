@@ -13,14 +13,14 @@ from torch import Tensor
 from modelhost_gemma_audio.options import GemmaAudioOptions
 
 LARGEST = 1e30
-"""Of a logit: far from any a model gives, and finite when it is divided by a temperature."""
+"""Of a logit; chosen, because models' logits are far smaller, and it stays finite when divided by `GREEDY_BELOW`."""
 GREEDY_BELOW = 1e-4
-"""A temperature under this would divide logits into infinities, and means the likeliest token anyway."""
+"""Temperature; chosen, because dividing by a smaller one overflows, and it means the likeliest token anyway."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Every parameter decided."""
+    """The parameters of one row, none of them left open."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -34,13 +34,15 @@ class Sampling:
 
     @property
     def plain(self) -> bool:
-        """Whether the likeliest token is always the one."""
+        """Return whether the likeliest token is always chosen."""
         neutral = self.repeat_penalty == 1 and not self.presence_penalty and not self.frequency_penalty
         return self.temperature < GREEDY_BELOW and neutral and not self.bias
 
 
-def decide(request: GenerateRequest, options: GemmaAudioOptions, usual: Any, *, tokens: int, ends: frozenset[int]) -> Sampling:
-    """Take the request's parameters, filled up from the options and then from the checkpoint's `usual` ones.
+def decide(
+    request: GenerateRequest, options: GemmaAudioOptions, generation_config: Any, *, tokens: int, ends: frozenset[int]
+) -> Sampling:
+    """Take the request's parameters, filled up from the options and then from the checkpoint's `generation_config`.
 
     `tokens` is how many there are. Raises `BadInputError` for a wrong `logit_bias`.
     """
@@ -52,12 +54,14 @@ def decide(request: GenerateRequest, options: GemmaAudioOptions, usual: Any, *, 
             )
     if request.ignore_eos:
         bias |= dict.fromkeys(ends, -math.inf)
-    greedy = getattr(usual, "do_sample", None) is False
+    greedy = getattr(generation_config, "do_sample", None) is False
     return Sampling(
-        temperature=_first(request.temperature, options.temperature, 0.0 if greedy else getattr(usual, "temperature", None), 1.0),
-        top_p=_first(request.top_p, options.top_p, getattr(usual, "top_p", None), 1.0),
-        top_k=_first(request.top_k, options.top_k, getattr(usual, "top_k", None), 0),
-        min_p=_first(request.min_p, options.min_p, getattr(usual, "min_p", None), 0.0),
+        temperature=_first(
+            request.temperature, options.temperature, 0.0 if greedy else getattr(generation_config, "temperature", None), 1.0
+        ),
+        top_p=_first(request.top_p, options.top_p, getattr(generation_config, "top_p", None), 1.0),
+        top_k=_first(request.top_k, options.top_k, getattr(generation_config, "top_k", None), 0),
+        min_p=_first(request.min_p, options.min_p, getattr(generation_config, "min_p", None), 0.0),
         repeat_penalty=_first(request.repeat_penalty, options.repeat_penalty),
         presence_penalty=request.presence_penalty or 0.0,
         frequency_penalty=request.frequency_penalty or 0.0,
@@ -72,7 +76,7 @@ class Sampler:
     def __init__(self, sampling: Sampling, prompt: Sequence[int], device: torch.device) -> None:
         """Begin; `prompt` counts for `repeat_penalty`, the other penalties count the answer alone, as OpenAI's do."""
         self._sampling = sampling
-        self._said: list[int] = []
+        self._chosen: list[int] = []
         self._seen = set(prompt) if sampling.repeat_penalty != 1 else set()
         self._random = None if sampling.temperature < GREEDY_BELOW else torch.Generator(device)
         if self._random and sampling.seed is not None:
@@ -88,7 +92,7 @@ class Sampler:
 
     def accept(self, token: int) -> None:
         """Count a token that was chosen."""
-        self._said.append(token)
+        self._chosen.append(token)
         if self._sampling.repeat_penalty != 1:
             self._seen.add(token)
 
@@ -101,9 +105,9 @@ class Sampler:
             seen = torch.tensor(sorted(self._seen), device=logits.device)
             found = logits[seen]
             logits[seen] = torch.where(found > 0, found / sampling.repeat_penalty, found * sampling.repeat_penalty)
-        if self._said and (sampling.presence_penalty or sampling.frequency_penalty):
-            said, counts = torch.unique(torch.tensor(self._said, device=logits.device), return_counts=True)
-            logits[said] -= sampling.presence_penalty + sampling.frequency_penalty * counts
+        if self._chosen and (sampling.presence_penalty or sampling.frequency_penalty):
+            chosen, counts = torch.unique(torch.tensor(self._chosen, device=logits.device), return_counts=True)
+            logits[chosen] -= sampling.presence_penalty + sampling.frequency_penalty * counts
         logits.nan_to_num_(nan=-LARGEST, posinf=LARGEST, neginf=-LARGEST)  # a tiny penalty or a huge bias may have made some
 
     def _likely(self, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What a transcript is: the words that are spoken, without the model's own, and no loop."""
+"""Makes a transcript of a model's answer: the spoken words, without the model's own remarks, and no loop."""
 
 import re
 import zlib
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from modelhost.authors.languages import code_of, name_of
 
 LOOP = 2.4
-"""A text that packs better than this repeats itself: the limit of OpenAI's Whisper (whisper/transcribe.py)."""
+"""Compression ratio above which a text repeats itself: the limit of https://github.com/openai/whisper, whisper/transcribe.py."""
 
 TAIL = 48
-"""Tokens of one pattern over and over, after which nothing else comes."""
+"""Tokens of one repeated pattern that make a loop; chosen, because no speaker repeats a phrase for so long."""
 
 _LANGUAGE = re.compile(r"^\s*\[\s*([A-Za-z]{2,3})(?:-\w+)?\s*\]\s*")
 _INTRODUCTION = re.compile(
@@ -26,7 +26,7 @@ _QUOTES = (('"', '"'), ("“", "”"), ("«", "»"))
 
 
 def instruction(*, language: str | None, translate: bool, prompt: str | None, hotwords: Sequence[str], tell: bool) -> str:
-    """Ask for a transcript; `language` is a code, and `tell` asks which language it is."""
+    """Return the instruction for a transcript; `language` is a code, and `tell` asks which language it is."""
     name = name_of(language).title() if language else ""
     lines = []
     if prompt:
@@ -45,8 +45,8 @@ def instruction(*, language: str | None, translate: bool, prompt: str | None, ho
     return "\n".join(lines)
 
 
-def told_language(text: str) -> tuple[str | None, str]:
-    """Take the language off a text that begins with it as asked; returns its code, or None and the text as it is."""
+def leading_language(text: str) -> tuple[str | None, str]:
+    """Return the code of the language that a text begins with, as asked for, and the rest; else None and the whole text."""
     found = _LANGUAGE.match(text)
     code = code_of(found[1]) if found else None
     return (code, text[found.end() :]) if found and code else (None, text)
@@ -64,7 +64,7 @@ def spoken(text: str) -> str:
 
 
 def loops(tokens: Sequence[int]) -> bool:
-    """Whether the last `TAIL` tokens or more are one pattern, at least four times over."""
+    """Return whether the last `TAIL` tokens or more are one pattern, at least four times over."""
     return any(
         len(tokens) >= (length := max(TAIL, 4 * period)) and list(tokens[-length + period :]) == list(tokens[-length:-period])
         for period in range(1, TAIL)
@@ -72,13 +72,13 @@ def loops(tokens: Sequence[int]) -> bool:
 
 
 def packing(text: str) -> float:
-    """How well a text packs; that of ordinary sentences is below 2."""
+    """Return a text's compression ratio; that of ordinary sentences is below 2."""
     data = text.encode()
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
 def same_words(one: str, other: str) -> bool:
-    """Whether two texts have mostly the same words, however often."""
+    """Return whether two texts have mostly the same words, however often."""
     here, there = (set(re.findall(r"\w+", text.lower())) for text in (one, other))
     return 2 * len(here & there) >= len(here | there)
 

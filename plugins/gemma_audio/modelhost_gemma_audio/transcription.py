@@ -1,4 +1,4 @@
-"""Transcripts: of recordings of any length, of live sound, and in answer to chats that ask for one."""
+"""Transcription of recordings of any length, of live sound, and for chats that ask for a transcript."""
 
 from collections.abc import Iterator
 
@@ -36,27 +36,27 @@ from modelhost.audio import (
 )
 from modelhost.authors.languages import code_of, spoken
 
-from modelhost_gemma_audio.asking import Asked
-from modelhost_gemma_audio.ears import WINDOW, Clip
+from modelhost_gemma_audio.audio_features import WINDOW, Clip
 from modelhost_gemma_audio.parts import Parts
-from modelhost_gemma_audio.recording import Recording, Wanted
+from modelhost_gemma_audio.recording import Instructions, Recording
+from modelhost_gemma_audio.transcript_request import TranscriptRequest
 
 
 class Transcription:
-    """Writes down what is said."""
+    """Transcribes speech."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts of a model that hears; raises `BadInputError` for a language of the options that nobody knows."""
         self._parts = parts
         self._limits = Limits(seconds=parts.options.max_audio_seconds)
         self._memory = SoundMemory(int(parts.options.audio_memory_mb * 2**20), longest=parts.options.max_audio_seconds)
-        self._usual_language = code(parts.options.language)
+        self._default_language = language_code(parts.options.language)
 
     def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
-        """Write down a recording of any length; raises `BadInputError` for one that cannot be read, or an unknown language."""
+        """Transcribe a recording of any length; raises `BadInputError` for one that cannot be read, or an unknown language."""
         recording = self.recording(
-            Wanted(
-                language=code(request.language) or self._usual_language,
+            Instructions(
+                language=language_code(request.language) or self._default_language,
                 translate=request.task == "translate",
                 prompt=request.prompt or self._parts.options.prompt,
                 hotwords=request.hotwords,
@@ -65,7 +65,7 @@ class Transcription:
             context,
         )
         if request.audio is None:
-            yield from self._listen(recording, request, context)
+            yield from self._transcribe_live(recording, request, context)
         else:
             with self._memory.recording(context) as held:
                 samples = decode(
@@ -76,37 +76,47 @@ class Transcription:
                     context=context,
                     held=held,
                 )
-                yield from self._write_down(recording, samples)
+                yield from self._transcribe(recording, samples)
                 del samples  # before others may have its memory
         if not context.cancelled:
             yield Done(usage=recording.tally.usage())
 
-    def answer(self, asked: Asked, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
+    def answer(
+        self, transcript_request: TranscriptRequest, request: GenerateRequest, context: Context
+    ) -> Iterator[GenerateEvent]:
         """Answer with the transcript of a recording of any length, window by window.
 
         Of what a chat may set, language, temperature, `max_tokens` (to a whole window) and stop strings count.
         """
         with self._memory.recording(context) as held:
-            samples = decode(asked.audio.audio, format=asked.audio.format, limits=self._limits, context=context, held=held)
-            yield from self._answer(asked, request, context, samples)
+            samples = decode(
+                transcript_request.audio.audio,
+                format=transcript_request.audio.format,
+                limits=self._limits,
+                context=context,
+                held=held,
+            )
+            yield from self._answer(transcript_request, request, context, samples)
 
-    def _answer(self, asked: Asked, request: GenerateRequest, context: Context, samples: Samples) -> Iterator[GenerateEvent]:
+    def _answer(
+        self, transcript_request: TranscriptRequest, request: GenerateRequest, context: Context, samples: Samples
+    ) -> Iterator[GenerateEvent]:
         recording = self.recording(
-            Wanted(
-                language=code(request.language) or asked.language or self._usual_language,
-                prompt=asked.context or self._parts.options.prompt,
+            Instructions(
+                language=language_code(request.language) or transcript_request.language or self._default_language,
+                prompt=transcript_request.context or self._parts.options.prompt,
                 temperatures=self.ladder(request.temperature),
             ),
             context,
         )
         stops = StopStrings(request.stop)
-        said = False
+        started = False
         reason: FinishReason = "stop"
-        for event in self._write_down(recording, samples):
+        for event in self._transcribe(recording, samples):
             if isinstance(event, Segment):
-                if text := stops.feed(event.text if said else event.text.lstrip()):
+                if text := stops.feed(event.text if started else event.text.lstrip()):
                     yield Delta(text=text)
-                said = True
+                started = True
             if stops.stopped:
                 break
             if request.max_tokens and recording.tally.written >= request.max_tokens:
@@ -119,18 +129,18 @@ class Transcription:
         yield Done(reason=reason, usage=recording.tally.usage())
 
     def ladder(self, temperature: float | None) -> tuple[float, ...]:
-        """Return the temperatures to try: what is asked for, and those of the options that are higher."""
+        """Return the temperatures to try: the request's, and those of the options that are higher."""
         if not temperature:
             return self._parts.options.temperatures
         return (temperature, *(one for one in self._parts.options.temperatures if one > temperature))
 
-    def recording(self, wanted: Wanted, context: Context) -> Recording:
+    def recording(self, instructions: Instructions, context: Context) -> Recording:
         """Begin a recording; the request's cancellation ends it."""
-        assert self._parts.ears is not None
-        ears = self._parts.ears
+        assert self._parts.audio_features is not None
+        audio_features = self._parts.audio_features
 
         def prompt(clip: Clip, instruction: str) -> list[int]:
-            return self._parts.prompts.of_chat([heard(instruction)], [clip])
+            return self._parts.prompts.of_chat([recording_turn(instruction)], [clip])
 
         job = object()
         context.on_cancel(lambda: self._parts.engine.cancel(job))
@@ -138,42 +148,42 @@ class Transcription:
             engine=self._parts.engine,
             answer=self._parts.answer,
             ends=self._parts.vocabulary.ends,
-            hear=lambda window: ears.hear(normalize(remove_offset(window.samples))),
+            clip_of=lambda window: audio_features.clip_of(normalize(remove_offset(window.samples))),
             prompt=prompt,
-            wanted=wanted,
+            instructions=instructions,
             context=context,
             job=job,
-            room=self._parts.context_length,
+            context_length=self._parts.context_length,
         )
 
-    def _write_down(self, recording: Recording, samples: Samples) -> Iterator[TranscribeEvent]:
+    def _transcribe(self, recording: Recording, samples: Samples) -> Iterator[TranscribeEvent]:
         recording.tally.seconds = len(samples) / SAMPLE_RATE
-        return recording.write_down(windows(samples, WINDOW), recording.tally.seconds, ahead=self._parts.places)
+        return recording.transcribe(windows(samples, WINDOW), recording.tally.seconds, ahead=self._parts.slots)
 
-    def _listen(self, recording: Recording, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
-        """Write down live audio, each utterance when it has ended; ends with the input."""
+    def _transcribe_live(self, recording: Recording, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
+        """Transcribe live audio, each utterance when it has ended; ends with the input."""
         assert context.input is not None
         endpointer = Endpointer(longest=WINDOW)
         resampler = Resampler(request.sample_rate, SAMPLE_RATE)
-        wanted = recording.wanted
+        instructions = recording.instructions
 
-        def written(said: Utterance) -> Iterator[TranscribeEvent]:
-            recording.wanted = wanted  # the next who speaks may speak another language
-            return _written(recording, said)
+        def events_of(utterance: Utterance) -> Iterator[TranscribeEvent]:
+            recording.instructions = instructions  # the next who speaks may speak another language
+            return _utterance_events(recording, utterance)
 
         for pcm in context.input:
             samples = from_pcm(resampler.resample(pcm))
             recording.tally.seconds += len(samples) / SAMPLE_RATE
             for event in endpointer.feed(samples):
                 if isinstance(event, Utterance):
-                    yield from written(event)
+                    yield from events_of(event)
             if context.cancelled:
                 return
         for event in endpointer.finish():
-            yield from written(event)
+            yield from events_of(event)
 
 
-def code(language: str | None) -> str | None:
+def language_code(language: str | None) -> str | None:
     """Return a language's code, None for one that is to be found out. Raises `BadInputError` for one nobody knows."""
     named = spoken(language)
     if named is not None and code_of(named) is None:
@@ -181,10 +191,12 @@ def code(language: str | None) -> str | None:
     return named
 
 
-def heard(text: str) -> Message:
-    """Make a turn of a recording and what to do with it: Gemma is trained to hear first."""
+def recording_turn(text: str) -> Message:
+    """Return a user's turn with a recording and, after it, an instruction: Gemma is trained with sound before text."""
     return Message(role="user", content=(AudioPart(audio=Blob(b"")), TextPart(text=text)))
 
 
-def _written(recording: Recording, said: Utterance) -> Iterator[TranscribeEvent]:
-    return recording.write_down([Window(samples=said.samples, start=said.start, end=said.end)], said.end, ahead=1)
+def _utterance_events(recording: Recording, utterance: Utterance) -> Iterator[TranscribeEvent]:
+    return recording.transcribe(
+        [Window(samples=utterance.samples, start=utterance.start, end=utterance.end)], utterance.end, ahead=1
+    )

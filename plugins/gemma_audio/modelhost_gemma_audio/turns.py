@@ -10,7 +10,7 @@ Turn = dict[str, Any]
 
 
 def with_system_in_place(turns: Sequence[Turn], *, first: bool) -> list[Turn]:
-    """Put turns of the role `system` before the words of the user's next turn, or the last; those that are `first` may stay."""
+    """Put `system` turns before the text of the user's next turn, or at the end; where `first`, those at the start may stay."""
     placed: list[Turn] = []
     waiting: Turn | None = None
     for turn in turns:
@@ -28,7 +28,7 @@ def with_system_in_place(turns: Sequence[Turn], *, first: bool) -> list[Turn]:
 
 
 def alternating(turns: Sequence[Turn]) -> list[Turn]:
-    """Make one of turns of the user, or of the assistant's words, that stand in a row."""
+    """Join adjacent turns of the user, or of the assistant without tool calls."""
     joined: list[Turn] = []
     for turn in turns:
         last = joined[-1] if joined else {"role": ""}
@@ -50,7 +50,7 @@ def together(one: Turn, two: Turn) -> Turn:
 
 
 def side_by_side(parts: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    """Make one of texts side by side: what is harmless in each might together be the name of a control token."""
+    """Join adjacent texts, so that a control token's name split over two of them is seen as one."""
     joined: list[dict[str, str]] = []
     for part in parts:
         if joined and part["type"] == joined[-1]["type"] == "text":

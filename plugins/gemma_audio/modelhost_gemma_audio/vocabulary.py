@@ -1,4 +1,4 @@
-"""A model's tokens: to and from text, and which of them are no words."""
+"""A model's tokens: to and from text, and which of them are control tokens."""
 
 import re
 import threading
@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerBase
 from modelhost_gemma_audio.checkpoint import Checkpoint
 
 MAX_TEXT = 1024 * 1024
-"""Bytes of a text to cut into tokens: it takes time, and nothing can stop it."""
+"""Bytes of a text to cut into tokens; chosen, because tokenizing more takes seconds and cannot be stopped."""
 
 HALF = "\N{REPLACEMENT CHARACTER}"
 LONGEST_CHARACTER = 4
-"""Tokens: a character no token has is written in bytes, each a token, and UTF-8 has four of them at most."""
+"""Tokens: a character without a token of its own is written in bytes, each a token; UTF-8 has four at most (RFC 3629 §3)."""
 
 MEDIA = ("audio_token_id", "image_token_id", "video_token_id")
 
@@ -30,8 +30,8 @@ _MARK = re.compile(r"<[^<>\s]+>")
 class Vocabulary:
     """Wraps a tokenizer; to be used from many threads at once."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, usual: Any) -> None:
-        """Take the tokens; `usual` is what the checkpoint says of generating, the ends of an answer among it."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, generation_config: Any) -> None:
+        """Take the tokens; `generation_config` is what the checkpoint says of generating, the ends of an answer among it."""
         self.tokenizer = tokenizer
         self.lock = threading.Lock()
         """Around the tokenizer: whether it takes names of control tokens for text is a switch that all threads share."""
@@ -39,9 +39,9 @@ class Vocabulary:
         self.media = frozenset(token for name in MEDIA if (token := checkpoint.settings.get(name)) is not None)
         """Tokens that stand for sound or pictures."""
         known = tokenizer.get_vocab()
-        ends = usual.eos_token_id
-        told = ends if isinstance(ends, list) else [] if ends is None else [ends]
-        self.ends = frozenset([*told, *(known[name] for name in ENDS if name in known)])
+        ends = generation_config.eos_token_id
+        configured = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        self.ends = frozenset([*configured, *(known[name] for name in ENDS if name in known)])
         """Tokens that end an answer."""
         template = str(tokenizer.chat_template or "")
         self._control = {
@@ -67,7 +67,7 @@ class Vocabulary:
         return list(tokens)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Say what tokens mean: control tokens by name, bytes that are no character as U+FFFD."""
+        """Return the text of tokens: control tokens by name, bytes that are no character as U+FFFD."""
         with self.lock:
             return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
@@ -81,7 +81,7 @@ class Vocabulary:
         return [first] if isinstance(first, int) else []
 
     def names_control(self, text: str) -> bool:
-        """Whether the name of a control token, or one of Transformers' marks for those, is somewhere in a text."""
+        """Return whether the name of a control token, or one of Transformers' marks for those, is somewhere in a text."""
         return any(name in text for name in self._control.values()) or any("\ue000" <= letter <= "\uf8ff" for letter in text)
 
     def named_in(self, text: str) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class Vocabulary:
         return tuple(name for name in self._control.values() if name in text)
 
     def words(self, marks: Sequence[str] = ()) -> "Words":
-        """Begin to read an answer. Its control tokens are nothing, but for those named in `marks`."""
+        """Return a decoder for an answer. It drops control tokens, but for those named in `marks`."""
         return Words(self.tokenizer, frozenset(token for token, name in self._control.items() if name not in marks))
 
 

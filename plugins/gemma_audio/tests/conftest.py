@@ -23,14 +23,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sounds import wav
 
 
-def said(role, *content):
+def turn(role, *content):
     parts = tuple(TextPart(text=one) if isinstance(one, str) else AudioPart(audio=Blob(wav(one))) for one in content)
     return Message(role=role, content=parts)
 
 
 def chat(*content, **settings):
     """Make a request of one turn: texts and samples."""
-    return GenerateRequest(messages=(said("user", *content),), **settings)
+    return GenerateRequest(messages=(turn("user", *content),), **settings)
 
 
 class Gemma:
@@ -66,12 +66,12 @@ class Gemma:
         self.model.parts.engine.submit(row)
         return list(row.tokens())
 
-    def heard(self, samples, **fields):
+    def events(self, samples, **fields):
         audio = Blob(samples if isinstance(samples, bytes) else wav(samples))
         return list(self.backend.transcribe(TranscribeRequest(audio=audio, **fields), Context()))
 
     def segments(self, samples, **fields):
-        return [event for event in self.heard(samples, **fields) if isinstance(event, Segment)]
+        return [event for event in self.events(samples, **fields) if isinstance(event, Segment)]
 
 
 @pytest.fixture(scope="session")

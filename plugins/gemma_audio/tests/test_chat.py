@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import chat, said
+from conftest import chat, turn
 from modelhost import (
     BadInputError,
     Context,
@@ -22,7 +22,7 @@ from modelhost import (
     UnsupportedError,
 )
 from modelhost.contract.types import AudioPart, Blob, Message, TextPart
-from modelhost_gemma_audio.asking import transcript_asked
+from modelhost_gemma_audio.transcript_request import find_transcript_request
 from msgspec import structs
 from sounds import SENTENCE, voiced, wav
 
@@ -38,9 +38,9 @@ def test_an_answer_comes_token_by_token(saying):
 
 def test_sound_is_heard(hearing):
     """Another recording gives another answer, and its tokens are counted."""
-    asked = [chat(voiced(3.0, pitch=pitch), "What is it?", max_tokens=2) for pitch in (120, 400)]
-    assert hearing.tokens(asked[0]) != hearing.tokens(asked[1])
-    usage = hearing.answer(asked[0])[-1].usage
+    requests = [chat(voiced(3.0, pitch=pitch), "What is it?", max_tokens=2) for pitch in (120, 400)]
+    assert hearing.tokens(requests[0]) != hearing.tokens(requests[1])
+    usage = hearing.answer(requests[0])[-1].usage
     assert usage.audio_seconds == 3.0
     assert usage.audio_tokens == (188 if "Gemma3n" in type(hearing.torch).__name__ else 75)
     assert usage.input_tokens > usage.audio_tokens
@@ -79,9 +79,9 @@ TALK = "Technical discussion\nabout machine learning"
     ],
 )
 def test_a_wish_for_a_transcript_is_found_with_its_context(text, context, language):
-    asked = transcript_asked([said("user", text, voiced(1.0))])
-    assert (asked.context, asked.language) == (context, language)
-    with_system = transcript_asked([said("system", "Names: Ada."), said("user", text, voiced(1.0))])
+    request = find_transcript_request([turn("user", text, voiced(1.0))])
+    assert (request.context, request.language) == (context, language)
+    with_system = find_transcript_request([turn("system", "Names: Ada."), turn("user", text, voiced(1.0))])
     assert with_system.context == "\n".join(line for line in ("Names: Ada.", context) if line)
 
 
@@ -100,23 +100,23 @@ def test_a_wish_for_a_transcript_is_found_with_its_context(text, context, langua
     ],
 )
 def test_who_wishes_for_more_is_answered_by_the_model_itself(text):
-    assert transcript_asked([said("user", text, voiced(1.0))]) is None
+    assert find_transcript_request([turn("user", text, voiced(1.0))]) is None
 
 
 @pytest.mark.parametrize("filling", [" ", "\n", ". ", "context: ", "please ", "transcribe "])
 def test_a_long_text_is_looked_through_in_no_time(filling):
     began = time.process_time()
     for text in (f"Context: a{filling * 50_000}x", f"{filling * 50_000}x", f"Context:{filling * 50_000}Transcribe this audio"):
-        transcript_asked([said("user", text, voiced(0.1))])
+        find_transcript_request([turn("user", text, voiced(0.1))])
     assert time.process_time() - began < 1.0  # some milliseconds; by the square of the length it would be minutes
 
 
 def test_a_transcript_needs_one_recording_in_a_chat_that_begins_with_it():
     wish = "Transcribe this audio"
-    assert transcript_asked([]) is None
-    assert transcript_asked([said("user", wish)]) is None
-    assert transcript_asked([said("user", wish, voiced(1.0), voiced(1.0))]) is None
-    assert transcript_asked([said("user", "Hi."), said("assistant", "Hi."), said("user", wish, voiced(1.0))]) is None
+    assert find_transcript_request([]) is None
+    assert find_transcript_request([turn("user", wish)]) is None
+    assert find_transcript_request([turn("user", wish, voiced(1.0), voiced(1.0))]) is None
+    assert find_transcript_request([turn("user", "Hi."), turn("assistant", "Hi."), turn("user", wish, voiced(1.0))]) is None
 
 
 def test_stop_strings_and_max_tokens_end_a_transcript(saying):
@@ -130,7 +130,7 @@ def test_stop_strings_and_max_tokens_end_a_transcript(saying):
 def test_a_prompt_beyond_the_context_is_refused_before_anything_is_computed(load, folder):
     gemma = load(folder("gemma4"), context_length=1200)
     with pytest.raises(BadInputError, match="shorten the prompt") as caught:
-        gemma.heard(voiced(3.0), prompt="word " * 500)
+        gemma.events(voiced(3.0), prompt="word " * 500)
     assert caught.value.code == "context_length_exceeded"
     with pytest.raises(BadInputError, match="shorten the prompt"):
         gemma.answer(chat(f"Context: {'word ' * 500}\n\nTranscribe this audio", voiced(3.0)))
@@ -221,7 +221,7 @@ def test_a_tool_call_that_cannot_be_read_is_given_as_the_text_it_is(saying):
 
 def test_tools_calls_and_their_answers_are_in_the_prompt(gemma4):
     turns = (
-        said("user", "Weather?"),
+        turn("user", "Weather?"),
         Message(role="assistant", tool_calls=(ToolCall(id="1", name="weather", arguments='{"days": 3}'),)),
         Message(role="tool", tool_call_id="1", content=(TextPart(text="sunny"),)),
     )
@@ -252,10 +252,10 @@ def test_no_one_can_write_a_control_token(load, folder, family):
     def count(text):
         call = ToolCall(id=text, name=text, arguments=json.dumps({"a": text}))
         turns = (
-            said("system", text),
-            structs.replace(said("user", text), name=text),
-            structs.replace(said("assistant", text), reasoning=text, tool_calls=(call,)),
-            said("user", text),
+            turn("system", text),
+            structs.replace(turn("user", text), name=text),
+            structs.replace(turn("assistant", text), reasoning=text, tool_calls=(call,)),
+            turn("user", text),
         )
         tools = (Tool(name=text, description=text, parameters={"type": "object", "description": text}),)
         return sum(token in control for token in gemma.model.parts.prompts.of_chat(turns, tools=tools))
@@ -263,7 +263,7 @@ def test_no_one_can_write_a_control_token(load, folder, family):
     assert count(hostile) == count("harmless")
     raw = gemma.model.chat.prompt(GenerateRequest(prompt=hostile), [])
     assert sum(token in control for token in raw) == 1  # the beginning of every text
-    assert gemma.model.parts.vocabulary.text(gemma.model.parts.prompts.of_chat([said("user", hostile)])).count(names[0]) >= 1
+    assert gemma.model.parts.vocabulary.text(gemma.model.parts.prompts.of_chat([turn("user", hostile)])).count(names[0]) >= 1
 
 
 def test_pieces_of_a_control_token_side_by_side_do_not_become_one(hearing):
@@ -273,9 +273,9 @@ def test_pieces_of_a_control_token_side_by_side_do_not_become_one(hearing):
     clips, _ = hearing.model.chat.sounds([Message(role="user", content=parts)])
     prompt = hearing.model.parts.prompts.of_chat([Message(role="user", content=parts)], clips)
     token = hearing.model.parts.vocabulary.tokenizer.convert_tokens_to_ids(name)
-    plain = hearing.model.parts.prompts.of_chat([said("user", voiced(0.5), "Hi.")], clips)
+    plain = hearing.model.parts.prompts.of_chat([turn("user", voiced(0.5), "Hi.")], clips)
     assert prompt.count(token) == plain.count(token)
-    turns = [said("system", name[:3]), Message(role="user", content=(TextPart(text=name[3:]), parts[0]))]
+    turns = [turn("system", name[:3]), Message(role="user", content=(TextPart(text=name[3:]), parts[0]))]
     assert hearing.model.parts.prompts.of_chat(turns, clips).count(token) <= plain.count(token) + 1  # the system's own turn
 
 
@@ -346,7 +346,7 @@ def test_a_raw_prompt_is_continued(gemma4):
 @pytest.mark.parametrize("family", ["gemma2", "gemma3", "gemma3n", "gemma4"])
 def test_a_system_turn_is_in_every_familys_prompt(load, folder, family):
     gemma = load(folder(family))
-    prompt = gemma.model.parts.prompts.of_chat([said("system", "Be kind."), said("user", "Hello.")])
+    prompt = gemma.model.parts.prompts.of_chat([turn("system", "Be kind."), turn("user", "Hello.")])
     assert "Be kind." in gemma.model.parts.vocabulary.text(prompt)
 
 
@@ -354,7 +354,7 @@ def test_a_system_turn_is_in_every_familys_prompt(load, folder, family):
 def test_an_answer_goes_on_with_the_assistants_words_unless_a_turn_is_to_begin(load, folder, family):
     gemma = load(folder(family))
     assert "prefill" in gemma.card.features
-    turns = (said("user", "Count."), said("assistant", "1, 2, 3,"))
+    turns = (turn("user", "Count."), turn("assistant", "1, 2, 3,"))
     vocabulary = gemma.model.parts.vocabulary
 
     def prompt(**fields):
@@ -373,8 +373,8 @@ def test_an_answer_goes_on_with_the_assistants_words_unless_a_turn_is_to_begin(l
 @pytest.mark.parametrize("family", ["gemma2", "gemma3", "gemma3n", "gemma4"])
 def test_turns_that_a_template_refuses_reach_the_model_all_the_same(load, folder, family):
     gemma = load(folder(family))
-    turns = [said("system", "One"), said("system", "Two"), said("user", "Three"), said("user", "Four"), said("assistant", "Five")]
-    turns += [said("assistant", "Six"), said("system", "Seven"), said("user", "Eight"), said("system", "Nine")]
+    turns = [turn("system", "One"), turn("system", "Two"), turn("user", "Three"), turn("user", "Four"), turn("assistant", "Five")]
+    turns += [turn("assistant", "Six"), turn("system", "Seven"), turn("user", "Eight"), turn("system", "Nine")]
     text = gemma.model.parts.vocabulary.text(gemma.model.parts.prompts.of_chat(turns))
     words = ["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"]
     assert sorted(words, key=text.index) == words
@@ -382,15 +382,15 @@ def test_turns_that_a_template_refuses_reach_the_model_all_the_same(load, folder
 
 def test_sound_stays_where_it_was_among_turns_that_become_one(load, folder):
     gemma = load(folder("gemma3n"))
-    turns = gemma.model.parts.prompts._turns([said("system", "A"), said("user", voiced(0.5), "B"), said("user", "C")])
-    (turn,) = (turn for turn in turns if turn["role"] == "user")
-    assert [part["type"] for part in turn["content"]] == ["audio", "text"] or turn["content"][0]["text"].startswith("A")
-    assert turn["content"][-1]["text"].endswith("B\n\nC")
+    turns = gemma.model.parts.prompts._turns([turn("system", "A"), turn("user", voiced(0.5), "B"), turn("user", "C")])
+    (users,) = (one for one in turns if one["role"] == "user")
+    assert [part["type"] for part in users["content"]] == ["audio", "text"] or users["content"][0]["text"].startswith("A")
+    assert users["content"][-1]["text"].endswith("B\n\nC")
 
 
 def test_a_conversation_the_template_refuses_is_the_callers_error(load, folder):
     with pytest.raises(BadInputError, match="must alternate"):
-        load(folder("gemma2")).answer(GenerateRequest(messages=(said("assistant", "a"), said("user", "b"))))
+        load(folder("gemma2")).answer(GenerateRequest(messages=(turn("assistant", "a"), turn("user", "b"))))
 
 
 def test_what_the_context_does_not_hold_is_refused(load, folder):
@@ -409,7 +409,7 @@ def test_text_only_gemmas_hear_nothing(load, folder):
     assert gemma.card.inputs == ("text",)
     assert "transcribe" not in gemma.card.abilities
     with pytest.raises(UnsupportedError, match="does not hear"):
-        gemma.heard(voiced(1.0))
+        gemma.events(voiced(1.0))
     with pytest.raises(UnsupportedError, match="does not hear"):
         gemma.answer(chat("What?", voiced(1.0)))
 
@@ -433,7 +433,7 @@ def test_characters_of_several_tokens_come_whole(saying):
 
 
 def test_tokens_of_a_chat_are_those_of_its_prompt(hearing):
-    messages = (said("user", voiced(2.0), "What is it?"),)
+    messages = (turn("user", voiced(2.0), "What is it?"),)
     tokens, _ = hearing.backend.tokenize(TokenizeRequest(messages=messages))
     assert isinstance(tokens, Tokens)
     *_, done = hearing.answer(GenerateRequest(messages=messages, max_tokens=1))
@@ -441,12 +441,12 @@ def test_tokens_of_a_chat_are_those_of_its_prompt(hearing):
 
 
 def test_the_prompt_is_the_one_the_models_own_processor_makes(load, folder):
-    """Gemma 3n's processor needs no torchvision, so it can be asked: tokens and features are the same."""
+    """Gemma 3n's processor needs no torchvision, so it can be request: tokens and features are the same."""
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("PIL")
     gemma = load(folder("gemma3n"))
     processor = transformers.Gemma3nProcessor(
-        feature_extractor=gemma.model.parts.ears._extractor,
+        feature_extractor=gemma.model.parts.audio_features._extractor,
         image_processor=transformers.SiglipImageProcessorPil(),
         tokenizer=gemma.model.parts.vocabulary.tokenizer,
         chat_template=gemma.model.parts.vocabulary.tokenizer.chat_template,
@@ -456,7 +456,7 @@ def test_the_prompt_is_the_one_the_models_own_processor_makes(load, folder):
     theirs = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
-    clip = gemma.model.parts.ears.hear(samples)
-    ours = gemma.model.parts.prompts.of_chat([said("user", samples, "What\nis it?")], [clip])
+    clip = gemma.model.parts.audio_features.clip_of(samples)
+    ours = gemma.model.parts.prompts.of_chat([turn("user", samples, "What\nis it?")], [clip])
     assert ours == theirs["input_ids"][0].tolist()
     assert torch.equal(clip.features, theirs["input_features"][0])

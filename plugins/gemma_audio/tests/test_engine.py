@@ -1,4 +1,4 @@
-"""Rows of many requests computed together: the same tokens as each alone, at the first free place, gone within a step."""
+"""Rows of many requests computed together: the same tokens as each alone, at the first free slot, gone within a step."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ import pytest
 import torch
 from modelhost import ComputeThread, NotReadyError, OverloadedError
 from modelhost.contract.log import Log, silent
-from modelhost_gemma_audio.ears import together
+from modelhost_gemma_audio.audio_features import encoder_arguments
 from modelhost_gemma_audio.engine import Engine, Row, _groups
 from modelhost_gemma_audio.sampling import Sampling
 from sounds import voiced
@@ -29,7 +29,7 @@ def one_family(load, folder):
 @pytest.fixture
 def engine(request):
     family = request.getfixturevalue("family" if "family" in request.fixturenames else "one_family")
-    made = Engine(family.torch, "cpu", places=3, tidy=False, log=Log(silent))
+    made = Engine(family.torch, "cpu", slots=3, tidy=False, log=Log(silent))
     made.start(ComputeThread())
     yield made
     made.close()
@@ -39,7 +39,7 @@ def row(family, number, *, limit=LIMIT, seconds=None, **sampling):
     """Make a row whose prompt differs by its number, in length too; with sound where the model hears."""
     words = [10 + number] * (3 + 37 * number)
     model = family.model
-    clips = (model.parts.ears.hear(voiced(seconds or 1 + 2.3 * number)),) if model.parts.ears else ()
+    clips = (model.parts.audio_features.clip_of(voiced(seconds or 1 + 2.3 * number)),) if model.parts.audio_features else ()
     sound = [model.parts.prompts._sound] * (clips[0].tokens if clips else 0)
     settings = Sampling(**sampling)
     return Row(job=number, prompt=[2, *words, *sound, 11], clips=clips, sampling=settings, limit=limit, ends=frozenset([1]))
@@ -48,7 +48,7 @@ def row(family, number, *, limit=LIMIT, seconds=None, **sampling):
 def alone(family, one, **settings):
     """Return what Transformers' own `generate` makes of a row."""
     prompt = torch.tensor([one.prompt])
-    sound = together(list(one.clips), family.torch.device, family.torch.dtype)
+    sound = encoder_arguments(list(one.clips), family.torch.device, family.torch.dtype)
     with torch.inference_mode():
         found = family.torch.generate(
             input_ids=prompt,
@@ -169,17 +169,17 @@ def test_prompts_that_are_read_together_hold_what_filling_them_up_costs():
     def prompts(*lengths):
         return [Row(job=0, prompt=[1] * length, clips=(), sampling=Sampling(), limit=1, ends=frozenset()) for length in lengths]
 
-    def together(*lengths):
+    def encoder_arguments(*lengths):
         return [[len(one.prompt) for one in group] for group in _groups(prompts(*lengths))]
 
-    assert together() == []
-    assert together(5, 3) == [[3, 5]]
-    assert together(30_000, 10, 20) == [[10, 20], [30_000]]
-    assert together(*[5000] * 7) == [[5000] * 3, [5000] * 3, [5000]]
+    assert encoder_arguments() == []
+    assert encoder_arguments(5, 3) == [[3, 5]]
+    assert encoder_arguments(30_000, 10, 20) == [[10, 20], [30_000]]
+    assert encoder_arguments(*[5000] * 7) == [[5000] * 3, [5000] * 3, [5000]]
 
 
 def test_closing_tells_who_waits(one_family):
-    engine = Engine(one_family.torch, "cpu", places=1, tidy=False, log=Log(silent))
+    engine = Engine(one_family.torch, "cpu", slots=1, tidy=False, log=Log(silent))
     engine.start(ComputeThread())
     running, waiting = row(one_family, 0, limit=100_000, bias=((1, -1e9),)), row(one_family, 1)
     for one in (running, waiting):

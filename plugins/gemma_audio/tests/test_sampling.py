@@ -10,9 +10,9 @@ LOGITS = st.lists(st.floats(-20, 20), min_size=2, max_size=30)
 CPU = torch.device("cpu")
 
 
-def choices(logits, *, prompt=(), said=(), draws=1, **sampling):
+def choices(logits, *, prompt=(), chosen=(), draws=1, **sampling):
     sampler = Sampler(Sampling(**{"seed": 0, **sampling}), prompt, CPU)
-    for token in said:
+    for token in chosen:
         sampler.accept(token)
     return [int(sampler.choose(torch.tensor(logits))) for _ in range(draws)]
 
@@ -59,12 +59,12 @@ def test_shares_are_those_of_the_temperature():
 def test_what_was_said_becomes_less_likely():
     logits = [1.0, 2.0, 1.9]
     assert choices(logits) == [1]
-    assert choices(logits, said=[1], presence_penalty=0.5) == [2]
-    assert choices(logits, said=[1], frequency_penalty=0.05) == [1]
-    assert choices(logits, said=[1] * 3, frequency_penalty=0.05) == [2]
+    assert choices(logits, chosen=[1], presence_penalty=0.5) == [2]
+    assert choices(logits, chosen=[1], frequency_penalty=0.05) == [1]
+    assert choices(logits, chosen=[1] * 3, frequency_penalty=0.05) == [2]
     assert choices(logits, prompt=[1], presence_penalty=0.5) == [1]  # of the answer alone, as OpenAI counts
     assert choices(logits, prompt=[1], repeat_penalty=1.2) == [2]
-    assert choices([-1.0, -2.0], said=[0], repeat_penalty=3.0) == [1]  # a negative one must fall too
+    assert choices([-1.0, -2.0], chosen=[0], repeat_penalty=3.0) == [1]  # a negative one must fall too
 
 
 def test_a_bias_is_added():

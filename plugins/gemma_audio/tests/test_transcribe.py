@@ -18,14 +18,14 @@ def words(segments):
 
 @pytest.mark.parametrize(("family", "count"), [("gemma3n", 188), ("gemma4", 25 * 12), ("gemma4_unified", 25 * 12)])
 def test_a_clip_stands_for_as_many_tokens_as_the_family_has_for_it(load, folder, family, count):
-    clip = load(folder(family)).model.parts.ears.hear(voiced(12.0))
+    clip = load(folder(family)).model.parts.audio_features.clip_of(voiced(12.0))
     assert clip.tokens == count
 
 
 def test_every_window_of_a_long_recording_is_written_down_in_order(saying):
     gemma = saying(*SENTENCE)
     samples = voiced(95.0, pauses=[(21, 21.8), (47, 47.8), (70, 70.8)])
-    *events, done = gemma.heard(samples, language="en")
+    *events, done = gemma.events(samples, language="en")
     segments = [event for event in events if not isinstance(event, Progress)]
     assert [segment.text for segment in segments] == [" " + WORDS] * len(segments)
     assert len(segments) >= 4
@@ -44,7 +44,7 @@ def test_every_window_of_a_long_recording_is_written_down_in_order(saying):
 
 def test_the_language_the_model_tells_is_told_once_and_no_word_of_the_text(saying):
     gemma = saying("[de]", " Der", " Fuchs", " springt.", "<turn|>")
-    events = gemma.heard(voiced(45.0))
+    events = gemma.events(voiced(45.0))
     assert [event.language for event in events if isinstance(event, Detected)] == ["de"]
     assert isinstance(events[0], Detected)
     assert words(gemma.segments(voiced(3.0))) == "Der Fuchs springt."
@@ -52,9 +52,9 @@ def test_the_language_the_model_tells_is_told_once_and_no_word_of_the_text(sayin
 
 def test_a_language_that_is_given_is_not_asked_for(saying):
     gemma = saying(*SENTENCE)
-    assert not any(isinstance(event, Detected) for event in gemma.heard(voiced(3.0), language="en"))
+    assert not any(isinstance(event, Detected) for event in gemma.events(voiced(3.0), language="en"))
     with pytest.raises(BadInputError, match="no language 'klingon'"):
-        gemma.heard(voiced(3.0), language="klingon")
+        gemma.events(voiced(3.0), language="klingon")
 
 
 @pytest.mark.parametrize("before", ["Sure, here is the transcription:", "Transcript:\n", "Here's the transcript of the audio: "])
@@ -73,14 +73,14 @@ def test_where_the_model_hears_nobody_there_is_no_segment(saying):
 
 def test_silence_is_not_even_asked_about(saying):
     gemma = saying(*SENTENCE)
-    *events, done = gemma.heard(np.zeros(5 * SAMPLE_RATE, np.float32))
+    *events, done = gemma.events(np.zeros(5 * SAMPLE_RATE, np.float32))
     assert events == []
     assert done.usage.input_tokens == 0
     assert done.usage.audio_seconds == 5.0
 
 
 def test_a_loop_is_stopped_early_tried_again_and_left_out(saying):
-    *events, done = saying("la", " lo", "la").heard(voiced(20.0), language="en")
+    *events, done = saying("la", " lo", "la").events(voiced(20.0), language="en")
     assert [event for event in events if isinstance(event, Segment)] == []
     assert done.usage.output_tokens < 3 * 100  # three attempts, each cut after some 48 tokens of the 352 it may have
 
@@ -95,19 +95,19 @@ def test_a_loop_at_one_temperature_is_forgotten_where_another_helps(saying, monk
 
 
 def test_prompt_hotwords_and_task_reach_the_model(gemma4, monkeypatch):
-    asked = []
+    prompts = []
     of_chat = gemma4.model.parts.prompts.of_chat
 
     def noted(turns, clips):
-        asked.append(turns[0].text)
+        prompts.append(turns[0].text)
         return of_chat(turns, clips)
 
     monkeypatch.setattr(gemma4.model.parts.prompts, "of_chat", noted)
-    gemma4.heard(voiced(3.0), language="de", task="translate", prompt="a call about tyres", hotwords=("Modelhost",))
-    assert "a call about tyres" in asked[0]
-    assert "Modelhost" in asked[0]
-    assert "German" in asked[0]
-    assert "into English" in asked[0]
+    gemma4.events(voiced(3.0), language="de", task="translate", prompt="a call about tyres", hotwords=("Modelhost",))
+    assert "a call about tyres" in prompts[0]
+    assert "Modelhost" in prompts[0]
+    assert "German" in prompts[0]
+    assert "into English" in prompts[0]
 
 
 def test_a_temperature_that_is_asked_for_comes_first_and_higher_ones_after(gemma4):
@@ -145,17 +145,17 @@ def together_and_alone_are_the_same(load, model):
 )
 def test_what_is_no_recording_is_refused(gemma4, audio):
     with pytest.raises(BadInputError):
-        gemma4.heard(audio)
+        gemma4.events(audio)
 
 
 def test_a_recording_over_the_limit_is_refused_not_cut(load, folder):
     with pytest.raises(BadInputError):
-        load(folder("gemma4"), max_audio_seconds=2.0).heard(voiced(3.0))
+        load(folder("gemma4"), max_audio_seconds=2.0).events(voiced(3.0))
 
 
 def test_other_rates_are_heard_at_the_right_speed(saying):
     gemma = saying(*SENTENCE)
-    (done,) = [event for event in gemma.heard(wav(voiced(4.0), rate=8000)) if isinstance(event, Done)]
+    (done,) = [event for event in gemma.events(wav(voiced(4.0), rate=8000)) if isinstance(event, Done)]
     assert done.usage.audio_seconds == pytest.approx(8.0, abs=0.05)
 
 

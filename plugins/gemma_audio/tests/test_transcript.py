@@ -2,7 +2,7 @@
 
 import pytest
 from hypothesis import given, strategies as st
-from modelhost_gemma_audio.transcript import LOOP, instruction, loops, packing, same_words, spoken, told_language
+from modelhost_gemma_audio.transcript import LOOP, instruction, leading_language, loops, packing, same_words, spoken
 
 TOKENS = st.integers(0, 500)
 
@@ -23,7 +23,7 @@ def test_what_a_person_says_a_few_times_is_no_loop():
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "transcript"),
     [
         ("Here is the transcription:\n\nHello there.", "Hello there."),
         ('Sure! Here\'s the transcript: "Hello there."', "Hello there."),
@@ -37,12 +37,12 @@ def test_what_a_person_says_a_few_times_is_no_loop():
         ("...", ""),
     ],
 )
-def test_what_the_model_says_about_a_transcript_is_left_out(written, said):
-    assert spoken(written) == said
+def test_what_the_model_says_about_a_transcript_is_left_out(written, transcript):
+    assert spoken(written) == transcript
 
 
 @pytest.mark.parametrize(
-    "said",
+    "transcript",
     [
         "Here is the plan: we leave at nine.",
         "Court transcript: page five.",
@@ -57,8 +57,8 @@ def test_what_the_model_says_about_a_transcript_is_left_out(written, said):
         "Music was playing.",
     ],
 )
-def test_what_somebody_said_is_kept_however_much_it_looks_like_it(said):
-    assert spoken(said) == said
+def test_what_somebody_said_is_kept_however_much_it_looks_like_it(transcript):
+    assert spoken(transcript) == transcript
 
 
 @given(st.text(st.characters(categories=["L", "N", "Zs"]), min_size=1))
@@ -67,17 +67,17 @@ def test_plain_words_are_kept(text):
 
 
 def test_a_language_at_the_beginning_is_taken_off_only_if_there_is_one():
-    assert told_language("[en] Hello.") == ("en", "Hello.")
-    assert told_language(" [DE-at]Servus.") == ("de", "Servus.")
-    assert told_language("[xx] Hello.") == (None, "[xx] Hello.")
-    assert told_language("[laughs] Hello.") == (None, "[laughs] Hello.")
-    assert told_language("Hello [en].") == (None, "Hello [en].")
+    assert leading_language("[en] Hello.") == ("en", "Hello.")
+    assert leading_language(" [DE-at]Servus.") == ("de", "Servus.")
+    assert leading_language("[xx] Hello.") == (None, "[xx] Hello.")
+    assert leading_language("[laughs] Hello.") == (None, "[laughs] Hello.")
+    assert leading_language("Hello [en].") == (None, "Hello [en].")
 
 
 def test_instructions_name_what_is_known_and_ask_for_what_is_not():
-    asked = instruction(language=None, translate=False, prompt=None, hotwords=(), tell=True)
-    assert "in the language that is spoken" in asked
-    assert "[en]" in asked
+    text = instruction(language=None, translate=False, prompt=None, hotwords=(), tell=True)
+    assert "in the language that is spoken" in text
+    assert "[en]" in text
     known = instruction(language="de", translate=True, prompt="On tyres.", hotwords=("Conti",), tell=False)
     assert all(word in known for word in ("German", "into English", "On tyres.", "Conti"))
     assert "[en]" not in known

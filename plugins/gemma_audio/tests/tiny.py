@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modelhost_gemma_audio.loading import NoVision  # noqa: F401  # registered as Gemma 3n's vision tower, which else wants timm
+from modelhost_gemma_audio.loader import NoVision  # noqa: F401  # registered as Gemma 3n's vision tower, which else wants timm
 from transformers import (
     AutoTokenizer,
     Gemma2Config,
@@ -178,12 +178,12 @@ def new_tokenizer() -> GemmaTokenizer:
     return tokenizer(VOCABULARY, NEW_NAMES, extra, NEW_TURNS)
 
 
-def gemma4(folder: Path, *, text: dict[str, Any] | None = None, ears: dict[str, Any] | None = None) -> Path:
-    """Gemma 4: 25 tokens a second, thinking and tools; `text` and `ears` are for another size."""
+def gemma4(folder: Path, *, text: dict[str, Any] | None = None, audio_features: dict[str, Any] | None = None) -> Path:
+    """Gemma 4: 25 tokens a second, thinking and tools; `text` and `audio_features` are for another size."""
     language = {**TEXT, "vocab_size": VOCABULARY, "vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8}
     language |= {"num_kv_shared_layers": 2, "global_head_dim": 16, "sliding_window": 64, **(text or {})}
     hearing = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "subsampling_conv_channels": [128, 4]}
-    hearing |= {"output_proj_dims": 32, **(ears or {})}
+    hearing |= {"output_proj_dims": 32, **(audio_features or {})}
     config = Gemma4Config(
         text_config=Gemma4TextConfig(**language).to_dict(),
         audio_config=Gemma4AudioConfig(**hearing).to_dict(),

@@ -24,8 +24,8 @@ from modelhost import (
 from modelhost_gguf_chat.options import GgufChatOptions
 
 if TYPE_CHECKING:  # brings llama.cpp
-    from modelhost_gguf_chat.embedding import EmbeddingModel
-    from modelhost_gguf_chat.model import ChatModel
+    from modelhost_gguf_chat.chat_model import ChatModel
+    from modelhost_gguf_chat.embedding_model import EmbeddingModel
 
 __all__ = ["GgufChatBackend", "GgufChatOptions"]
 
@@ -46,8 +46,8 @@ class GgufChatBackend(Backend[GgufChatOptions]):
         Raises `NotReadyError` where weights are missing or llama.cpp cannot load them, `BadInputError` where the file
         or an option is wrong.
         """
-        from modelhost_gguf_chat.embedding import EmbeddingModel
-        from modelhost_gguf_chat.model import ChatModel
+        from modelhost_gguf_chat.chat_model import ChatModel
+        from modelhost_gguf_chat.embedding_model import EmbeddingModel
         from modelhost_gguf_chat.weights import find_weights
 
         weights = find_weights(self.options.source.path)
@@ -70,14 +70,14 @@ class GgufChatBackend(Backend[GgufChatOptions]):
     @hookimpl
     def embed(self, request: EmbedRequest, context: Context) -> Iterator[EmbedEvent]:
         """Turn texts or tokens into unit vectors."""
-        from modelhost_gguf_chat.embedding import EmbeddingModel
+        from modelhost_gguf_chat.embedding_model import EmbeddingModel
 
         if not isinstance(self.loaded, EmbeddingModel):
             raise UnsupportedError("this model continues text; name an embedding model")
         return self.loaded.embed(request, context)
 
     def _chat(self) -> "ChatModel":
-        from modelhost_gguf_chat.model import ChatModel
+        from modelhost_gguf_chat.chat_model import ChatModel
 
         if not isinstance(self.loaded, ChatModel):
             raise UnsupportedError("this model turns texts into vectors; name a model that continues text")

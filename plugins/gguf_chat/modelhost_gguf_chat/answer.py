@@ -23,7 +23,7 @@ class Answer:
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string has ended the answer."""
+        """Return whether a stop string has ended the answer."""
         return self._stops.stopped
 
     @property

@@ -14,17 +14,19 @@ from typing import Any
 MAX_MADE = 32 * 1024 * 1024
 """Characters, and 16 times elements of lists, that a rendering may make; chosen so that no template holds gigabytes."""
 MAX_NUMBER = 1_000_000
-"""A number given to a method or a filter: widths, counts, lengths."""
+"""A number given to a method or a filter: widths, counts, lengths. Chosen, because no prompt needs a wider column."""
 MAX_BITS = 4096
-"""Size of a number that `*` and `**` may make."""
+"""Bits of a number that `*` and `**` may make. Chosen, because templates count turns, and a few operations of that size take
+microseconds."""
 MAX_SLOW = 100_000
-"""Characters for those filters of Jinja's that take time by the square of them."""
+"""Characters for those filters of Jinja's that take time by the square of them. Chosen, because so many take seconds at most."""
 TICKS = 15
-"""Small operations between two looks at the clock, which takes as long as some of them."""
+"""Small operations between two looks at the clock. Chosen, because a look takes as long as some of them."""
 LARGE = 16 * 1024
-"""After making something of this size the next look is due."""
+"""Characters; after making something of this size the next look is due. Chosen, because that takes as long as the operations
+between two looks."""
 ELEMENT = 16
-"""What an element of a list costs, in characters: a pointer, and room to grow."""
+"""What an element of a list costs, in characters. Chosen, because it is a pointer, and space to grow."""
 
 
 class OverBoundError(Exception):
@@ -92,7 +94,7 @@ def tick() -> None:
 
 
 def paid(value: Any) -> Any:
-    """Pay for what has just been made, and give it."""
+    """Pay for what has just been made, and return it."""
     budget = rendering.get()
     if isinstance(value, str | bytes):
         budget.spend(len(value))
@@ -109,7 +111,7 @@ def weighed(value: Any) -> Any:
 
 
 def ticking(values: Iterable[Any]) -> Iterator[Any]:
-    """Go through values, with a look at the clock at each; lists among them have just been made."""
+    """Yield values, with a check of the clock at each; lists among them have just been made."""
     for value in values:
         rendering.get().tick()
         yield paid(value) if isinstance(value, list) else value

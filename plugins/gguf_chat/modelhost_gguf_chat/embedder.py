@@ -15,9 +15,10 @@ from modelhost_gguf_chat.tokens import Vocabulary
 from modelhost_gguf_chat.weights import listen, load_model, reason
 
 MOST_CONTEXT = 2048
-"""Tokens of a text unless the options say otherwise: they are computed in one step, and memory for that is taken at load."""
+"""Tokens of a text unless the options say otherwise. Chosen, because they are computed in one step, and memory for that is taken
+at load."""
 TEXTS = 16
-"""Texts in one step."""
+"""Texts in one step. Chosen, because llama.cpp keeps a sequence for each, and more gain little on a CPU."""
 
 
 class Embedder:

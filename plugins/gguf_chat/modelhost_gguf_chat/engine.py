@@ -23,9 +23,13 @@ from modelhost_gguf_chat.tokens import Vocabulary
 from modelhost_gguf_chat.weights import listen, load_model, reason
 
 DEFAULT_MOST_CONTEXT = 8192
+"""Tokens of the context unless the options say otherwise. Chosen, because the cache of a model's whole context may not fit into
+memory."""
 AHEAD = 16
-"""Steps the engine computes before somebody takes them."""
+"""Steps the engine computes before somebody takes them. Chosen, because an interrupted reader then costs no step, and a gone one
+few."""
 SEQUENCE = 0
+"""The only sequence of llama.cpp's context: requests are computed one after the other."""
 UNLOADED = "this model is being unloaded; send the request again"
 CACHE_TYPES = {
     "f32": llama_cpp.GGML_TYPE_F32,
@@ -96,7 +100,7 @@ class Job:
         exact: bool = False,
         caller: str = "",
     ) -> None:
-        """Say what to compute.
+        """Take what to compute.
 
         `tokens` and `max_tokens` together fit into the context. `exact` asks for the very numbers that a fresh
         context would give, so of the cache only what was computed in the same batches is used. A `caller` never

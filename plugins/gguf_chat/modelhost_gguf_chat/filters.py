@@ -28,12 +28,13 @@ from modelhost_gguf_chat.bounds import (
 from modelhost_gguf_chat.origins import Safe, Traced, escaped, like, own, pure, spans, traced
 
 MAX_RANGE = 10_000
+"""Numbers of a `range`. Chosen, because conversations have fewer turns."""
 MAX_WORDS = 10_000
-"""Of `lipsum`."""
+"""Words of `lipsum`. Chosen, because no template needs any."""
 MAX_DIGITS = 300
-"""That a number is rounded to: Jinja computes ten to this power."""
+"""Digits that a number is rounded to. Chosen, because Jinja computes ten to this power, and a float has no more."""
 MAX_REFUSAL = 300
-"""Characters of the message a template may refuse a conversation with."""
+"""Characters of the message a template may refuse a conversation with. Chosen, because it goes into an error of one line."""
 SHALLOW = frozenset(
     {"attr", "batch", "count", "d", "default", "first", "float", "int", "items", "last", "length", "list", "map", "random"}
     | {"reject", "rejectattr", "reverse", "round", "safe", "select", "selectattr", "slice", "sum", "tojson"}

@@ -15,11 +15,13 @@ from modelhost import BadInputError, NotReadyError
 
 SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 MAX_ENTRIES = 1 << 20
-"""Tensors or metadata keys; the largest models have a few thousand."""
+"""Tensors or metadata keys. Chosen, because the largest models have a few thousand."""
 MAX_DIMENSIONS = 4
+"""Dimensions of a tensor: `GGML_MAX_DIMS` (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md)."""
 
 SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 STRING, ARRAY = 8, 9
+"""Types of metadata values (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md)."""
 
 BLOCKS = {
     0: (1, 4),
@@ -212,7 +214,7 @@ class _Reader:
         return self.data[at : at + length].decode("utf-8", "replace")
 
     def skip(self, length: int) -> int:
-        """Move on, and give where the skipped bytes began."""
+        """Move on; returns where the skipped bytes began."""
         at = self.at
         if length > self.size - at:
             raise _Malformed("it is cut off, or a length in it is wrong")

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from modelhost_gguf_chat.tokens import Vocabulary
 
 LEAST = -9999.0
-"""Stands for a probability of zero, as OpenAI writes it: JSON has no infinity."""
+"""Stands for a probability of zero, as OpenAI writes it (https://platform.openai.com/docs/api-reference/chat/object): JSON has no
+infinity."""
 
 
 def token_logprob(logits: NDArray[np.float32], token: int, top: int, vocabulary: Vocabulary) -> TokenLogprob:

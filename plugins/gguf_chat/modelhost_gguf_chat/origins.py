@@ -17,7 +17,8 @@ Spans = tuple[tuple[int, int], ...]
 """Where a text's own characters are: begin and end of each stretch, in order, apart from each other."""
 
 MAX_PARTS = 10_000
-"""Parts of a text that are followed one by one; of more, each is taken as the whole is: the template's own, or nobody's."""
+"""Parts of a text that are followed one by one; of more, each is taken as the whole is: the template's own, or nobody's. Chosen,
+because prompts of a thousand turns have a few thousand."""
 _CONVERSION = re.compile(r"%(?:\((?P<key>[^)]*)\))?(?P<how>[^a-zA-Z%]*)(?P<kind>[a-zA-Z%])")
 
 
@@ -102,12 +103,12 @@ class Traced(str):
         return whole if keepends else [line[: len(str.splitlines(line)[0])] for line in whole]
 
     def partition(self, sep: str) -> tuple[str, str, str]:
-        """Part as `str` does."""
+        """Split as `str` does."""
         before, sep, after = self._located(super().partition(sep), "")
         return before, sep, after
 
     def rpartition(self, sep: str) -> tuple[str, str, str]:
-        """Part as `str` does."""
+        """Split as `str` does."""
         before, sep, after = self._located(super().rpartition(sep), "")
         return before, sep, after
 
@@ -219,7 +220,7 @@ def spans(text: str) -> Spans:
 
 
 def pure(text: str) -> bool:
-    """Whether all of a text is the template's own."""
+    """Return whether all of a text is the template's own."""
     return spans(text) == (((0, len(text)),) if text else ())
 
 
@@ -265,7 +266,7 @@ def pieces(text: Traced) -> list[Piece]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is text that joins as it is; what has `__html__` (Markup) escapes what it is joined with."""
+    """Return whether it is text that joins as it is; what has `__html__` (Markup) escapes what it is joined with."""
     return isinstance(value, str) and not hasattr(value, "__html__")
 
 

@@ -12,9 +12,10 @@ from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.tokens import Vocabulary
 
 GREEDY_BELOW = 1e-4
-"""A temperature under this would divide logits into infinities, and means the likeliest token anyway."""
+"""Temperature. Chosen, because dividing logits by a smaller one overflows, and it means the likeliest token anyway."""
 RANDOM_SEED = 0xFFFFFFFF
-"""llama.cpp takes this seed for a wish for a random one."""
+"""llama.cpp draws a random seed where it is given this one: `LLAMA_DEFAULT_SEED` of https://github.com/ggml-org/llama.cpp,
+include/llama.h."""
 
 
 class Sampling(NamedTuple):
@@ -47,21 +48,21 @@ def decide(request: GenerateRequest, options: GgufChatOptions, vocabulary: Vocab
         bias |= dict.fromkeys(vocabulary.end_tokens, -math.inf)
     seed = options.seed if request.seed is None else request.seed
     return Sampling(
-        temperature=_or(request.temperature, options.temperature),
-        top_p=_or(request.top_p, options.top_p),
-        top_k=max(0, _or(request.top_k, options.top_k)),
-        min_p=_or(request.min_p, options.min_p),
-        repeat_penalty=_or(request.repeat_penalty, options.repeat_penalty),
+        temperature=_or_default(request.temperature, options.temperature),
+        top_p=_or_default(request.top_p, options.top_p),
+        top_k=max(0, _or_default(request.top_k, options.top_k)),
+        min_p=_or_default(request.min_p, options.min_p),
+        repeat_penalty=_or_default(request.repeat_penalty, options.repeat_penalty),
         repeat_last_n=options.repeat_last_n,
-        presence_penalty=_or(request.presence_penalty, 0.0),
-        frequency_penalty=_or(request.frequency_penalty, 0.0),
+        presence_penalty=_or_default(request.presence_penalty, 0.0),
+        frequency_penalty=_or_default(request.frequency_penalty, 0.0),
         seed=(seed if is_seed(seed) else secrets.randbits(32)) % RANDOM_SEED,
         bias=tuple(bias.items()),
     )
 
 
 def is_seed(seed: int | None) -> TypeGuard[int]:
-    """Whether answers are to be repeatable; -1 is llama.cpp's word for a random seed, and everybody's since."""
+    """Return whether answers are to be repeatable; -1 is llama.cpp's word for a random seed, and everybody's since."""
     return seed is not None and seed != -1
 
 
@@ -115,5 +116,5 @@ class Sampler:
         llama_cpp.llama_sampler_chain_add(self.pointer, sampler)
 
 
-def _or(asked: Any, default: Any) -> Any:
-    return default if asked is None else asked
+def _or_default(value: Any, default: Any) -> Any:
+    return default if value is None else value

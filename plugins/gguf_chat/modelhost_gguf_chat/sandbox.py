@@ -93,7 +93,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return made if isinstance(owner, dict) or isinstance(__obj, Macro) else paid(made)  # those make nothing new
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Whether a template may reach it."""
+        """Return whether a template may reach it."""
         if attr == "own" and isinstance(obj, Traced | Safe):  # plain Jinja's strings have no marks
             return False
         return (isinstance(obj, list) and attr in LIST_METHODS) or super().is_safe_attribute(obj, attr, value)

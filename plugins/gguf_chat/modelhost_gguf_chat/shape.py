@@ -111,7 +111,7 @@ def _one_by_one(turns: list[_Turn]) -> list[_Turn]:
     waiting: list[_Turn] = []
     for turn in turns:
         if turn.role == "tool" and waiting:
-            at = next((at for at, asked in enumerate(waiting) if asked.calls[0].id == turn.tool_call_id), 0)
+            at = next((at for at, caller in enumerate(waiting) if caller.calls[0].id == turn.tool_call_id), 0)
             apart += (waiting.pop(at), turn)
             continue
         apart += waiting

@@ -12,26 +12,29 @@ from modelhost_gguf_chat import bounds
 from modelhost_gguf_chat.bounds import Budget, OverBoundError
 from modelhost_gguf_chat.filters import RefusedError
 from modelhost_gguf_chat.origins import Piece, Traced, joined, own, pieces, traced
-from modelhost_gguf_chat.probing import SAMPLE, find_shape
 from modelhost_gguf_chat.sandbox import Sandbox
 from modelhost_gguf_chat.shape import Shape, Values, values_of
+from modelhost_gguf_chat.template_probe import SAMPLE, find_shape
 
 MAX_TEMPLATE = 64 * 1024
-"""Characters of a template; the longest of some seventy published ones has 17,000."""
+"""Characters of a template. Chosen, because the longest of some seventy published ones has 17,000."""
 MAX_OWN_OUTPUT = 256 * 1024
-"""Characters a template may put out over eight times what the messages hold."""
+"""Characters a template may put out over eight times what the messages hold. Chosen, because a template's own text has some
+thousand."""
 MADE_FOR_EACH = 64
-"""Characters it may make on the way for each of the messages', over `bounds.MAX_MADE`."""
+"""Characters it may make on the way for each of the messages', over `bounds.MAX_MADE`. Chosen, because templates copy a
+conversation a few times."""
 MAX_SECONDS = 5.0
-"""Of processor time. 1,000 turns, with a template that looks at all of them at each, take one or two."""
+"""Seconds of processor time. Chosen, because 1,000 turns, with a template that looks at all of them at each, take one or two."""
 MAX_PROBING_SECONDS = 1.0
-"""The same for all small conversations together that a template is tried with; published ones take up to 0.2."""
+"""The same for all small conversations together that a template is tried with. Chosen, because published ones take up to 0.2."""
 MAX_PROBE_MADE = 2 * 1024 * 1024
-"""What a template may make of each of them."""
+"""Characters a template may make of each of them. Chosen, because they are a few turns of a few words."""
 LONG = 64
-"""Turns, and thousands of characters, from which on it is the conversation that is too long, not the template that is bad."""
+"""Turns, and thousands of characters, from which on it is the conversation that is too long, not the template that is bad.
+Chosen, because any good template renders shorter ones at once."""
 SHOWN = 80
-"""Characters of a template's line that a message shows."""
+"""Characters of a template's line that a message shows. Chosen, because the error stays in one line."""
 
 
 class ChatTemplate:
@@ -67,7 +70,7 @@ class ChatTemplate:
         are not text, `NotReadyError` where the template is over its bounds.
         """
         values = self.values(messages, tools)
-        with self._told(values["messages"]):
+        with self._error_of(values["messages"]):
             if not continues:
                 return pieces(self._rendered(values, generation_prompt))
             return pieces(self._continued(values, messages[-1].text))
@@ -86,9 +89,9 @@ class ChatTemplate:
         return {"messages": turns, "tools": _tools(tools) or shape.no_tools, "documents": None, **self._names}
 
     def _rendered(self, values: dict[str, Any], generation_prompt: bool, budget: Budget | None = None) -> Traced:
-        said = sum(_length(turn) for turn in values["messages"]) + _length(values["tools"])
-        budget = budget or Budget(seconds=self._max_seconds, made=bounds.MAX_MADE + MADE_FOR_EACH * said)
-        left = MAX_OWN_OUTPUT + 8 * said
+        length = sum(_length(turn) for turn in values["messages"]) + _length(values["tools"])
+        budget = budget or Budget(seconds=self._max_seconds, made=bounds.MAX_MADE + MADE_FOR_EACH * length)
+        left = MAX_OWN_OUTPUT + 8 * length
         token = bounds.rendering.set(budget)
         try:
             chunks = []
@@ -126,8 +129,8 @@ class ChatTemplate:
             return None
 
     @contextmanager
-    def _told(self, turns: Values) -> Iterator[None]:
-        """Say what a rendering raised, without a word of what was said."""
+    def _error_of(self, turns: Values) -> Iterator[None]:
+        """Describe what a rendering raised, without a word of the conversation."""
         try:
             yield
         except RefusedError as refusal:
@@ -150,13 +153,13 @@ class ChatTemplate:
             if any(isinstance(call["function"]["arguments"], str) for turn in turns for call in turn.get("tool_calls", ())):
                 hint = "the arguments of a past call are no JSON object, which may be why"
             raise BadInputError(
-                f"this model's chat template failed on the conversation{self._place(error)}; {hint}, "
+                f"this model's chat template failed on the conversation{self._failure_place(error)}; {hint}, "
                 "or tell the model's operator",
                 param="messages",
             ) from None
 
-    def _place(self, error: Exception) -> str:
-        """Say where in the template and with what kind of error it failed."""
+    def _failure_place(self, error: Exception) -> str:
+        """Return where in the template and with what kind of error it failed."""
         kind = type(error).__name__
         trace, line = error.__traceback__, 0
         while trace:  # Jinja has put the template's own lines in the place of those it compiled them to

@@ -11,6 +11,7 @@ import llama_cpp
 from modelhost_gguf_chat.origins import Piece
 
 NO_TOKEN = -1
+"""What llama.cpp returns for a token that a model does not have: `LLAMA_TOKEN_NULL` of include/llama.h."""
 WHITESPACE = " \t\n\v\f\r"
 
 
@@ -43,12 +44,12 @@ class Vocabulary:
 
     @property
     def control_tokens(self) -> frozenset[int]:
-        """Ids that steer the model and never stand for text."""
+        """Return ids that steer the model and never stand for text."""
         return frozenset(self._control.values())
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
-        """Ids that end an answer."""
+        """Return ids that end an answer."""
         if self._ends is None:
             self._ends = tuple(token for token in range(self.size) if llama_cpp.llama_vocab_is_eog(self.pointer, token))
         return self._ends
@@ -61,13 +62,13 @@ class Vocabulary:
         data = text.encode("utf-8", "replace")
         if not data and not add_special:
             return []
-        room = len(data) + 8
+        size = len(data) + 8
         while True:
-            tokens = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self.pointer, data, len(data), tokens, room, add_special, parse_special)
+            tokens = (llama_cpp.llama_token * size)()
+            count = llama_cpp.llama_tokenize(self.pointer, data, len(data), tokens, size, add_special, parse_special)
             if count >= 0:
                 return tokens[:count]
-            room = -count
+            size = -count
 
     def tokenize_pieces(self, pieces: Iterable[Piece]) -> list[int]:
         """Split a prompt into tokens: control tokens come from trusted pieces alone.
@@ -131,8 +132,8 @@ class Vocabulary:
 
     def joined(self, pieces: Iterable[bytes]) -> str:
         """Return the text of tokens' bytes, without the space some models put before every text; no characters become U+FFFD."""
-        said = b"".join(pieces)
-        return (said.removeprefix(b" ") if self._adds_space else said).decode("utf-8", "replace")
+        data = b"".join(pieces)
+        return (data.removeprefix(b" ") if self._adds_space else data).decode("utf-8", "replace")
 
     def name(self, token: int) -> str:
         """Return how a token is spelled in a template; empty for none."""

@@ -71,7 +71,7 @@ def load_model(weights: Path, options: GgufChatOptions) -> Any:
 
 
 def device_of(options: GgufChatOptions) -> str:
-    """Say what a model with these options runs on, as the card calls it."""
+    """Return what a model with these options runs on, as the card calls it."""
     if options.n_gpu_layers == 0 or not llama_cpp.llama_supports_gpu_offload():
         return "cpu"
     built_for: bytes = llama_cpp.llama_print_system_info()
@@ -94,7 +94,7 @@ def listen(log: Log) -> None:
 
 
 def _on_log(level: int, text: bytes, data: Any) -> None:
-    """Hand warnings (3) and errors (4) on; llama.cpp writes about models there, never what is in a prompt."""
+    """Log warnings (3) and errors (4); llama.cpp writes about models there, never what is in a prompt."""
     if level in (3, 4):
         line = text.decode("utf-8", "replace").strip()
         if level == 4:

@@ -86,11 +86,11 @@ for source in sys.stdin.read().split(chr(0)):
     try:
         template = ChatTemplate(source)
         template.render((Message(role="user", content=(TextPart(text="hello"),)),))
-        told = "rendered"
+        result = "rendered"
     except NotReadyError as error:
-        told = "stopped"
+        result = "stopped"
     peak = re.search("VmHWM:.* ([0-9]+) kB", pathlib.Path("/proc/self/status").read_text())[1]
-    print(told, round(time.thread_time() - began, 1), int(peak) >> 10, flush=True)
+    print(result, round(time.thread_time() - began, 1), int(peak) >> 10, flush=True)
 """
 
 
@@ -101,9 +101,9 @@ def test_no_template_makes_anything_huge_or_takes_long(sources, made, most):
     """`most` is in MiB, of which a process has 50 before it begins."""
     command = [sys.executable, "-c", CHILD, str(made)]
     run = subprocess.run(command, input=chr(0).join(sources), capture_output=True, text=True, check=False, timeout=170)
-    told = [line.split() for line in run.stdout.splitlines()]
-    assert len(told) == len(sources), run.stderr[-2000:]
-    for source, (how, seconds, peak) in zip(sources, told, strict=True):
+    results = [line.split() for line in run.stdout.splitlines()]
+    assert len(results) == len(sources), run.stderr[-2000:]
+    for source, (how, seconds, peak) in zip(sources, results, strict=True):
         assert how == "stopped", source
         assert float(seconds) < 2 * template.MAX_SECONDS, source
         assert int(peak) < most, source

@@ -187,13 +187,13 @@ def test_a_gap_is_asked_for_as_prefix_suffix_middle(chat, monkeypatch):
     vocabulary = chat.vocabulary
     monkeypatch.setattr(vocabulary, "gap", (3, 4, 5))
     before, after = vocabulary.tokenize("def one():"), vocabulary.tokenize("\n<|im_end|>")
-    asked = GenerateRequest(prompt="def one():", suffix="\n<|im_end|>")
-    assert chat.model.prompt(asked) == [3, *before, 4, *after, 5]
+    request = GenerateRequest(prompt="def one():", suffix="\n<|im_end|>")
+    assert chat.model.prompt(request) == [3, *before, 4, *after, 5]
     assert not {3, 4, 5} & {*before, *after}
     assert chat.model.prompt(GenerateRequest(prompt=tuple(before), suffix="\n<|im_end|>")) == [3, *before, 4, *after, 5]
     assert chat.model.prompt(GenerateRequest(prompt="", suffix="x")) == [3, 4, *vocabulary.tokenize("x"), 5]
     monkeypatch.setattr(vocabulary, "_adds_bos", True)
-    assert chat.model.prompt(asked) == [vocabulary.bos, 3, *before, 4, *after, 5]
+    assert chat.model.prompt(request) == [vocabulary.bos, 3, *before, 4, *after, 5]
 
 
 def test_a_gap_is_filled_and_the_whole_prompt_counted(chat, monkeypatch):
@@ -243,12 +243,12 @@ def test_any_conversation_becomes_the_tokens_of_its_plain_rendering(chat, talk):
     )
 )
 def test_nobody_writes_control_tokens_into_a_prompt(chat, words):
-    said = "".join(words)
+    text = "".join(words)
     control = chat.vocabulary.control_tokens
-    tokens = prompt_of(chat, said)
+    tokens = prompt_of(chat, text)
     assert [t for t in tokens if t in control] == [t for t in prompt_of(chat, "x") if t in control]
     shown = b"".join(chat.vocabulary.piece(token, special=True) for token in tokens).decode()
-    assert shown == chatml(said)
+    assert shown == chatml(text)
 
 
 def test_control_tokens_in_trusted_words_are_those_llama_cpp_finds(chat):
@@ -334,14 +334,14 @@ def test_a_broken_template_in_the_file_is_told_with_its_place_and_prompts_still_
 
 
 def test_control_tokens_that_are_lost_on_the_way_through_a_template_are_told_at_load(load, weights):
-    said = []
+    records = []
     lost = "{% for m in messages %}{{ '<|im_start|>' | reverse | reverse }}{{ m.content }}<|im_end|>{% endfor %}"
     for source in (lost, lost.replace(" | reverse | reverse", "")):
         backend = GgufChatBackend(GgufChatOptions(source=Source("x", path=weights), n_ctx=64, chat_template=source), threads=1)
-        backend.log = Log(lambda level, event, facts: said.append((level, facts.get("tokens"))))
+        backend.log = Log(lambda level, event, facts: records.append((level, facts.get("tokens"))))
         backend.load()
         backend.unload()
-    assert [tokens for level, tokens in said if level == "warning"] == [["<|im_start|>"]]
+    assert [tokens for level, tokens in records if level == "warning"] == [["<|im_start|>"]]
 
 
 @pytest.mark.parametrize("fields", [{"seed": -1}, {}])

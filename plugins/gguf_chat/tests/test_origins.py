@@ -42,8 +42,8 @@ METHODS = [
 
 
 @given(texts(), st.sampled_from(METHODS))
-def test_a_traced_text_answers_as_the_text(text, asked):
-    name, arguments = asked
+def test_a_traced_text_answers_as_the_text(text, call):
+    name, arguments = call
     made, expected = getattr(text, name)(*arguments), getattr(bare(text), name)(*arguments)
     assert made == expected
     for part in made if isinstance(made, list) else [made]:
@@ -62,8 +62,8 @@ def test_a_traced_text_answers_as_the_text(text, asked):
         ]
     ),
 )
-def test_a_traced_text_works_with_other_texts_as_the_text(text, first, second, asked):
-    name, count = asked
+def test_a_traced_text_works_with_other_texts_as_the_text(text, first, second, call):
+    name, count = call
     given = (first, second)[:count]
 
     def tried(text, *given):

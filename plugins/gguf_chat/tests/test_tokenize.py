@@ -15,13 +15,13 @@ from modelhost import (
     Tokens,
     UnsupportedError,
 )
-from modelhost_gguf_chat.model import MAX_TEXT, MAX_TOKENS
+from modelhost_gguf_chat.chat_model import MAX_TEXT, MAX_TOKENS
 
 QUESTION = "What is the largest planet of the solar system?"
 
 
-def tokenize(chat, **asked):
-    tokens, done = chat.backend.tokenize(TokenizeRequest(**asked))
+def tokenize(chat, **fields):
+    tokens, done = chat.backend.tokenize(TokenizeRequest(**fields))
     assert isinstance(tokens, Tokens)
     assert isinstance(done, Done)
     return tokens
@@ -51,8 +51,8 @@ def test_control_tokens_are_read_in_a_text_only_when_asked_for_and_never_in_a_me
     assert not control & set(tokenize(chat, text=spelled).tokens)
     (end,) = tokenize(chat, text=spelled, parse_special=True).tokens
     assert end in control
-    asked = {"messages": chat.talk(spelled), "parse_special": True}
-    assert tokenize(chat, **asked).tokens.count(end) == tokenize(chat, messages=chat.talk("x")).tokens.count(end)
+    fields = {"messages": chat.talk(spelled), "parse_special": True}
+    assert tokenize(chat, **fields).tokens.count(end) == tokenize(chat, messages=chat.talk("x")).tokens.count(end)
 
 
 def test_control_tokens_are_told_by_name(chat):
@@ -87,14 +87,14 @@ def test_a_token_beyond_the_vocabulary_is_refused(chat, token):
 
 
 def test_what_is_too_long_is_refused_before_it_is_read(chat):
-    for asked, param in (
+    for fields, param in (
         ({"text": "é" * (MAX_TEXT // 2 + 1)}, "text"),
         ({"messages": chat.talk("a" * (MAX_TEXT + 1))}, "messages"),
         ({"tokens": (5,) * (MAX_TOKENS + 1)}, "tokens"),
     ):
         began = time.process_time()
         with pytest.raises(BadInputError, match="are allowed") as refused:
-            tokenize(chat, **asked)
+            tokenize(chat, **fields)
         assert refused.value.param == param
         assert time.process_time() - began < 1.0
     assert len(tokenize(chat, text="word " * (MAX_TEXT // 5)).tokens) > 200_000

@@ -37,9 +37,9 @@ def test_an_answer_that_is_cut_within_a_character_ends_before_it(text):
     for end in range(len(text.encode())):
         answer = Answer(())
         deltas = [answer.feed(bytes([byte])) for byte in text.encode()[:end]] + [answer.finish()]
-        said = "".join(delta.text for delta in deltas if delta)
-        assert text.startswith(said)
-        assert len(said.encode()) > end - 4
+        text_so_far = "".join(delta.text for delta in deltas if delta)
+        assert text.startswith(text_so_far)
+        assert len(text_so_far.encode()) > end - 4
 
 
 def test_the_probability_of_a_token_that_was_cut_off_is_told_all_the_same():

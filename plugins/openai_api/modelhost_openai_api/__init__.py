@@ -37,7 +37,7 @@ class OpenaiApiBackend(Backend[OpenaiApiOptions]):
 
     @classmethod
     def leaves_machine(cls, options: OpenaiApiOptions) -> bool:
-        """Whether the upstream is anywhere but on this machine."""
+        """Return whether the upstream is anywhere but on this machine."""
         return not options.upstream_is_here
 
     @classmethod
@@ -62,14 +62,14 @@ class OpenaiApiBackend(Backend[OpenaiApiOptions]):
 
     @hookimpl
     def transcribe(self, request: TranscribeRequest, context: Context) -> AsyncIterator[TranscribeEvent]:
-        """Upload the recording and give the transcript."""
+        """Upload the recording and return the transcript."""
         from modelhost_openai_api.transcribe import transcribe
 
         return transcribe(self.loaded, request, context)
 
     @hookimpl
     def synthesize(self, request: SynthesizeRequest, context: Context) -> AsyncIterator[SynthesizeEvent]:
-        """Have the text spoken, and give the sound as it comes."""
+        """Synthesize the text, and return the sound as it comes."""
         from modelhost_openai_api.synthesize import synthesize
 
         return synthesize(self.loaded, request, context)

@@ -15,7 +15,7 @@ from modelhost import (
     Usage,
 )
 
-from modelhost_openai_api.chunks import Alternative, CallChunk, ChoiceChunk, Chosen, Chunk, LogprobsChunk
+from modelhost_openai_api.chunks import CallChunk, ChoiceChunk, Chunk, LogprobsChunk, TokenLogprobChunk, TopLogprob
 
 _REASONS: dict[str, FinishReason] = {
     "length": "length",
@@ -85,8 +85,8 @@ class Answer:
         name = (call.function and call.function.name) or ""
         return ToolDelta(call=len(begun) - 1, index=index, id=call.id or f"call_{token_hex(12)}", name=name, arguments=arguments)
 
-    def _finished(self, index: int, said: str, stop: str | None) -> Iterator[GenerateEvent]:
-        reason = _REASONS.get(said, "stop")
+    def _finished(self, index: int, finish_reason: str, stop: str | None) -> Iterator[GenerateEvent]:
+        reason = _REASONS.get(finish_reason, "stop")
         if reason == "stop" and self._calls.get(index):  # said of calls the caller forced, and by some servers always
             reason = "tool_calls"
         self._reasons[index] = reason
@@ -109,7 +109,7 @@ def _listed(token: str, logprob: float, top: dict[str, float] | None) -> TokenLo
     return TokenLogprob(token=token, logprob=logprob, data=token.encode(), top=others)
 
 
-def _chosen(token: Chosen) -> TokenLogprob:
+def _chosen(token: TokenLogprobChunk) -> TokenLogprob:
     return TokenLogprob(
         token=token.token,
         logprob=token.logprob,
@@ -118,5 +118,5 @@ def _chosen(token: Chosen) -> TokenLogprob:
     )
 
 
-def _bytes(token: Alternative) -> bytes:
+def _bytes(token: TopLogprob) -> bytes:
     return token.token.encode() if token.bytes is None else bytes(token.bytes)

@@ -7,7 +7,7 @@ from modelhost import Feature, ModelCard
 from modelhost_openai_api.options import Offer, Offered, OpenaiApiOptions
 
 PCM_RATE = 24_000
-"""Hz, of the `pcm` that OpenAI's speech models give."""
+"""Hz, of the `pcm` of OpenAI's speech models (https://platform.openai.com/docs/guides/text-to-speech)."""
 
 _USUAL: dict[Offered, tuple[Offer, ...]] = {
     "generate": (
@@ -45,7 +45,7 @@ def card_of(options: OpenaiApiOptions) -> ModelCard:
 
 
 def _always(options: OpenaiApiOptions) -> Iterator[Feature]:
-    """Return what every upstream of an ability can."""
+    """Yield what every upstream of an ability can."""
     yield "streaming"
     if "generate" in options.abilities:
         yield "stop"

@@ -58,7 +58,7 @@ def chat_body(request: GenerateRequest, options: OpenaiApiOptions) -> dict[str, 
 
 
 def _prefill(request: GenerateRequest) -> dict[str, Any]:
-    """Say whether the answer goes on with the last message, in vLLM's words; it would begin a turn by itself."""
+    """Return, in vLLM's words, whether the answer goes on with the last message; it would begin a turn by itself."""
     if request.continues:
         return {"continue_final_message": True, "add_generation_prompt": False}
     return {"add_generation_prompt": request.add_generation_prompt}

@@ -38,7 +38,7 @@ class DeltaChunk(Lenient):
     tool_calls: list[CallChunk] | None = None
 
 
-class Alternative(Lenient):
+class TopLogprob(Lenient):
     """A token that could have been."""
 
     token: str
@@ -46,16 +46,16 @@ class Alternative(Lenient):
     bytes: list[int] | None = None
 
 
-class Chosen(Alternative):
+class TokenLogprobChunk(TopLogprob):
     """A token of the answer."""
 
-    top_logprobs: list[Alternative] | None = None
+    top_logprobs: list[TopLogprob] | None = None
 
 
 class LogprobsChunk(Lenient):
     """How likely the tokens were: chat's `content`, or the parallel lists of completions."""
 
-    content: list[Chosen] | None = None
+    content: list[TokenLogprobChunk] | None = None
     tokens: list[str] | None = None
     token_logprobs: list[float] | None = None
     top_logprobs: list[dict[str, float] | None] | None = None

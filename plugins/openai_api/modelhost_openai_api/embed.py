@@ -11,6 +11,7 @@ from modelhost import BackendFailedError, Context, Done, EmbedEvent, EmbedReques
 from modelhost_openai_api.upstream import Upstream
 
 FLOAT_BYTES = 4
+"""Bytes of a float32."""
 
 
 class Row(msgspec.Struct):
@@ -59,14 +60,14 @@ def _fields(upstream: Upstream, request: EmbedRequest) -> dict[str, Any]:
     return {"model": upstream.model, "encoding_format": "base64", **dimensions, **ours}
 
 
-def _answer(body: bytes, wanted: int) -> Embeddings:
+def _answer(body: bytes, count: int) -> Embeddings:
     """Read an answer and put its rows in order. Raises `BackendFailedError` where they are not those of the inputs."""
     try:
         answer = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BackendFailedError("the upstream's answer is not one of OpenAI's embeddings") from None
     answer.data.sort(key=lambda row: row.index)
-    if [row.index for row in answer.data] != list(range(wanted)):
+    if [row.index for row in answer.data] != list(range(count)):
         raise BackendFailedError("the upstream did not give one vector for each input")
     return answer
 

@@ -12,14 +12,15 @@ from modelhost import BackendFailedError, Context, GenerateEvent, GenerateReques
 from modelhost_openai_api.answer import Answer
 from modelhost_openai_api.chat_body import chat_body, completion_body
 from modelhost_openai_api.chunks import Chunk
-from modelhost_openai_api.faults import error_in_stream
+from modelhost_openai_api.errors import error_in_stream
 from modelhost_openai_api.server_events import server_events
 from modelhost_openai_api.upstream import Upstream
 
 END = b"[DONE]"
 
 LINGER = 0.5
-"""Seconds to wait for the end of the line after the end of the answer, so that the connection can be used again."""
+"""Seconds to wait for the end of the connection's data after the end of the answer. Chosen, because the connection can then be
+used again, and a slow end costs the caller nothing."""
 
 _decoder = msgspec.json.Decoder(Chunk)
 
@@ -27,18 +28,18 @@ _decoder = msgspec.json.Decoder(Chunk)
 async def generate(upstream: Upstream, request: GenerateRequest, context: Context) -> AsyncIterator[GenerateEvent]:
     """Yield the upstream's answer. Raises `ModelhostError`, also for an answer that is cut off."""
     answer = Answer(request.n)
-    async with _asked(upstream, request, context) as response, aclosing(server_events(response)) as events:
+    async with _request_body(upstream, request, context) as response, aclosing(server_events(response)) as events:
         async for data in events:
             if data == END:
                 answer.end()
                 break
             for event in answer.take(_chunk(data, upstream.model)):
                 yield event
-        await _read_out(events)
+        await _drain(events)
     yield answer.done()
 
 
-def _asked(upstream: Upstream, request: GenerateRequest, context: Context) -> Any:
+def _request_body(upstream: Upstream, request: GenerateRequest, context: Context) -> Any:
     model = {"model": upstream.model}
     if request.prompt is not None:
         return upstream.post_json("completions", context, model | completion_body(request))
@@ -55,7 +56,7 @@ def _chunk(data: bytes, model: str) -> Chunk:
     return chunk
 
 
-async def _read_out(events: AsyncIterator[bytes]) -> None:
+async def _drain(events: AsyncIterator[bytes]) -> None:
     with suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout(LINGER):
             async for _ in events:

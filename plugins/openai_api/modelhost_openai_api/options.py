@@ -1,11 +1,10 @@
 """What may stand under [models.NAME.options] of a model that another server runs."""
 
 import re
-from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from modelhost import Options
+from modelhost.authors.upstream import is_local_url
 from msgspec import Meta
 
 Offered = Literal["generate", "transcribe", "synthesize", "embed"]
@@ -124,14 +123,8 @@ class OpenaiApiOptions(Options):
 
     @property
     def upstream_is_here(self) -> bool:
-        """Whether the base URL names this machine by a loopback address or as localhost."""
-        host = urlsplit(self.base_url).hostname or ""
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return False
+        """Return whether the base URL names this machine by a loopback address or as localhost."""
+        return is_local_url(self.base_url)
 
     def url(self, endpoint: Endpoint) -> str:
         """Return the address of an endpoint, without the query."""

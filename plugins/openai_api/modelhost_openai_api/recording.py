@@ -11,7 +11,8 @@ from modelhost import AudioPart, Blob, TranscribeRequest
 from modelhost_openai_api.wav import SAMPLE_BYTES, header
 
 IN_MEMORY = 1024 * 1024
-"""Bytes up to which a recording is read at once; a larger one is sent from its file."""
+"""Bytes up to which a recording is read at once; a larger one is sent from its file. Chosen, because the host sends larger blobs
+as files too."""
 
 _MEDIA_TYPES = {
     "wav": "audio/wav",
@@ -46,16 +47,16 @@ def open_recording(request: TranscribeRequest) -> Recording:
     return Recording(file, f"audio.{kind}", _MEDIA_TYPES.get(kind, "application/octet-stream"), None)
 
 
-def kind_of(audio: Blob, said: str) -> str:
-    """Tell what a recording is by how it begins, and only where that says nothing believe the caller."""
+def kind_of(audio: Blob, declared: str) -> str:
+    """Return the format by what a recording begins with, and only where that tells nothing by what the caller says."""
     with audio.open() as file:
         head = file.read(12)
-    said = said.lower().lstrip(".")
+    declared = declared.lower().lstrip(".")
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         return "wav"
-    if said == "pcm":  # any bytes are PCM: what looks like something else may be a coincidence
-        return said
-    return _by_signature(head) or (said if said.isalnum() and said.isascii() else "wav")
+    if declared == "pcm":  # any bytes are PCM: what looks like something else may be a coincidence
+        return declared
+    return _by_signature(head) or (declared if declared.isalnum() and declared.isascii() else "wav")
 
 
 def _by_signature(head: bytes) -> str | None:

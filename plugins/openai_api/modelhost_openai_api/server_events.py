@@ -7,7 +7,7 @@ import httpx
 from modelhost import BackendFailedError
 
 MOST = 8 * 1024 * 1024
-"""Bytes of one event; who sends more sends no answer."""
+"""Bytes of one event. Chosen, because whoever sends more sends no answer."""
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 

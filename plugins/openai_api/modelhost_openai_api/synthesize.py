@@ -25,7 +25,7 @@ _FILES = (b"ID3", b"OggS", b"fLaC")
 """How sound begins that is neither PCM nor WAV; played as PCM it would be noise."""
 
 SNIFFED = 4
-"""Bytes by which PCM is told from files."""
+"""Bytes by which PCM is told from files: `RIFF`, `OggS`, `fLaC` and `ID3` are no longer."""
 
 
 async def synthesize(upstream: Upstream, request: SynthesizeRequest, context: Context) -> AsyncIterator[SynthesizeEvent]:

@@ -24,7 +24,7 @@ from modelhost_openai_api.recording import open_recording
 from modelhost_openai_api.upstream import Upstream
 
 
-class WordHeard(msgspec.Struct):
+class TranscriptWord(msgspec.Struct):
     """A word with its times, in seconds."""
 
     word: str
@@ -33,13 +33,13 @@ class WordHeard(msgspec.Struct):
     probability: float | None = None
 
 
-class SegmentHeard(msgspec.Struct):
+class TranscriptSegment(msgspec.Struct):
     """A stretch of speech; times in seconds. Whisper's figures about itself may be missing."""
 
     start: float
     end: float
     text: str
-    words: list[WordHeard] | None = None
+    words: list[TranscriptWord] | None = None
     tokens: tuple[int, ...] | None = None
     temperature: float | None = None
     avg_logprob: float | None = None
@@ -62,8 +62,8 @@ class Transcript(msgspec.Struct):
     text: str = ""
     language: str | None = None
     duration: float | None = None
-    segments: list[SegmentHeard] | None = None
-    words: list[WordHeard] | None = None
+    segments: list[TranscriptSegment] | None = None
+    words: list[TranscriptWord] | None = None
     usage: Cost | None = None
 
 
@@ -80,12 +80,12 @@ async def transcribe(upstream: Upstream, request: TranscribeRequest, context: Co
         endpoint = upstream.post("translations" if translate else "transcriptions", context, data=fields, files=files)
         async with endpoint as response:
             await response.aread()
-            heard = _transcript(response, fields["response_format"])
-    cost = heard.usage or Cost()
-    seconds = heard.duration or cost.seconds or recording.seconds or 0.0
-    if not translate and heard.language and (code := code_of(heard.language)):
+            transcript = _transcript(response, fields["response_format"])
+    cost = transcript.usage or Cost()
+    seconds = transcript.duration or cost.seconds or recording.seconds or 0.0
+    if not translate and transcript.language and (code := code_of(transcript.language)):
         yield Detected(language=code)
-    for segment in _segments(heard, seconds):
+    for segment in _segments(transcript, seconds):
         yield segment
     usage = Usage(audio_seconds=seconds, input_tokens=cost.input_tokens or 0, output_tokens=cost.output_tokens or 0)
     yield Done(usage=usage)
@@ -94,8 +94,8 @@ async def transcribe(upstream: Upstream, request: TranscribeRequest, context: Co
 def _fields(upstream: Upstream, request: TranscribeRequest) -> dict[str, Any]:
     """Return the form's fields. Raises `UnsupportedError` for what OpenAI's translations have no word for."""
     if request.task == "translate":
-        for param, asked in (("language", request.language), ("timestamp_granularities", request.word_timestamps)):
-            if asked:
+        for param, value in (("language", request.language), ("timestamp_granularities", request.word_timestamps)):
+            if value:
                 raise UnsupportedError(f"the upstream's translations take no {param}; leave it out", param=param)
     fields = {
         "model": upstream.model,
@@ -114,17 +114,17 @@ def _transcript(response: httpx.Response, form: str) -> Transcript:
     try:
         return _decoder.decode(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = f"the upstream's transcript is no {form}; set response_format in the model's options to one it has"
-        raise BackendFailedError(said) from None
+        hint = f"the upstream's transcript is no {form}; set response_format in the model's options to one it has"
+        raise BackendFailedError(hint) from None
 
 
-def _segments(heard: Transcript, seconds: float) -> Iterator[Segment]:
+def _segments(transcript: Transcript, seconds: float) -> Iterator[Segment]:
     """Yield the segments in order of time; an answer without times is one, as long as the recording is known to be."""
-    found = sorted(heard.segments or (), key=lambda one: one.start)
-    if not found and heard.text.strip():
-        end = seconds or max((word.end for word in heard.words or ()), default=0.0)
-        found = [SegmentHeard(start=0.0, end=end, text=heard.text.strip())]
-    words = list(heard.words or ())
+    found = sorted(transcript.segments or (), key=lambda one: one.start)
+    if not found and transcript.text.strip():
+        end = seconds or max((word.end for word in transcript.words or ()), default=0.0)
+        found = [TranscriptSegment(start=0.0, end=end, text=transcript.text.strip())]
+    words = list(transcript.words or ())
     for number, one in enumerate(found):
         last = number == len(found) - 1
         count = len(words) if last else sum(word.start < one.end for word in words)
@@ -132,7 +132,7 @@ def _segments(heard: Transcript, seconds: float) -> Iterator[Segment]:
         yield _segment(one, one.words or own)
 
 
-def _segment(one: SegmentHeard, words: list[WordHeard]) -> Segment:
+def _segment(one: TranscriptSegment, words: list[TranscriptWord]) -> Segment:
     return Segment(
         start=one.start,
         end=max(one.start, one.end),

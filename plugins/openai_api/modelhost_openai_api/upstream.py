@@ -11,18 +11,19 @@ import stamina
 from modelhost import BackendFailedError, Context, DeadlineError, ModelhostError, NotReadyError
 from modelhost.authors.upstream import UNPACKED, keep_small
 
-from modelhost_openai_api.faults import Complaint, error_of, seconds_to_wait
+from modelhost_openai_api.errors import ErrorDetails, error_of, seconds_to_wait
 from modelhost_openai_api.options import Endpoint, OpenaiApiOptions
 
 AGAIN = frozenset({429, 502, 503, 504})
 """Statuses that say a request was not worked on, or that a gateway lost it. One of 500 may well fail the same way again."""
 
 FIRST_WAIT, MOST_WAIT = 0.5, 8.0
-"""Seconds before a request is sent again. An upstream that wants to be left alone for longer is not waited for, because
-there may be a fallback, and otherwise the client can be told how long to wait."""
+"""Seconds before a request is sent again. An upstream that wants to be left alone for longer is not waited for, because there may
+be a fallback, and otherwise the client can be told how long to wait. They are those of OpenAI's SDK
+(https://github.com/openai/openai-python, `_constants.py`)."""
 
-MOST_COMPLAINT = 64 * 1024
-"""Bytes of a failed answer that are read."""
+MOST_ERROR_BYTES = 64 * 1024
+"""Bytes of a failed answer that are read. Chosen, because a message and a page of HTML around it fit."""
 
 JSON = {"content-type": "application/json"}
 
@@ -80,15 +81,15 @@ class Upstream:
         Raises `ModelhostError`, also for what breaks while the answer is read.
         """
         self._loop = asyncio.get_running_loop()
-        request = {"url": self.options.url(endpoint), "headers": {**_about(context), **(headers or {})}, **content}
+        request = {"url": self.options.url(endpoint), "headers": {**_tracing_headers(context), **(headers or {})}, **content}
         try:
-            response = await self._persist(_whether_again, self._send, request, context)
+            response = await self._persist(_retry_delay, self._send, request, context)
         except UnansweredError as failed:
             raise failed.error from None
         try:
             yield response
         except httpx.TimeoutException:
-            raise self._silent() from None
+            raise self._timeout_error() from None
         except httpx.HTTPError:
             raise BackendFailedError("the connection to the upstream broke in the middle of its answer") from None
         finally:
@@ -100,7 +101,7 @@ class Upstream:
             response = await self._client.send(self._client.build_request("POST", **request), stream=True)
             if response.is_success:
                 return response
-            failed = await self._refused(response)
+            failed = await self._error_of_answer(response)
         except httpx.ConnectError as error:
             # Nothing of the request has been sent, so there is nothing of it in the reason: a name or a certificate.
             context.log.warning("the upstream cannot be reached", reason=str(error))
@@ -109,7 +110,7 @@ class Upstream:
             context.log.warning("the upstream cannot be reached", reason="it takes no connection in time")
             raise UnansweredError(NotReadyError("the upstream cannot be reached; it takes no connection"), again=True) from None
         except httpx.TimeoutException:
-            raise UnansweredError(self._silent(), again=False) from None
+            raise UnansweredError(self._timeout_error(), again=False) from None
         except httpx.RequestError as error:
             # A kept connection that the upstream has just closed looks the same, so this is sent again, as SDKs do.
             context.log.warning("the upstream closed the connection", error=type(error).__name__)
@@ -117,33 +118,33 @@ class Upstream:
         context.log.warning("the upstream refused", status=response.status_code)
         raise failed
 
-    async def _refused(self, response: httpx.Response) -> UnansweredError:
+    async def _error_of_answer(self, response: httpx.Response) -> UnansweredError:
         body = b""
         try:
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > MOST_COMPLAINT:
+                if len(body) > MOST_ERROR_BYTES:
                     break
         finally:
             await response.aclose()
         wait = seconds_to_wait(response.headers)
         again = {"true": True, "false": False}.get(response.headers.get("x-should-retry", ""))
-        error = error_of(response.status_code, Complaint.of_body(body), model=self.model, retry=again, retry_after=wait)
+        error = error_of(response.status_code, ErrorDetails.of_body(body), model=self.model, retry=again, retry_after=wait)
         worth_it = error.retry if again is None and response.status_code in AGAIN else bool(again)
         return UnansweredError(error, again=worth_it and (wait or 0.0) <= MOST_WAIT)
 
-    def _silent(self) -> DeadlineError:
+    def _timeout_error(self) -> DeadlineError:
         return DeadlineError(f"the upstream said nothing for {self.options.timeout:g} seconds")
 
 
-def _whether_again(error: Exception) -> bool | float:
-    """Say whether to send a request again, and after how many seconds where the upstream said so."""
+def _retry_delay(error: Exception) -> bool | float:
+    """Return whether to send a request again, and after how many seconds where the upstream said so."""
     if not isinstance(error, UnansweredError) or not error.again:
         return False
     return True if error.error.retry_after is None else error.error.retry_after
 
 
-def _about(context: Context) -> dict[str, str]:
+def _tracing_headers(context: Context) -> dict[str, str]:
     """Return what ties an upstream's log and traces to ours."""
     found = {"x-request-id": context.request_id, "traceparent": context.traceparent}
     return {name: value for name, value in found.items() if value}

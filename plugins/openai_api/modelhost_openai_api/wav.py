@@ -4,15 +4,17 @@ import struct
 from typing import NamedTuple
 
 SAMPLE_BYTES = 2
-"""16 bits, mono: the PCM of the contract."""
+"""Bytes of a sample: 16 bits, mono, the PCM of the contract."""
 
 MOST_HEADER = 64 * 1024
-"""Bytes within which the sound must begin."""
+"""Bytes within which the sound must begin. Chosen, because tags of recorders and editors fit."""
 
 _UNKNOWN = 0x7FFFF000
-"""A length from here on means that the writer did not know it."""
+"""Bytes; a longer length means that the writer did not know it. Chosen, because writers into pipes use 0x7FFFFFFF and 0xFFFFFFFF,
+less what stands before the sound."""
 
 _PCM, _EXTENSIBLE = 1, 0xFFFE
+"""Format tags of WAV files (RFC 2361, appendix A; `WAVE_FORMAT_EXTENSIBLE`)."""
 
 
 class Sound(NamedTuple):

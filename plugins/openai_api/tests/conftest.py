@@ -5,17 +5,14 @@ import email
 import json
 import math
 import struct
-import threading
 from array import array
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
 
 import pytest
-import uvicorn
 from hypothesis import settings
 from modelhost.testing import Loaded
+from modelhost.testing.upstream import CUT, HOLD, Answer, FakeUpstream, ReceivedRequest
 from modelhost_openai_api import OpenaiApiBackend
 
 settings.register_profile("steady", derandomize=True, deadline=None, max_examples=100)
@@ -33,50 +30,24 @@ class Part(NamedTuple):
     data: bytes
 
 
-class Asked(NamedTuple):
-    """A request that came in."""
-
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
-    body: bytes
-    port: int
-    """Of the client: the same as long as its connection."""
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def form(self) -> list[Part]:
-        head = f"content-type: {self.headers['content-type']}\r\n\r\n".encode()
-        found = []
-        for part in email.message_from_bytes(head + self.body).get_payload():
-            name = part.get_param("name", header="content-disposition")
-            found.append(Part(name, part.get_filename(), part.get_content_type(), part.get_payload(decode=True)))
-        return found
-
-    def field(self, name: str) -> list[str]:
-        return [part.data.decode() for part in self.form if part.name == name]
-
-    @property
-    def file(self) -> Part:
-        return next(part for part in self.form if part.filename)
+def form_of(request: ReceivedRequest) -> list[Part]:
+    """Return the fields of an upload in order."""
+    head = f"content-type: {request.headers['content-type']}\r\n\r\n".encode()
+    found = []
+    for part in email.message_from_bytes(head + request.body).get_payload():
+        name = part.get_param("name", header="content-disposition")
+        found.append(Part(name, part.get_filename(), part.get_content_type(), part.get_payload(decode=True)))
+    return found
 
 
-class Fault(NamedTuple):
-    """An answer out of turn."""
-
-    status: int
-    body: Any = b""
-    headers: dict[str, str] = {}
+def field_of(request: ReceivedRequest, name: str) -> list[str]:
+    """Return the values of a field of an upload."""
+    return [part.data.decode() for part in form_of(request) if part.name == name]
 
 
-CUT = object()
-"""In a stream: the connection breaks here."""
-
-HOLD = object()
-"""In a stream: nothing more comes until the client has left."""
+def file_of(request: ReceivedRequest) -> Part:
+    """Return the file of an upload."""
+    return next(part for part in form_of(request) if part.filename)
 
 
 def chunk(delta: dict[str, Any] | None = None, reason: str | None = None, index: int = 0, **more: Any) -> bytes:
@@ -92,96 +63,42 @@ def usage(prompt: int, answer: int) -> bytes:
     return chunk(usage={"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer})
 
 
-class StandIn:
-    """A server on a port of its own, in a thread."""
+class StandIn(FakeUpstream):
+    """An API as OpenAI's."""
 
     CUT, HOLD, END = CUT, HOLD, END
     chunk = staticmethod(chunk)
     usage = staticmethod(usage)
+    form_of, field_of, file_of = staticmethod(form_of), staticmethod(field_of), staticmethod(file_of)
 
     def __init__(self) -> None:
-        self.forget()
-        config = uvicorn.Config(self, port=0, log_level="critical", lifespan="off", ws="none", http="h11", loop="asyncio")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            self._thread.join(0.01)
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/v1"
+        super().__init__()
+        self.url += "/v1"
 
     def forget(self) -> None:
-        self.asked: list[Asked] = []
-        self.faults: deque[Fault] = deque()
-        self.stream: list[Any] | None = None
-        self.answer: Any = None
-        self.reached = threading.Event()
-        self.left = threading.Event()
+        """Begin anew, for another test."""
+        super().forget()
+        self.json_answer: Any = None
+        """The answer to whatever comes, where a test wants one of its own."""
 
-    def fail(self, status: int, body: Any = b"", **headers: str) -> None:
-        """Answer the next request but those that fail before it like this."""
-        self.faults.append(Fault(status, body, {name.replace("_", "-"): value for name, value in headers.items()}))
+    def answer(self, request: ReceivedRequest) -> Answer:
+        """Return what the endpoint answers: the words again, or sound and vectors made of them."""
+        return Answer(*self._answer(request))
 
-    def says(self, *pieces: Any) -> None:
-        """Stream these pieces from now on, whatever is asked."""
-        self.stream = list(pieces)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(10)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        asked = Asked(scope["path"], parse_qs(scope["query_string"].decode()), headers, body, scope["client"][1])
-        self.asked.append(asked)
-        self.reached.set()
-        if self.faults:
-            fault = self.faults.popleft()
-            data = fault.body if isinstance(fault.body, bytes) else json.dumps(fault.body).encode()
-            await self._send(send, receive, fault.status, fault.headers, [data])
-            return
-        kind, pieces = ("text/event-stream", self.stream) if self.stream else self._answer(asked)
-        await self._send(send, receive, 200, {"content-type": kind}, pieces)
-
-    async def _send(self, send: Any, receive: Any, status: int, headers: dict[str, str], pieces: list[Any]) -> None:
-        if pieces[:1] == [HOLD]:
-            await self._hold(receive)
-            return
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": status, "headers": raw})
-        for piece in pieces:
-            if piece is CUT:
-                raise ConnectionAbortedError
-            if piece is HOLD:
-                await self._hold(receive)
-                return
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _hold(self, receive: Any) -> None:
-        assert (await receive())["type"] == "http.disconnect"
-        self.left.set()
-
-    def _answer(self, asked: Asked) -> tuple[str, list[bytes]]:
-        if self.answer is not None:
-            return "application/json", [json.dumps(self.answer).encode()]
-        match asked.path.removeprefix("/v1"):
+    def _answer(self, request: ReceivedRequest) -> tuple[str, list[bytes]]:
+        if self.json_answer is not None:
+            return "application/json", [json.dumps(self.json_answer).encode()]
+        match request.path.removeprefix("/v1"):
             case "/chat/completions":
-                return "text/event-stream", chat_stream(asked.json)
+                return "text/event-stream", chat_stream(request.json)
             case "/completions":
-                return "text/event-stream", completion_stream(asked.json)
+                return "text/event-stream", completion_stream(request.json)
             case "/audio/transcriptions" | "/audio/translations":
-                return transcript(asked)
+                return transcript(request)
             case "/audio/speech":
-                return speech(asked.json)
+                return speech(request.json)
             case "/embeddings":
-                return "application/json", [json.dumps(embeddings(asked.json)).encode()]
+                return "application/json", [json.dumps(embeddings(request.json)).encode()]
         return "application/json", [b"{}"]
 
 
@@ -207,13 +124,13 @@ def completion_stream(body: dict[str, Any]) -> list[bytes]:
     return [*(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events), END]
 
 
-def transcript(asked: Asked) -> tuple[str, list[bytes]]:
-    form = asked.field("response_format")[0]
+def transcript(request: ReceivedRequest) -> tuple[str, list[bytes]]:
+    form = field_of(request, "response_format")[0]
     if form == "text":
         return "text/plain; charset=utf-8", [b"Hello there. How are you?\n"]
-    heard: dict[str, Any] = {"text": "Hello there. How are you?"}
+    transcript_body: dict[str, Any] = {"text": "Hello there. How are you?"}
     if form == "json":
-        heard["usage"] = {"type": "tokens", "input_tokens": 14, "output_tokens": 6, "total_tokens": 20}
+        transcript_body["usage"] = {"type": "tokens", "input_tokens": 14, "output_tokens": 6, "total_tokens": 20}
     else:
         times = [(0.0, 1.2, " Hello there."), (1.2, 2.5, " How are you?")]
         figures = {
@@ -225,11 +142,11 @@ def transcript(asked: Asked) -> tuple[str, list[bytes]]:
             "no_speech_prob": 0,
         }
         segments = [{"id": n, "start": start, "end": end, "text": text, **figures} for n, (start, end, text) in enumerate(times)]
-        heard |= {"task": "transcribe", "language": "english", "duration": "2.5", "segments": segments}
-        if "word" in asked.field("timestamp_granularities[]"):
-            said = [("Hello", 0.1), ("there.", 0.6), ("How", 1.3), ("are", 1.6), ("you?", 1.9)]
-            heard["words"] = [{"word": word, "start": start, "end": start + 0.4} for word, start in said]
-    return "application/json", [json.dumps(heard).encode()]
+        transcript_body |= {"task": "transcribe", "language": "english", "duration": "2.5", "segments": segments}
+        if "word" in field_of(request, "timestamp_granularities[]"):
+            words = [("Hello", 0.1), ("there.", 0.6), ("How", 1.3), ("are", 1.6), ("you?", 1.9)]
+            transcript_body["words"] = [{"word": word, "start": start, "end": start + 0.4} for word, start in words]
+    return "application/json", [json.dumps(transcript_body).encode()]
 
 
 def tone() -> bytes:

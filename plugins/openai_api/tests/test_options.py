@@ -88,8 +88,8 @@ def test_the_card_says_what_openais_usual_models_can_unless_told_otherwise():
     assert "tools" in card_of(options()).features
     assert card_of(options(features=[])).features == ("streaming", "stop")
     assert card_of(options(features=["top_k"])).features == ("streaming", "stop", "top_k")
-    heard = card_of(options(abilities=["transcribe"]))
-    assert set(heard.features) == {"streaming", "translate", "word_timestamps"}
+    card = card_of(options(abilities=["transcribe"]))
+    assert set(card.features) == {"streaming", "translate", "word_timestamps"}
     assert card_of(options(abilities=["transcribe"], response_format="json")).features == ("streaming",)
     assert {"prompts", "title"} & set(card_of(options(abilities=["embed"])).features) == set()
     assert {"prompts", "title"} <= set(card_of(options(abilities=["embed"], extensions=True)).features)

@@ -34,14 +34,14 @@ def read(pieces: list[bytes]) -> list[bytes]:
 
 @given(streams(), st.lists(st.integers(0, 10_000), max_size=20))
 def test_events_are_the_same_wherever_the_stream_is_cut(stream, cuts):
-    raw, said = stream
-    assert read(pieces_of(raw, cuts)) == said
+    raw, expected = stream
+    assert read(pieces_of(raw, cuts)) == expected
 
 
 @given(streams())
 def test_events_come_with_their_last_byte(stream):
-    raw, said = stream
-    assert read([raw[at : at + 1] for at in range(len(raw))]) == said
+    raw, expected = stream
+    assert read([raw[at : at + 1] for at in range(len(raw))]) == expected
 
 
 @given(st.lists(st.binary(max_size=40)))

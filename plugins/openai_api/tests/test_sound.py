@@ -90,7 +90,7 @@ def test_no_bytes_break_the_search_for_sound(raw):
 
 
 @pytest.mark.parametrize(
-    ("head", "said", "kind"),
+    ("head", "declared", "kind"),
     [
         (b"RIFF\0\0\0\0WAVEfmt ", "mp3", "wav"),
         (b"ID3\x04", "wav", "mp3"),
@@ -106,5 +106,5 @@ def test_no_bytes_break_the_search_for_sound(raw):
         (b"", "", "wav"),
     ],
 )
-def test_a_recording_is_what_it_begins_like_rather_than_what_is_said(head, said, kind):
-    assert kind_of(Blob(head), said) == kind
+def test_a_recording_is_what_it_begins_like_rather_than_what_is_said(head, declared, kind):
+    assert kind_of(Blob(head), declared) == kind

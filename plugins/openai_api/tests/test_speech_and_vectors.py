@@ -39,9 +39,11 @@ def test_a_transcript_has_its_language_its_segments_and_their_words(load, stand_
     assert [word.text for word in second.words] == ["How", "are", "you?"]
     assert (first.tokens, first.temperature, first.avg_logprob) == ((50364,), 0.0, -0.3)
     assert done == Done(usage=Usage(audio_seconds=2.5))
-    (asked,) = stand_in.asked
-    assert asked.path == "/v1/audio/transcriptions"
-    fields = {name: asked.field(name) for name in ("model", "language", "prompt", "temperature", "response_format")}
+    (request,) = stand_in.requests
+    assert request.path == "/v1/audio/transcriptions"
+    fields = {
+        name: stand_in.field_of(request, name) for name in ("model", "language", "prompt", "temperature", "response_format")
+    }
     assert fields == {
         "model": ["hosted-1"],
         "language": ["en"],
@@ -49,26 +51,26 @@ def test_a_transcript_has_its_language_its_segments_and_their_words(load, stand_
         "temperature": ["0.2"],
         "response_format": ["verbose_json"],
     }
-    assert asked.field("timestamp_granularities[]") == ["word", "segment"]
-    assert asked.form[-1] == asked.file
-    assert asked.file[1:] == ("audio.wav", "audio/wav", tone(0.2))
+    assert stand_in.field_of(request, "timestamp_granularities[]") == ["word", "segment"]
+    assert stand_in.form_of(request)[-1] == stand_in.file_of(request)
+    assert stand_in.file_of(request)[1:] == ("audio.wav", "audio/wav", tone(0.2))
 
 
 def test_nothing_is_sent_that_was_not_asked(load, stand_in):
     load("transcribe").events("transcribe", RECORDING)
-    assert [part.name for part in stand_in.asked[0].form] == ["model", "response_format", "file"]
+    assert [part.name for part in stand_in.form_of(stand_in.requests[0])] == ["model", "response_format", "file"]
 
 
 def test_hotwords_are_part_of_the_prompt(load, stand_in):
     request = TranscribeRequest(audio=Blob(tone(0.2)), prompt="A talk.", hotwords=("Litestar", "msgspec"))
     load("transcribe", features=["hotwords"]).events("transcribe", request)
-    assert stand_in.asked[0].field("prompt") == ["A talk., Litestar, msgspec"]
+    assert stand_in.field_of(stand_in.requests[0], "prompt") == ["A talk., Litestar, msgspec"]
 
 
 def test_translating_is_a_path_of_its_own_and_says_nothing_of_the_language(load, stand_in):
     model = load("transcribe")
     events = model.events("transcribe", TranscribeRequest(audio=Blob(tone(0.2)), task="translate"))
-    assert stand_in.asked[0].path == "/v1/audio/translations"
+    assert stand_in.requests[0].path == "/v1/audio/translations"
     assert not any(isinstance(event, Detected) for event in events)
     for field, value in (("language", "it"), ("word_timestamps", True)):
         with pytest.raises(UnsupportedError, match="translations"):
@@ -87,7 +89,7 @@ def test_raw_pcm_goes_up_as_a_wav_file_and_its_length_is_known(load, stand_in):
     request = TranscribeRequest(audio=Blob(pcm), format="pcm", sample_rate=8000)
     segment, done = load("transcribe", response_format="json").events("transcribe", request)
     assert (segment.end, done.usage.audio_seconds) == (0.5, 0.5)
-    with wave.open(BytesIO(stand_in.asked[0].file.data)) as sent:
+    with wave.open(BytesIO(stand_in.file_of(stand_in.requests[0]).data)) as sent:
         assert (sent.getframerate(), sent.getnchannels()) == (8000, 1)
         assert sent.readframes(99_999) == pcm
 
@@ -98,18 +100,18 @@ def test_a_large_recording_goes_up_whole_and_again_when_it_must(load, stand_in, 
     (tmp_path / "upload").write_bytes(data)
     stand_in.fail(503, retry_after="0")
     load("transcribe").events("transcribe", TranscribeRequest(audio=Blob(path=tmp_path / "upload"), format=form))
-    assert len(stand_in.asked) == 2
-    assert all(asked.file.data.endswith(data) for asked in stand_in.asked)
+    assert len(stand_in.requests) == 2
+    assert all(stand_in.file_of(request).data.endswith(data) for request in stand_in.requests)
 
 
 def test_silence_is_no_segment(load, stand_in):
-    stand_in.answer = {"text": " ", "language": "english", "duration": 3, "segments": []}
+    stand_in.json_answer = {"text": " ", "language": "english", "duration": 3, "segments": []}
     detected, done = load("transcribe").events("transcribe", RECORDING)
     assert (detected.language, done.usage.audio_seconds) == ("en", 3.0)
 
 
 def test_segments_come_in_order_of_time_and_do_not_end_before_they_begin(load, stand_in):
-    stand_in.answer = {"segments": [{"start": 2, "end": 1, "text": "b"}, {"start": 0, "end": 1, "text": "a"}]}
+    stand_in.json_answer = {"segments": [{"start": 2, "end": 1, "text": "b"}, {"start": 0, "end": 1, "text": "a"}]}
     *segments, _ = load("transcribe").events("transcribe", RECORDING)
     assert [(one.text, one.start, one.end) for one in segments] == [("a", 0.0, 1.0), ("b", 2.0, 2.0)]
 
@@ -121,10 +123,10 @@ def test_a_transcript_in_another_form_is_a_failure_that_says_what_to_set(load, s
 
 
 @pytest.mark.parametrize(
-    ("said", "code"), [("english", "en"), ("Haitian Creole", "ht"), ("de", "de"), ("haw", "haw"), ("klingon", None), ("", None)]
+    ("name", "code"), [("english", "en"), ("Haitian Creole", "ht"), ("de", "de"), ("haw", "haw"), ("klingon", None), ("", None)]
 )
-def test_languages_are_told_by_their_codes(said, code):
-    assert code_of(said) == code
+def test_languages_are_told_by_their_codes(name, code):
+    assert code_of(name) == code
 
 
 # synthesize
@@ -134,10 +136,10 @@ def test_speech_is_asked_for_in_openais_words(load, stand_in):
     model = load("synthesize", voice="nova")
     model.events("synthesize", SynthesizeRequest(text="Hello."))
     plain = {"model": "hosted-1", "input": "Hello.", "voice": "nova", "response_format": "pcm"}
-    assert stand_in.asked[0].json == plain
+    assert stand_in.requests[0].json == plain
     model.events("synthesize", SynthesizeRequest(text="Hello.", voice="echo", speed=1.5, instructions="Whisper."))
-    assert stand_in.asked[1].json == plain | {"voice": "echo", "speed": 1.5, "instructions": "Whisper."}
-    assert stand_in.asked[1].path == "/v1/audio/speech"
+    assert stand_in.requests[1].json == plain | {"voice": "echo", "speed": 1.5, "instructions": "Whisper."}
+    assert stand_in.requests[1].path == "/v1/audio/speech"
 
 
 def test_what_openais_speech_has_no_word_for_is_refused_or_sent_to_a_server_that_has(load, stand_in):
@@ -146,7 +148,7 @@ def test_what_openais_speech_has_no_word_for_is_refused_or_sent_to_a_server_that
         load("synthesize").events("synthesize", request)
     assert refused.value.param == "normalize"
     load("synthesize", extensions=True).events("synthesize", request)
-    assert (stand_in.asked[0].json["seed"], stand_in.asked[0].json["normalize"]) == (7, False)
+    assert (stand_in.requests[0].json["seed"], stand_in.requests[0].json["normalize"]) == (7, False)
 
 
 @pytest.mark.parametrize(("form", "rate"), [("pcm", 24_000), ("wav", 22_050)])
@@ -178,9 +180,9 @@ def rows(events):
 def test_inputs_go_up_in_batches_and_vectors_come_down_in_order(load, stand_in):
     inputs = ("a", "b", (99, 100), "d", "e")
     events = load("embed", batch_size=2).events("embed", EmbedRequest(inputs=inputs, dimensions=7))
-    assert [asked.json["input"] for asked in stand_in.asked] == [["a", "b"], [[99, 100], "d"], ["e"]]
+    assert [request.json["input"] for request in stand_in.requests] == [["a", "b"], [[99, 100], "d"], ["e"]]
     settings = {"model": "hosted-1", "encoding_format": "base64", "dimensions": 7}
-    assert {name: stand_in.asked[0].json[name] for name in settings} == settings
+    assert {name: stand_in.requests[0].json[name] for name in settings} == settings
     assert [event.first for event in events[:-1]] == [0, 2, 4]
     assert events[-1] == Done(usage=Usage(input_tokens=21))
     found = rows(events)
@@ -193,7 +195,7 @@ def answer_of(*vectors, **more):
 
 
 def test_vectors_as_numbers_are_read_too(load, stand_in):
-    stand_in.answer = answer_of([3, 4.0], [0.6, 0.8])
+    stand_in.json_answer = answer_of([3, 4.0], [0.6, 0.8])
     found = rows(load("embed").events("embed", EmbedRequest(inputs=("a", "b"))))
     assert found[0] == pytest.approx([0.6, 0.8])
     assert found[1] == pytest.approx([0.6, 0.8])
@@ -213,7 +215,7 @@ def test_vectors_as_numbers_are_read_too(load, stand_in):
     ],
 )
 def test_anything_but_one_vector_for_each_input_is_a_failure(load, stand_in, answer):
-    stand_in.answer = answer
+    stand_in.json_answer = answer
     with pytest.raises(BackendFailedError, match="upstream"):
         load("embed").events("embed", EmbedRequest(inputs=("a", "b")))
 
@@ -224,4 +226,4 @@ def test_prompts_and_titles_are_refused_or_sent_to_a_server_that_knows_them(load
         load("embed").events("embed", request)
     assert refused.value.param == "prompt_name"
     load("embed", extensions=True).events("embed", request)
-    assert (stand_in.asked[0].json["prompt_name"], stand_in.asked[0].json["title"]) == ("query", "A")
+    assert (stand_in.requests[0].json["prompt_name"], stand_in.requests[0].json["title"]) == ("query", "A")

@@ -19,7 +19,7 @@ from modelhost import (
 from modelhost_openaudio.options import OpenAudioOptions, Reference
 
 if TYPE_CHECKING:  # brings httpx
-    from modelhost_openaudio.speaker import Speaker
+    from modelhost_openaudio.speech_server import SpeechServer
 
 __all__ = ["OpenAudioBackend", "OpenAudioOptions", "Reference"]
 
@@ -27,23 +27,23 @@ __all__ = ["OpenAudioBackend", "OpenAudioOptions", "Reference"]
 class OpenAudioBackend(Backend[OpenAudioOptions]):
     """Speech and voices of a fish-speech server, which runs already or is started with the model."""
 
-    loaded: "Speaker"
+    loaded: "SpeechServer"
 
     @classmethod
     def leaves_machine(cls, options: OpenAudioOptions) -> bool:
-        """Whether the server is on another machine."""
+        """Return whether the server is on another machine."""
         return options.leaves_machine
 
     def load(self) -> ModelCard:
-        """Reach or start the server, and give it the configured voices.
+        """Connect to the server or start it, and add the configured voices.
 
         Raises `NotReadyError` where there is no server, it does not accept the key, or a configured voice is missing.
         """
-        from modelhost_openaudio.speaker import Speaker
+        from modelhost_openaudio.speech_server import SpeechServer
 
-        speaker = Speaker(self.options, self.log)
-        card = speaker.load()
-        self.loaded = speaker
+        server = SpeechServer(self.options, self.log)
+        card = server.load()
+        self.loaded = server
         return card
 
     @hookimpl

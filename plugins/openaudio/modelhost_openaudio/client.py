@@ -11,7 +11,7 @@ from modelhost import BackendFailedError, Log, ModelhostError
 from modelhost.authors.upstream import UNPACKED, keep_small
 from stamina.instrumentation import set_on_retry_hooks
 
-from modelhost_openaudio.failures import BUSY, of_answer, of_transport, unreachable, worth_another_try
+from modelhost_openaudio.errors import BUSY, error_of_response, error_of_transport, is_retryable, unreachable
 from modelhost_openaudio.options import OpenAudioOptions
 
 Health = Literal["ok", "busy", "down"]
@@ -54,12 +54,12 @@ class FishClient:
         except httpx.TimeoutException:
             return "busy"
         except httpx.HTTPError as error:
-            raise of_transport(error, self.server, patience) from None
+            raise error_of_transport(error, self.server, patience) from None
         if answer.status_code == 200:
             return "ok"
         if answer.status_code in BUSY:
             return "down"
-        raise of_answer(answer, self.server)
+        raise error_of_response(answer, self.server)
 
     async def voices(self) -> tuple[str, ...]:
         """Return the names of the voices the server keeps, sorted."""
@@ -71,47 +71,47 @@ class FishClient:
             message = f"{self.server} does not list its voices as a fish-speech server does; check `base_url`"
             raise BackendFailedError(message) from None
 
-    async def add(self, name: str, audio: bytes, text: str, *, meant: Mapping[int, ModelhostError]) -> None:
-        """Make a voice of a recording; `meant` has the errors of statuses that mean something here."""
+    async def add(self, name: str, audio: bytes, text: str, *, expected_errors: Mapping[int, ModelhostError]) -> None:
+        """Make a voice of a recording; `expected_errors` has the errors of statuses that mean something here."""
         files = {"audio": (f"{name}.wav", audio)}
         form = {"id": name, "text": text}
-        async with self._answer("POST", "/v1/references/add", meant, headers=_JSON, data=form, files=files):
+        async with self._answer("POST", "/v1/references/add", expected_errors, headers=_JSON, data=form, files=files):
             pass
 
-    async def delete(self, name: str, *, meant: Mapping[int, ModelhostError]) -> None:
-        """Have the server forget a voice; `meant` as in `add`."""
+    async def delete(self, name: str, *, expected_errors: Mapping[int, ModelhostError]) -> None:
+        """Delete a voice on the server; `expected_errors` as in `add`."""
         body = {"reference_id": name}
-        async with self._answer("DELETE", "/v1/references/delete", meant, headers=_JSON, json=body):
+        async with self._answer("DELETE", "/v1/references/delete", expected_errors, headers=_JSON, json=body):
             pass
 
-    async def speak(self, body: dict[str, Any], *, meant: Mapping[int, ModelhostError]) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of the sound as they come; closing this closes the connection. `meant` as in `add`."""
+    async def speak(self, body: dict[str, Any], *, expected_errors: Mapping[int, ModelhostError]) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of the sound as they come; closing this closes the connection. `expected_errors` as in `add`."""
         content = msgspec.msgpack.encode(body)
         headers = {"Content-Type": "application/msgpack"}
-        async with self._answer("POST", self._options.path, meant, headers=headers, content=content) as answer:
+        async with self._answer("POST", self._options.path, expected_errors, headers=headers, content=content) as answer:
             async for data in answer.aiter_bytes():
                 yield data
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, meant: Mapping[int, ModelhostError] | None = None, **content: Any
+        self, method: str, path: str, expected_errors: Mapping[int, ModelhostError] | None = None, **content: Any
     ) -> AsyncIterator[httpx.Response]:
-        """Return the answer of status 200, its body still to be read; anything else raises."""
+        """Yield the answer of status 200, its body still to be read; anything else raises."""
         try:
             answer = await self._sent(method, f"{self.server}{path}", content)
             try:
                 if answer.status_code != 200:
-                    raise (meant or {}).get(answer.status_code) or await self._refusal(answer)
+                    raise (expected_errors or {}).get(answer.status_code) or await self._refusal(answer)
                 yield answer
             finally:
                 await answer.aclose()
         except httpx.HTTPError as error:
-            raise of_transport(error, self.server, self._options.timeout) from None
+            raise error_of_transport(error, self.server, self._options.timeout) from None
 
     async def _sent(self, method: str, url: str, content: dict[str, Any]) -> httpx.Response:
         """Send a request until the server takes it, or the last try has failed."""
         async for attempt in stamina.retry_context(
-            on=worth_another_try, attempts=self._options.retries + 1, timeout=None, wait_initial=0.2, wait_jitter=0.2
+            on=is_retryable, attempts=self._options.retries + 1, timeout=None, wait_initial=0.2, wait_jitter=0.2
         ):
             with attempt:
                 if attempt.num > 1:
@@ -127,7 +127,7 @@ class FishClient:
             await answer.aread()
         finally:
             await answer.aclose()
-        return of_answer(answer, self.server)
+        return error_of_response(answer, self.server)
 
 
 class _Listing(msgspec.Struct):

@@ -1,12 +1,12 @@
 """What may stand under `[models.NAME.options]` of a fish-speech server."""
 
 import re
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from modelhost import Options
+from modelhost.authors.upstream import is_local_url
 from msgspec import Meta
 
 DEFAULT_VOICE = "default"
@@ -33,7 +33,7 @@ class Reference(Options):
 
     @property
     def path(self) -> Path:
-        """Where the recording lies."""
+        """Return the path of the recording."""
         return Path(self.audio).expanduser()
 
 
@@ -111,12 +111,8 @@ class OpenAudioOptions(Options):
 
     @property
     def leaves_machine(self) -> bool:
-        """Whether `base_url` is anywhere but on this machine."""
-        host = urlsplit(self.base_url).hostname or ""
-        try:
-            return not ip_address(host).is_loopback
-        except ValueError:
-            return host != "localhost"
+        """Return whether `base_url` is anywhere but on this machine."""
+        return not is_local_url(self.base_url)
 
 
 def check_name(name: str) -> None:

@@ -15,7 +15,7 @@ RANGES: dict[str, tuple[float, float]] = {
 """What the server takes (fish-speech of 2026-04); it answers anything else with an error that names no field."""
 
 S1_CHUNK_LENGTH = 300
-"""The most a server of OpenAudio S1's time takes."""
+"""The largest `chunk_length` of a server of OpenAudio S1's time (https://github.com/fishaudio/fish-speech)."""
 
 _SENT_AS = {
     "temperature": "temperature",
@@ -54,7 +54,7 @@ def body(request: SynthesizeRequest, options: OpenAudioOptions, voice: str | Non
 
     The format is always `wav`: servers answer `pcm` and `opus` with an error.
     """
-    asked = {
+    payload = {
         "text": request.text,
         "format": "wav",
         "streaming": options.stream,
@@ -65,6 +65,6 @@ def body(request: SynthesizeRequest, options: OpenAudioOptions, voice: str | Non
         "latency": options.latency,
     }
     for field, name in _SENT_AS.items():
-        wanted = getattr(request, field)
-        asked[name] = getattr(options, field) if wanted is None else wanted
-    return {name: value for name, value in asked.items() if value is not None}
+        value = getattr(request, field)
+        payload[name] = getattr(options, field) if value is None else value
+    return {name: value for name, value in payload.items() if value is not None}

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from modelhost import Log, NotReadyError
 
-from modelhost_openaudio import keeper
+from modelhost_openaudio import watchdog
 
 FIRST_WAIT = 1.0
-"""Seconds before another start after one that led to nothing; doubled each time."""
+"""Seconds before another start after one that led to nothing; doubled each time. Chosen, because the host restarts its workers so
+(pool/status.py)."""
 
 LONGEST_WAIT = 60.0
+"""Seconds that this wait grows to: likewise."""
 
 
 class Supervisor:
-    """Starts the command under `keeper.py`, so that it ends when this process does, however that ends. Not thread-safe."""
+    """Starts the command under `watchdog.py`, so that it ends when this process does, however that ends. Not thread-safe."""
 
     def __init__(self, command: tuple[str, ...], folder: str | None, log: Log) -> None:
         self._command = command
@@ -29,7 +31,7 @@ class Supervisor:
 
     @property
     def running(self) -> bool:
-        """Whether the command runs; if it did and has ended, it may be started again after a while."""
+        """Return whether the command runs; if it did and has ended, it may be started again after a while."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
@@ -37,7 +39,7 @@ class Supervisor:
         wait = self._not_before - time.monotonic()
         if wait > 0:
             raise NotReadyError(
-                f"the speech server has ended ({self._obituary()}); it is started again in {ceil(wait)} s",
+                f"the speech server has ended ({self._end_reason()}); it is started again in {ceil(wait)} s",
                 retry_after=wait,
             )
         self.stop()
@@ -46,7 +48,7 @@ class Supervisor:
         self._process = self._spawn()
         self._log.info("the speech server was started", program=self._command[0], pid=self._process.pid)
 
-    def proved(self) -> None:
+    def note_success(self) -> None:
         """Note that the server works: should it die, it is started again at once."""
         self._failures = 0
         self._not_before = 0.0
@@ -55,7 +57,7 @@ class Supervisor:
         """Raise `NotReadyError` if the command has ended."""
         if not self.running:
             raise NotReadyError(
-                f"the speech server ended before it was ready ({self._obituary()}); "
+                f"the speech server ended before it was ready ({self._end_reason()}); "
                 "the output of this model's worker says why, then correct `command` and `command_folder`"
             )
 
@@ -70,7 +72,7 @@ class Supervisor:
     def _spawn(self) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
-                [sys.executable, "-I", str(Path(keeper.__file__)), *self._command],
+                [sys.executable, "-I", str(Path(watchdog.__file__)), *self._command],
                 stdin=subprocess.PIPE,
                 cwd=self._folder,
                 start_new_session=True,
@@ -80,8 +82,8 @@ class Supervisor:
                 f"the speech server cannot be started in {self._folder!r} ({error.strerror}); check `command_folder`", retry=False
             ) from None
 
-    def _obituary(self) -> str:
+    def _end_reason(self) -> str:
         if self._process is None:
             return "it did not answer in time"
         status = self._process.poll()
-        return f"no program {self._command[0]!r}" if status == keeper.NOT_FOUND else f"status {status}"
+        return f"no program {self._command[0]!r}" if status == watchdog.NOT_FOUND else f"status {status}"

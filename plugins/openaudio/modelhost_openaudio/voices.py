@@ -11,13 +11,14 @@ from modelhost_openaudio.client import FishClient
 from modelhost_openaudio.options import check_name, check_new_name
 
 REMEMBERED_SECONDS = 10.0
-"""How long a list is believed; others may delete voices."""
+"""Seconds a list of voices is believed. Chosen, because others may delete voices, and asking before every request would cost a
+round trip."""
 
 UNKNOWN = "unknown_voice"
 """The code of an error for a voice that there is not, also of a name that no voice can have."""
 
 NAMED_AT_MOST = 20
-"""Voices named in an error."""
+"""Voices named in an error. Chosen, because it has to stay readable."""
 
 
 class Voices:
@@ -53,17 +54,17 @@ class Voices:
         audio, text = samples[0].audio.read(), samples[0].text
         if not audio or not text.strip():
             raise BadInputError("a new voice takes a recording and the words it says, in `text`", param="samples")
-        meant = {
+        expected_errors = {
             400: BadInputError("the speech server cannot make a voice of this sample", param="samples"),
             409: BadInputError("there is a voice of this name already; delete it first, or choose another name", param="add"),
         }
-        await self._client.add(name, audio, text, meant=meant)
+        await self._client.add(name, audio, text, expected_errors=expected_errors)
 
     async def delete(self, name: str) -> None:
-        """Have the server forget a voice. Raises `BadInputError` where it has none of that name."""
+        """Delete a voice. Raises `BadInputError` where the server has none of that name."""
         _valid(name, "delete")
         unknown = BadInputError("there is no such voice", param="delete", code=UNKNOWN)
-        await self._client.delete(name, meant={404: unknown})
+        await self._client.delete(name, expected_errors={404: unknown})
 
     def _known(self) -> str:
         names = self._names[:NAMED_AT_MOST]

@@ -7,7 +7,6 @@ that it answers nothing while it speaks; and for a voice it does not know it mak
 """
 
 import argparse
-import asyncio
 import base64
 import email
 import os
@@ -25,6 +24,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 import uvicorn
+from modelhost.testing.upstream import ServerInThread
 
 RATE = 44_100
 WORD_SAMPLES = RATE // 10
@@ -67,7 +67,7 @@ class FishServer:
         self.s1 = s1
         self.max_text_length = max_text_length
         self.references = {}
-        self.asked = []
+        self.requests = []
         """Bodies of all requests for speech that were understood."""
         self.calls = []
         """Method and path of every request, in order."""
@@ -119,8 +119,8 @@ class FishServer:
             if work is None:
                 raise RefusedError(404, "Not Found")
             status, answer = work(decoded(content, headers) if content else {})
-            wanted = parse_qs(scope["query_string"].decode()).get("format", [headers.get("accept", "")])[0]
-            as_json = "json" in wanted and "msgpack" not in wanted
+            accepted = parse_qs(scope["query_string"].decode()).get("format", [headers.get("accept", "")])[0]
+            as_json = "json" in accepted and "msgpack" not in accepted
             encode = msgspec.json.encode if as_json else msgspec.msgpack.encode
             await reply(send, status, encode(answer), f"application/{'json' if as_json else 'msgpack'}")
 
@@ -148,7 +148,7 @@ class FishServer:
 
     async def _speak(self, body, receive, send):
         self._check(body)
-        self.asked.append(body)
+        self.requests.append(body)
         self.speaking.set()
         if self.hold:
             self.hold.wait(30)  # on the event loop, as the original computes
@@ -236,41 +236,16 @@ def free_port():
         return sock.getsockname()[1]
 
 
-class PromptServer(uvicorn.Server):
-    """One that looks at no clock: it ends as soon as it is told to."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.end = asyncio.Event()
-
-    async def main_loop(self):
-        await self.end.wait()
-        self.force_exit = True
-
-
-class InThread:
+class InThread(ServerInThread):
     """A running stand-in with its address; it accepts from the start."""
 
     def __init__(self, **settings):
-        self.app = FishServer(**settings)
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self._server = PromptServer(uvicorn.Config(self.app, lifespan="off", ws="none", log_config=None))
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._loop = self._runner.get_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self):
-        with self._runner:
-            self._runner.run(self._server.serve(sockets=[self.socket]))
+        super().__init__(FishServer(**settings))
 
     def stop(self):
         if self.app.hold:
             self.app.hold.set()
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._server.end.set)
-        self._thread.join()
+        super().stop()
 
 
 def start_child(port):

@@ -62,7 +62,7 @@ def test_a_server_that_died_is_started_again_by_the_next_call():
     loaded.events("synthesize", SPEECH)
     with pytest.raises(httpx.RemoteProtocolError), httpx.Client(trust_env=False) as client:
         client.post(f"{options['base_url']}/test/die")
-    loaded.instance._backend.loaded._own._process.wait()
+    loaded.instance._backend.loaded._supervisor._process.wait()
     assert isinstance(loaded.events("synthesize", SPEECH)[-1], Done)
     loaded.close()
 
@@ -114,11 +114,11 @@ def test_a_server_that_was_there_before_is_not_taken_for_its_own(fish):
 def failing(monkeypatch):
     """A command that has ended once; the pause before another start is too long to pass while a test runs."""
     monkeypatch.setattr(supervisor, "FIRST_WAIT", 50.0)
-    own = Supervisor(("sh", "-c", "exit 3"), None, Log(silent))
-    own.start()
-    own._process.wait()
-    yield own
-    own.stop()
+    ended = Supervisor(("sh", "-c", "exit 3"), None, Log(silent))
+    ended.start()
+    ended._process.wait()
+    yield ended
+    ended.stop()
 
 
 def test_a_server_that_fails_at_once_is_given_a_pause(failing):
@@ -128,7 +128,7 @@ def test_a_server_that_fails_at_once_is_given_a_pause(failing):
 
 
 def test_a_server_that_has_spoken_is_started_again_at_once(failing):
-    failing.proved()
+    failing.note_success()
     failing.start()
 
 

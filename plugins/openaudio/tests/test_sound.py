@@ -5,7 +5,7 @@ import pytest
 from fish_server import RATE, wav
 from hypothesis import given, strategies as st
 from modelhost import BackendFailedError
-from modelhost_openaudio.sound import HEADER_LIMIT, Sound
+from modelhost_openaudio.wav_stream import HEADER_LIMIT, WavStream
 
 samples = st.binary(min_size=4, max_size=400).map(lambda data: data[: len(data) & ~1])
 cuts = st.lists(st.integers(0, 600), max_size=12)
@@ -13,7 +13,7 @@ cuts = st.lists(st.integers(0, 600), max_size=12)
 
 def fed(data, at):
     """What comes of data that arrives in pieces, cut at these places."""
-    sound = Sound()
+    sound = WavStream()
     edges = [0, *sorted({cut for cut in at if cut < len(data)}), len(data)]
     pieces = [sound.feed(data[start:end]) for start, end in pairwise(edges)]
     assert all(len(piece) % 2 == 0 for piece in pieces)
@@ -61,9 +61,9 @@ def test_sound_that_ends_too_soon_is_an_error(data):
 @pytest.mark.parametrize(("was", "becomes"), [(b"\1\0\1\0", b"\1\0\2\0"), (b"\2\0\x10\0", b"\3\0\x18\0")])
 def test_sound_that_is_not_16_bit_mono_is_refused(was, becomes):
     with pytest.raises(BackendFailedError, match="16-bit mono"):
-        Sound().feed(wav(bytes(100)).replace(was, becomes, 1))
+        WavStream().feed(wav(bytes(100)).replace(was, becomes, 1))
 
 
 def test_a_file_without_samples_is_not_read_for_ever():
     with pytest.raises(BackendFailedError, match="no WAV file"):
-        Sound().feed(b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f" + bytes(HEADER_LIMIT))
+        WavStream().feed(b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f" + bytes(HEADER_LIMIT))

@@ -26,8 +26,8 @@ def speaking(fish):
         loaded.close()
 
 
-def sound(loaded, text="one two", **asked):
-    events = loaded.events("synthesize", SynthesizeRequest(text=text, **asked))
+def sound(loaded, text="one two", **fields):
+    events = loaded.events("synthesize", SynthesizeRequest(text=text, **fields))
     assert isinstance(events[-1], Done)
     assert all(event.sample_rate == RATE for event in events[:-1])
     pcm = b"".join(event.data for event in events if isinstance(event, AudioChunk))
@@ -45,8 +45,8 @@ def period(pcm):
 def test_every_sample_of_the_servers_sound_arrives(speaking, stream):
     fish, loaded = speaking(stream=stream)
     assert sound(loaded, "one two three") == tone("one two three", OWN_PERIOD)
-    assert fish.asked[-1]["streaming"] is stream
-    assert fish.asked[-1]["format"] == "wav"
+    assert fish.requests[-1]["streaming"] is stream
+    assert fish.requests[-1]["format"] == "wav"
 
 
 def test_a_stream_with_a_header_sounds_the_same(speaking):
@@ -86,19 +86,19 @@ def test_a_client_that_leaves_closes_the_connection(speaking):
     assert loaded.run(leave_early())
 
 
-@pytest.mark.parametrize("asked", [None, "default"])
-def test_no_voice_and_default_mean_the_configured_one(speaking, fish, asked):
+@pytest.mark.parametrize("voice", [None, "default"])
+def test_no_voice_and_default_mean_the_configured_one(speaking, fish, voice):
     server = fish()
     server.app.references["anna"] = (b"", "")
     _, loaded = speaking(server, voice="anna")
-    assert period(sound(loaded, voice=asked)) == period_of("anna")
+    assert period(sound(loaded, voice=voice)) == period_of("anna")
 
 
-@pytest.mark.parametrize("asked", [None, "default"])
-def test_without_a_configured_voice_the_server_chooses(speaking, asked):
+@pytest.mark.parametrize("voice", [None, "default"])
+def test_without_a_configured_voice_the_server_chooses(speaking, voice):
     fish, loaded = speaking()
-    assert period(sound(loaded, voice=asked)) == OWN_PERIOD
-    assert "reference_id" not in fish.asked[-1]
+    assert period(sound(loaded, voice=voice)) == OWN_PERIOD
+    assert "reference_id" not in fish.requests[-1]
 
 
 def test_a_voice_of_the_server_is_named_to_it(speaking):
@@ -113,7 +113,7 @@ def test_an_unknown_voice_is_refused_with_the_known_ones_and_never_sent(speaking
     with pytest.raises(BadInputError, match="'anna'") as caught:
         sound(loaded, voice="anne")
     assert (caught.value.param, caught.value.code) == ("voice", "unknown_voice")
-    assert fish.asked == []
+    assert fish.requests == []
     assert list(fish.references) == ["anna"]
 
 
@@ -143,8 +143,8 @@ def test_samples_reach_the_server_byte_for_byte(speaking, fish, voice):
     app, loaded = speaking(server, voice="anna")
     samples = (VoiceSample(audio=Blob(b"short"), text="öne"), VoiceSample(audio=Blob(RECORDING), text="two"))
     assert period(sound(loaded, voice=voice, samples=samples)) == period_of(b"short" + RECORDING)
-    assert app.asked[-1]["references"] == [{"audio": b"short", "text": "öne"}, {"audio": RECORDING, "text": "two"}]
-    assert "reference_id" not in app.asked[-1]
+    assert app.requests[-1]["references"] == [{"audio": b"short", "text": "öne"}, {"audio": RECORDING, "text": "two"}]
+    assert "reference_id" not in app.requests[-1]
 
 
 def test_a_voice_and_samples_together_are_refused(speaking):
@@ -167,17 +167,17 @@ SETTINGS = {"temperature": 0.5, "top_p": 0.6, "repetition_penalty": 1.5, "chunk_
 def test_settings_nobody_makes_are_left_to_the_server(speaking):
     fish, loaded = speaking()
     sound(loaded)
-    assert fish.asked[-1].keys() == {"text", "format", "streaming", "normalize", "use_memory_cache", "references"}
+    assert fish.requests[-1].keys() == {"text", "format", "streaming", "normalize", "use_memory_cache", "references"}
 
 
 def test_a_request_overrides_the_options_and_options_the_server(speaking):
     fish, loaded = speaking(**SETTINGS, max_tokens=50, normalize=False, latency="balanced", use_memory_cache=True)
     sound(loaded)
     wanted = {**SETTINGS, "max_new_tokens": 50, "normalize": False, "latency": "balanced", "use_memory_cache": "on"}
-    assert wanted.items() <= fish.asked[-1].items()
+    assert wanted.items() <= fish.requests[-1].items()
     sound(loaded, temperature=1.0, seed=0, normalize=True, max_tokens=9)
     wanted |= {"temperature": 1.0, "seed": 0, "normalize": True, "max_new_tokens": 9}
-    assert wanted.items() <= fish.asked[-1].items()
+    assert wanted.items() <= fish.requests[-1].items()
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_setting_the_server_cannot_take_is_refused_by_name_with_its_range(spea
     with pytest.raises(BadInputError, match=rf"{field} must be from [\d.]+ to [\d.]+") as caught:
         sound(loaded, **{field: value})
     assert caught.value.param == field
-    assert fish.asked == []
+    assert fish.requests == []
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "...!?", "a\0b", "word " * 11])
@@ -205,7 +205,7 @@ def test_a_text_that_cannot_be_spoken_is_refused(speaking, text):
     with pytest.raises(BadInputError) as caught:
         sound(loaded, text)
     assert caught.value.param == "text"
-    assert fish.asked == []
+    assert fish.requests == []
 
 
 def test_sound_that_grows_too_long_ends_with_an_error_not_with_silence(speaking):

@@ -15,8 +15,8 @@ def served(fish):
     loaded.close()
 
 
-def names(loaded, **asked):
-    voices, done = loaded.events("voices", VoicesRequest(**asked))
+def names(loaded, **fields):
+    voices, done = loaded.events("voices", VoicesRequest(**fields))
     assert isinstance(voices, Voices)
     assert isinstance(done, Done)
     return voices.names
@@ -28,7 +28,7 @@ def test_a_voice_is_added_spoken_with_and_deleted(served):
     assert names(loaded, add="anna", samples=(SAMPLE,)) == ("default", "anna")
     assert fish.references["anna"] == (RECORDING, "Mein Name ist Änne.")
     assert loaded.events("synthesize", SynthesizeRequest(text="one", voice="anna"))
-    assert fish.asked[-1]["reference_id"] == "anna"
+    assert fish.requests[-1]["reference_id"] == "anna"
     assert names(loaded, delete="anna") == ("default",)
     with pytest.raises(BadInputError, match="no such voice"):
         loaded.events("synthesize", SynthesizeRequest(text="one", voice="anna"))
@@ -43,7 +43,7 @@ def test_a_name_that_is_taken_is_refused(served):
 
 
 @pytest.mark.parametrize(
-    ("asked", "param"),
+    ("fields", "param"),
     [
         ({"add": "default", "samples": (SAMPLE,)}, "add"),
         ({"add": "../x", "samples": (SAMPLE,)}, "add"),
@@ -54,10 +54,10 @@ def test_a_name_that_is_taken_is_refused(served):
         ({"delete": "nobody"}, "delete"),
     ],
 )
-def test_a_change_that_makes_no_sense_is_refused_by_name(served, asked, param):
+def test_a_change_that_makes_no_sense_is_refused_by_name(served, fields, param):
     fish, loaded = served
     with pytest.raises(BadInputError) as caught:
-        names(loaded, **asked)
+        names(loaded, **fields)
     assert caught.value.param == param
     assert fish.references == {}
 
@@ -72,7 +72,7 @@ def test_configured_references_are_added_where_they_are_missing(fish, tmp_path):
     assert loaded.card.voices == ("default", "anna", "bob")
     assert server.app.references == {"anna": (RECORDING, "I am here."), "bob": (b"as it was", "here before")}
     assert loaded.events("synthesize", SynthesizeRequest(text="one"))
-    assert server.app.asked[-1]["reference_id"] == "anna"
+    assert server.app.requests[-1]["reference_id"] == "anna"
     loaded.close()
 
 

@@ -11,7 +11,7 @@ from modelhost import Backend, Context, ModelCard, SynthesizeEvent, SynthesizeRe
 from modelhost_piper.options import PiperOptions
 
 if TYPE_CHECKING:  # brings onnxruntime
-    from modelhost_piper.speaker import Speaker
+    from modelhost_piper.synthesizer import Synthesizer
 
 __all__ = ["PiperBackend", "PiperOptions"]
 
@@ -19,19 +19,19 @@ __all__ = ["PiperBackend", "PiperOptions"]
 class PiperBackend(Backend[PiperOptions]):
     """One or more Piper voices."""
 
-    loaded: "Speaker"
+    loaded: "Synthesizer"
 
     def load(self) -> ModelCard:
         """Load the voices.
 
         Raises `NotReadyError` where a file is missing or cannot be loaded, `BadInputError` where an option cannot work.
         """
-        from modelhost_piper.speaker import Speaker
+        from modelhost_piper.synthesizer import Synthesizer
 
-        self.loaded = Speaker(self.options, threads=self.options.threads or self.threads)
+        self.loaded = Synthesizer(self.options, threads=self.options.threads or self.threads)
         return self.loaded.card()
 
     @hookimpl
     def synthesize(self, request: SynthesizeRequest, context: Context) -> Iterator[SynthesizeEvent]:
         """Speak a text, sentence by sentence."""
-        return self.loaded.speak(request, context)
+        return self.loaded.synthesize(request, context)

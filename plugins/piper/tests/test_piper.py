@@ -42,7 +42,7 @@ def piper(joe):
     return loaded(joe, aliases={"alloy": "en_US-joe-medium"}, max_text_chars=LONGEST)
 
 
-def speak(backend, text, context=None, **fields):
+def synthesize(backend, text, context=None, **fields):
     return list(backend.synthesize(SynthesizeRequest(text=text, **fields), context or Context()))
 
 
@@ -51,7 +51,7 @@ def seconds(events):
 
 
 def test_speech_is_sound_of_a_sensible_length(piper):
-    *events, done = speak(piper, "This is a test of the voice.")
+    *events, done = synthesize(piper, "This is a test of the voice.")
     assert isinstance(done, Done)
     assert 0.8 < seconds(events) < 4
     assert done.usage.audio_seconds == pytest.approx(seconds(events))
@@ -60,7 +60,7 @@ def test_speech_is_sound_of_a_sensible_length(piper):
 
 
 def test_speed_changes_the_length(piper):
-    normal, fast = (seconds(speak(piper, "A few words, neither slow nor fast.", speed=speed)) for speed in (1.0, 2.0))
+    normal, fast = (seconds(synthesize(piper, "A few words, neither slow nor fast.", speed=speed)) for speed in (1.0, 2.0))
     assert 0.4 < fast / normal < 0.7
 
 
@@ -76,7 +76,7 @@ def test_the_first_sentence_is_there_before_the_last_is_begun(piper, monkeypatch
 
 
 def test_a_sentence_without_an_end_is_spoken_in_parts(piper):
-    chunks = [event for event in speak(piper, "and so on " * 42) if isinstance(event, AudioChunk)]
+    chunks = [event for event in synthesize(piper, "and so on " * 42) if isinstance(event, AudioChunk)]
     assert len(chunks) >= 3
 
 
@@ -90,31 +90,31 @@ def test_a_cancelled_call_stops_after_the_sentence_it_is_at(piper):
 
 @pytest.mark.parametrize("voice", [None, "default", "en_US-joe-medium", "alloy"])
 def test_a_voice_has_its_name_and_others(piper, voice):
-    assert seconds(speak(piper, "Hello.", voice=voice)) > 0.2
+    assert seconds(synthesize(piper, "Hello.", voice=voice)) > 0.2
 
 
 @pytest.mark.parametrize("voice", ["nova", "../joe", "", "en_US-joe-medium/7"])
 def test_a_voice_that_is_not_there_is_refused_with_those_that_are(piper, voice):
     with pytest.raises(BadInputError, match="en_US-joe-medium, alloy"):
-        speak(piper, "Hello.", voice=voice)
+        synthesize(piper, "Hello.", voice=voice)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "...", "?!", "\n\n", "—"])
 def test_what_nobody_can_say_is_refused(piper, text):
     with pytest.raises(BadInputError, match="nothing in the text"):
-        speak(piper, text)
+        synthesize(piper, text)
 
 
 def test_nul_and_too_much_are_refused(piper):
     with pytest.raises(BadInputError, match="NUL"):
-        speak(piper, "a\0b")
+        synthesize(piper, "a\0b")
     with pytest.raises(BadInputError, match=f"{LONGEST} are allowed"):
-        speak(piper, "a" * (LONGEST + 1))
+        synthesize(piper, "a" * (LONGEST + 1))
 
 
 def test_phonemes_in_a_users_text_are_text(piper):
-    assert seconds(speak(piper, "[[ h\u0259 ]] is written")) > seconds(speak(piper, "is written")) * 0.9
-    speak(piper, "[[" * 500 + " hello")
+    assert seconds(synthesize(piper, "[[ h\u0259 ]] is written")) > seconds(synthesize(piper, "is written")) * 0.9
+    synthesize(piper, "[[" * 500 + " hello")
 
 
 MUTE = (
@@ -144,7 +144,7 @@ class TestFiles:
         with pytest.raises(NotReadyError, match=r"voice\.onnx\.json"):
             loaded(tmp_path / "voice.onnx")
         config = Source("c", path=joe.with_name(f"{joe.name}.json"))
-        assert seconds(speak(loaded(tmp_path / "voice.onnx", config=config), "Hello.")) > 0.2
+        assert seconds(synthesize(loaded(tmp_path / "voice.onnx", config=config), "Hello.")) > 0.2
 
     def test_a_broken_voice_is_told(self, tmp_path, joe):
         (tmp_path / "voice.onnx").write_bytes(joe.read_bytes()[:100_000])

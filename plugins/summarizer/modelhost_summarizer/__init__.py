@@ -61,5 +61,5 @@ class SummarizerBackend(Backend[SummarizerOptions]):
 
     @hookimpl
     def summarize(self, request: SummarizeRequest, context: Context) -> Iterator[SummarizeEvent]:
-        """Say what the text is, how far the work is where it takes several steps, and then the summary."""
+        """Yield the language of the text, progress where it takes several steps, and then the summary."""
         return self.loaded.summarize(request, context)

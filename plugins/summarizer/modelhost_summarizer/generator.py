@@ -26,13 +26,14 @@ TOO_LONG = "context_length_exceeded"
 """The code of an error that says a prompt does not fit."""
 
 CHARACTERS_A_TOKEN = 3
-"""Where a generator cannot count: fewer than most texts have, so that parts rather come out too small."""
+"""Characters of a token where a generator cannot count. Chosen, because most texts have more, so that parts rather come out too
+small."""
 
 SAMPLE = 16 * 1024
-"""Characters whose tokens are counted to know those of a text."""
+"""Characters whose tokens are counted to know those of a text. Chosen, because some thousand words are typical of the rest."""
 
 
-class LeftError(Exception):
+class CallerGoneError(Exception):
     """Nobody wants the summary any more."""
 
 
@@ -52,34 +53,34 @@ class TextGenerator:
         """Fields of the request that this generator has nothing for."""
 
     def write(self, messages: tuple[Message, ...], max_tokens: int) -> Iterator[str]:
-        """Yield the answer as it comes. Raises `ModelhostError` in words for the summarizer's caller, and `LeftError`."""
-        asked = GenerateRequest(
+        """Yield the answer as it comes. Raises `ModelhostError` in words for the summarizer's caller, and `CallerGoneError`."""
+        generate_request = GenerateRequest(
             messages=messages,
             max_tokens=max_tokens,
             temperature=self._temperature,
             enable_safety=self._request.enable_safety and "enable_safety" not in self.ignored,
         )
         try:
-            yield from self._answer(asked)
+            yield from self._answer(generate_request)
         except UnsupportedError as error:
             if error.param != "enable_safety":
-                raise self._told(error) from None
+                raise self._translated(error) from None
             # A model that filters nothing has nothing to set for it: who asked is told, and has the summary all the same.
             self.ignored = ("enable_safety",)
             yield from self.write(messages, max_tokens)
         except ModelhostError as error:
-            raise self._told(error) from None
+            raise self._translated(error) from None
 
-    def _answer(self, asked: GenerateRequest) -> Iterator[str]:
+    def _answer(self, generate_request: GenerateRequest) -> Iterator[str]:
         done = None
-        with self._context.host.call("generate", self._name, asked) as events:
+        with self._context.host.call("generate", self._name, generate_request) as events:
             for event in events:
                 if isinstance(event, Delta) and event.text:
                     yield event.text
                 elif isinstance(event, Done):
                     done = event
         if done is None:
-            raise LeftError
+            raise CallerGoneError
         self.usage += done.usage
         self.reason = done.reason
 
@@ -93,14 +94,14 @@ class TextGenerator:
             return CHARACTERS_A_TOKEN
         return max(1, len(sample)) / counted if counted else CHARACTERS_A_TOKEN
 
-    def _told(self, error: ModelhostError) -> ModelhostError:
+    def _translated(self, error: ModelhostError) -> ModelhostError:
         """Put an error into the words of a summary's request: the caller knows a text and a generator, and no messages."""
         unusable = isinstance(error, (UnknownModelError, CallCycleError)) or _cannot_generate(error)
         if unusable and self._request.generator:
             return BadInputError(f"this generator cannot be used: {error.message}", param="generator", code=error.code)
         if unusable:
-            said = f"the generator in this model's options cannot be used: {error.message}"
-            return NotReadyError(said, code=error.code, retry=False)
+            message = f"the generator in this model's options cannot be used: {error.message}"
+            return NotReadyError(message, code=error.code, retry=False)
         if isinstance(error, BadInputError) and error.param == "model":  # there are several, and no route says which
             return BadInputError(f"name a `generator`: {error.message}", param="generator", code=error.code)
         if isinstance(error, BadInputError) and error.param == "messages":
@@ -111,8 +112,8 @@ class TextGenerator:
 def failed_without_words(reason: FinishReason) -> ModelhostError:
     """Make the error for a generator that says nothing, by how its answer ended."""
     if reason == "content_filter":
-        said = "the generator's own filter let nothing of the summary through; name another generator"
-        return BadInputError(said, param="text", code="content_filter")
+        message = "the generator's own filter let nothing of the summary through; name another generator"
+        return BadInputError(message, param="text", code="content_filter")
     return BackendFailedError("the generator's answer was empty; raise max_tokens, or name another generator", retry=True)
 
 

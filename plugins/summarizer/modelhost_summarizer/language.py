@@ -77,25 +77,25 @@ def detect(filename: str, beginning: str) -> str:
     return named if named and named != TEXT else _by_content(beginning)
 
 
-def named(said: str) -> str | None:
+def named(label: str) -> str | None:
     """Return the name that `detect` would give for what somebody calls a language, or the English name of one that people speak.
 
     None where it is to be detected, as with `auto`; what nobody knows stays as it is.
     """
-    if spoken(said) is None:
+    if spoken(label) is None:
         return None
-    if said.lower() == "log":
+    if label.lower() == "log":
         return LOG
     try:
-        name = str(get_lexer_by_name(said.lower()).name)
+        name = str(get_lexer_by_name(label.lower()).name)
     except ClassNotFound:
-        code = code_of(said)
-        return name_of(code).title() if code else said
+        code = code_of(label)
+        return name_of(code).title() if code else label
     return _OURS.get(name, name)
 
 
 def is_code(language: str) -> bool:
-    """Whether what is written in it is for a machine. A language that is no programmer's, such as `German`, is for people."""
+    """Return whether a language is written for machines. One that is no programmer's, such as `German`, is for people."""
     return language not in DOCUMENTS and find_lexer_class(language) is not None
 
 
@@ -130,7 +130,7 @@ def _by_interpreter(name: str) -> str | None:
 
 
 def _is_json(beginning: str) -> bool:
-    """Whether it is JSON as far as it goes: a beginning may end anywhere."""
+    """Return whether it is JSON as far as it goes: a beginning may end anywhere."""
     start = beginning.lstrip()
     if start[:1] not in ("{", "["):
         return False

@@ -64,12 +64,12 @@ def kinds_of(block: str, lines: list[str]) -> Iterator[str]:
 
 
 def is_frame(line: str) -> bool:
-    """Whether a line is part of a stack trace: the place is what it says, so nothing of it may go."""
+    """Return whether a line is part of a stack trace: its position is its message, so nothing of it may go."""
     return _FRAME.match(line) is not None
 
 
 def looks_like_a_log(text: str) -> bool:
-    """Whether most of the first lines begin with a time or a level. Lines that are indented go with the one before."""
+    """Return whether most of the first lines begin with a time or a level. Indented lines belong to the one before."""
     lines = [line for line in without_colours(text[:20_000]).split("\n")[:200] if line and not line[0].isspace()]
     begun = sum(_BEGINS_LIKE_A_LOG.match(line) is not None for line in lines)
     return begun >= 3 and begun >= len(lines) / 2

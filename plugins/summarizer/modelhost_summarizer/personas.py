@@ -8,7 +8,7 @@ from modelhost import BadInputError, NotReadyError
 from msgspec import Struct
 
 MOST_BYTES = 64 * 1024
-"""A larger file is no prompt."""
+"""Bytes of a persona's file. Chosen, because a larger file is no prompt."""
 
 
 class Persona(Struct, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class Persona(Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """The folder it stands in: `code`, `docs` or one of the operator's; empty for none."""
+        """Return the folder it stands in: `code`, `docs` or one of the operator's; empty for none."""
         return self.name.rpartition("/")[0]
 
     def filled(self, max_tokens: int) -> str:

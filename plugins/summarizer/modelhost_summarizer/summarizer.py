@@ -15,14 +15,14 @@ from modelhost import (
 )
 
 from modelhost_summarizer import language, text
-from modelhost_summarizer.condense import Condenser
-from modelhost_summarizer.generator import LeftError, TextGenerator
+from modelhost_summarizer.condenser import Condenser
+from modelhost_summarizer.generator import CallerGoneError, TextGenerator
 from modelhost_summarizer.options import SummarizerOptions
 from modelhost_summarizer.personas import Persona, Personas
-from modelhost_summarizer.writing import Writing
+from modelhost_summarizer.summary import SummaryWriter
 
 CONDENSING = 0.1
-"""How much of the way condensing a log counts for."""
+"""Share of the progress that condensing a log counts for. Chosen, because the generator takes most of the time."""
 
 
 class Summarizer:
@@ -34,8 +34,8 @@ class Summarizer:
 
     def summarize(self, request: SummarizeRequest, context: Context) -> Iterator[SummarizeEvent]:
         """Yield the language, progress where there are several steps, the summary, and `Done` with what all calls cost."""
-        begins = text.beginning(request.text)
-        found = language.named(request.language or "") or language.detect(request.filename, begins)
+        beginning = text.beginning(request.text)
+        found = language.named(request.language or "") or language.detect(request.filename, beginning)
         yield Detected(language=found)
         persona = self.personas.find(request.persona or self._usual_persona(found))
         material = yield from self._material(request.text, found, context)
@@ -47,14 +47,14 @@ class Summarizer:
         )
         try:
             yield from self._written(generator, persona, request, found, material)
-        except LeftError:
+        except CallerGoneError:
             return
         yield Done(reason=generator.reason, usage=generator.usage, ignored=generator.ignored)
 
     def _written(
         self, generator: TextGenerator, persona: Persona, request: SummarizeRequest, found: str, material: str
     ) -> Iterator[Delta | Progress]:
-        writing = Writing(
+        writer = SummaryWriter(
             generator,
             persona,
             filename=request.filename,
@@ -63,7 +63,7 @@ class Summarizer:
             context_length=self._options.context_length,
             begun=CONDENSING if self._condenses(found) else 0.0,
         )
-        return writing.summary(material)
+        return writer.summary(material)
 
     def _usual_persona(self, found: str) -> str:
         if found == language.LOG:
@@ -71,11 +71,11 @@ class Summarizer:
         return self._options.code_persona if language.is_code(found) else self._options.document_persona
 
     def _condenses(self, found: str) -> bool:
-        wanted = self._options.condense_logs
-        return wanted == "always" or (wanted == "auto" and found == language.LOG)
+        condense_logs = self._options.condense_logs
+        return condense_logs == "always" or (condense_logs == "auto" and found == language.LOG)
 
     def _material(self, blob: Blob, found: str, context: Context) -> Generator[Progress, None, str]:
-        """Return what the generator is to read, telling how far condensing has come; only a part of it where cancelled."""
+        """Return what the generator is to read, yielding how far condensing has come; only a part of it where cancelled."""
         if not self._condenses(found):
             return text.whole(blob, self._options.max_characters)
         condenser = Condenser(self._options.condensed_lines)

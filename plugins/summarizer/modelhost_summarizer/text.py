@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from modelhost import BadInputError, Blob
 
 PIECE = 1024 * 1024
-"""Bytes read at once."""
+"""Bytes read at once. Chosen, because a larger piece reads no faster."""
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

@@ -33,12 +33,12 @@ class HostOfOne:
     """Answers as a router with the model `writer` would; a token of it is a word."""
 
     def __init__(self) -> None:
-        self.asked: list[GenerateRequest] = []
+        self.requests: list[GenerateRequest] = []
         self.context_length: int | None = None
         self.tokenizes = True
         self.says: Callable[[GenerateRequest], str] = lambda request: "The text says something."
         self.refuses: ModelhostError | None = None
-        self.writing = threading.Event()
+        self.writer = threading.Event()
         self.silent = False
         self.reason: Any = "stop"
 
@@ -55,7 +55,7 @@ class HostOfOne:
         else:
             if not self.silent:
                 events.finish()
-        self.writing.set()
+        self.writer.set()
         return events
 
     def _tokens(self, request: Any) -> list[Any]:
@@ -64,7 +64,7 @@ class HostOfOne:
         return [Tokens(tokens=tuple(range(len(request.text.split())))), Done()]
 
     def _answer(self, request: GenerateRequest) -> list[Any]:
-        self.asked.append(request)
+        self.requests.append(request)
         if self.refuses:
             raise self.refuses
         prompt = sum(len(message.text.split()) for message in request.messages)
@@ -81,11 +81,11 @@ class HostOfOne:
 
     def system(self, number: int = -1) -> str:
         """What the generator was told it is."""
-        return self.asked[number].messages[0].text
+        return self.requests[number].messages[0].text
 
     def material(self, number: int = -1) -> str:
         """What stood between the marks of a request."""
-        shown = self.asked[number].messages[1].text
+        shown = self.requests[number].messages[1].text
         mark = shown.partition(" that read ")[2].partition("\n")[0]
         return shown.split(f"\n{mark}\n")[1]
 
@@ -103,15 +103,15 @@ class Summaries(Loaded):
     async def collect(self, ability: Any, request: Any, context: Context | None = None) -> list[Any]:
         return await super().collect(ability, request, context or self.context())
 
-    def of(self, text: str | bytes, **asked: Any) -> list[Any]:
+    def of(self, text: str | bytes, **fields: Any) -> list[Any]:
         """Summarise, and give the events."""
         data = text.encode() if isinstance(text, str) else text
-        return self.events("summarize", SummarizeRequest(text=Blob(data), **asked))
+        return self.events("summarize", SummarizeRequest(text=Blob(data), **fields))
 
-    def refusal(self, text: str | bytes, **asked: Any) -> ModelhostError:
+    def refusal(self, text: str | bytes, **fields: Any) -> ModelhostError:
         """Summarise what is refused."""
         with pytest.raises(ModelhostError) as caught:
-            self.of(text, **asked)
+            self.of(text, **fields)
         return caught.value
 
 

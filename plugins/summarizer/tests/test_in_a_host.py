@@ -22,7 +22,7 @@ from modelhost.config import load_config
 from modelhost.contract.log import Log, silent
 from modelhost.host import ModelHost
 from modelhost.running_call import CallDetails
-from modelhost_summarizer.condense import Condenser
+from modelhost_summarizer.condenser import Condenser
 from modelhost_summarizer.log_lines import looks_like_a_log
 from serving import Served
 
@@ -80,18 +80,18 @@ class InProcess:
         self._runner = asyncio.Runner()
         self._host = ModelHost.of(load_config(folder / "modelhost.toml", environ={}), Log(silent))
 
-    def summarize(self, model: str, text: str | Blob, **asked: Any) -> list[Any]:
+    def summarize(self, model: str, text: str | Blob, **fields: Any) -> list[Any]:
         blob = Blob(text.encode()) if isinstance(text, str) else text
-        return self._runner.run(self._collect(model, SummarizeRequest(text=blob, **asked)))
+        return self._runner.run(self._collect(model, SummarizeRequest(text=blob, **fields)))
 
     async def _collect(self, model: str, request: SummarizeRequest) -> list[Any]:
         details = CallDetails(request_id="req-of-a-test")
         async with asyncio.timeout(60):
             return [event async for event in self._host.router.start("summarize", model, request, details)]
 
-    def refusal(self, model: str, **asked: Any) -> ModelhostError:
+    def refusal(self, model: str, **fields: Any) -> ModelhostError:
         with pytest.raises(ModelhostError) as caught:
-            self.summarize(model, "Some text.", **asked)
+            self.summarize(model, "Some text.", **fields)
         return caught.value
 
     def leave_while_it_writes(self, model: str) -> int:
@@ -124,20 +124,20 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     host.stop()
 
 
-def said(events: list[Any]) -> str:
+def summary_of(events: list[Any]) -> str:
     return "".join(event.text for event in events if isinstance(event, Delta))
 
 
 def test_the_generator_of_the_options_writes_the_summary(host: InProcess) -> None:
     events = host.summarize("summaries", "def add(a, b): return a + b", filename="add.py", max_tokens=400)
     assert events[0] == Detected(language="Python")
-    assert "def add(a, b): return a + b" in said(events)  # the echo's summary is what it was asked
+    assert "def add(a, b): return a + b" in summary_of(events)  # the echo's summary is what it was asked
     assert isinstance(events[-1], Done)
     assert events[-1].usage.output_tokens > 0
 
 
 def test_without_one_the_route_does_with_its_fallbacks(host: InProcess) -> None:
-    assert "Some words." in said(host.summarize("by-route", "Some words."))
+    assert "Some words." in summary_of(host.summarize("by-route", "Some words."))
 
 
 def test_the_caller_may_name_another(host: InProcess) -> None:
@@ -145,7 +145,7 @@ def test_the_caller_may_name_another(host: InProcess) -> None:
 
 
 def test_a_persona_is_found_beside_the_configuration(host: InProcess) -> None:
-    assert said(host.summarize("summaries", "x y", persona="brief"))
+    assert summary_of(host.summarize("summaries", "x y", persona="brief"))
     assert "brief" in host.refusal("summaries", persona="nobody").message
 
 
@@ -162,15 +162,15 @@ def test_a_summarizer_cannot_write_its_own_summaries(host: InProcess) -> None:
 
 
 def test_one_that_cannot_filter_says_that_it_did_not(host: InProcess) -> None:
-    plain, asked = (host.summarize("summaries", "x = 1", enable_safety=wanted) for wanted in (False, True))
-    assert said(asked) == said(plain)
-    assert ([*plain][-1].ignored, [*asked][-1].ignored) == ((), ("enable_safety",))
+    plain, safe_one = (host.summarize("summaries", "x = 1", enable_safety=safe) for safe in (False, True))
+    assert summary_of(safe_one) == summary_of(plain)
+    assert ([*plain][-1].ignored, [*safe_one][-1].ignored) == ((), ("enable_safety",))
 
 
 def test_a_large_log_crosses_as_a_file_and_comes_back_short(host: InProcess) -> None:
     log = "".join(f"2026-01-01 10:00:00 INFO request {number} took {number % 7} ms\n" for number in range(60_000))
     events = host.summarize("summaries", log, filename="app.log")
-    assert "×60000 2026-01-01 10:00:00: <*> INFO request <*> took <*> ms" in said(events)
+    assert "×60000 2026-01-01 10:00:00: <*> INFO request <*> took <*> ms" in summary_of(events)
     assert [event.step for event in events if isinstance(event, Progress)] == ["condensing the log"] * 3
 
 
@@ -186,7 +186,7 @@ def test_the_starters_model_reads_a_text_longer_than_its_context(host: InProcess
     events = host.summarize("small", text, persona="brief")
     steps = [event.step for event in events if isinstance(event, Progress)]
     assert steps[0].startswith("part 1 of ")
-    assert said(events).strip()
+    assert summary_of(events).strip()
     assert events[-1].usage.input_tokens > 512
 
 

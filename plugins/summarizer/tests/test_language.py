@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 from modelhost_summarizer import language
-from modelhost_summarizer.condense import Condenser
+from modelhost_summarizer.condenser import Condenser
 from modelhost_summarizer.language import detect
 from modelhost_summarizer.parts import split
 
@@ -73,7 +73,7 @@ def test_real_files_are_known_without_their_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "name", "code"),
+    ("word", "name", "code"),
     [
         ("py", "Python", True),
         ("LOG", "Log", False),
@@ -84,14 +84,14 @@ def test_real_files_are_known_without_their_names() -> None:
         ("Elvish", "Elvish", False),
     ],
 )
-def test_a_callers_word_for_a_language_is_understood(said: str, name: str, code: bool) -> None:
-    assert language.named(said) == name
+def test_a_callers_word_for_a_language_is_understood(word: str, name: str, code: bool) -> None:
+    assert language.named(word) == name
     assert language.is_code(name) is code
 
 
-@pytest.mark.parametrize("said", ["", "auto", "und"])
-def test_who_leaves_a_language_open_has_it_detected(said: str) -> None:
-    assert language.named(said) is None
+@pytest.mark.parametrize("word", ["", "auto", "und"])
+def test_who_leaves_a_language_open_has_it_detected(word: str) -> None:
+    assert language.named(word) is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class WhisperBackend(Backend[WhisperOptions]):
 
     @classmethod
     def problems(cls, options: WhisperOptions) -> Iterable[str]:
-        """Name a device that is not here."""
+        """Return what is wrong with `device`, if this machine has no such device."""
         problem = device_problem(options.device, ("cpu", "cuda"))
         return (problem,) if problem else ()
 

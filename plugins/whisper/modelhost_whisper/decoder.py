@@ -12,24 +12,28 @@ from faster_whisper.transcribe import get_compression_ratio, get_suppressed_toke
 from modelhost import Word
 from numpy.typing import NDArray
 
+from modelhost_whisper.long_segments import LONGEST, split_long_segment
 from modelhost_whisper.loops import says_something
-from modelhost_whisper.parts import LONGEST, parted
-from modelhost_whisper.segments import PRECISION, Heard, Span, heard_to, split
+from modelhost_whisper.segments import PRECISION, Span, WindowSegment, speech_end, split
 from modelhost_whisper.votes import Languages
 
 FRAMES_PER_SECOND = 100
+"""Frames of a spectrum: one for every 160 samples at 16 kHz, the `HOP_LENGTH` of https://github.com/openai/whisper,
+whisper/audio.py."""
 FRAMES = 3000
-"""Of a whole window."""
+"""Frames of a whole window: 30 s, likewise."""
 
 Spectrum = NDArray[np.float32]
 """Log-mel: bands × frames."""
 
 _APART = 0.02
-"""Seconds; a segment shorter than this says nothing."""
+"""Seconds; a shorter segment is dropped. Chosen, because it is less than one step of the models' timestamps (`PRECISION`)."""
 
 _TOKENS = 40
+"""Tokens a text may have however short its window; chosen, because a word or two with their times need fewer."""
 _TOKENS_PER_SECOND = 40
-"""What a text may have, times included: three times what Hindi needs, of nine languages the densest, with 12 a second."""
+"""Tokens a text may have, times included. Chosen, because it is three times the 12 that Hindi needs, of nine languages the one
+with the most."""
 
 _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"
@@ -41,9 +45,9 @@ class Settings:
 
     task: str
     language: str | None
-    """None means that the model is to tell."""
+    """None means that the model detects it."""
     context: tuple[int, ...]
-    """Tokens said to have been heard before the window: the prompt and the words to expect."""
+    """Tokens the model takes for the text before the window: the prompt and the words to expect."""
     words: bool
 
 
@@ -52,20 +56,20 @@ class Piece:
     """A window to compute."""
 
     features: Spectrum
-    """At most `FRAMES` of it."""
+    """At most `FRAMES` frames."""
     settings: Settings
     temperature: float
     sure: float = 0.0
-    """How probable its language must be for a window to be written down whose language is not given; else only that is told."""
+    """How probable the detected language must be for the window to be transcribed; below it only the languages are returned."""
 
     @property
     def seconds(self) -> float:
-        """Length of its audio."""
+        """Return the length of its audio."""
         return float(self.features.shape[1] / FRAMES_PER_SECOND)
 
     @property
     def kind(self) -> Hashable:
-        """Pieces of one kind can be computed together."""
+        """Return what two pieces must have in common to be computed together."""
         settings = self.settings
         alone = (settings.language, settings.task) if settings.words else None  # words are aligned in one language at a time
         return (len(settings.context), self.temperature, settings.words, alone, self.sure > 1)
@@ -76,12 +80,12 @@ class Outcome:
     """What the model made of a window."""
 
     written: bool
-    """False where only its `languages` are told."""
-    segments: tuple[Heard, ...]
+    """False where only its `languages` were detected."""
+    segments: tuple[WindowSegment, ...]
     covered: float
-    """Seconds of the window that are done with."""
-    heard_to: float
-    """Seconds of the window after which the model says that nothing follows."""
+    """Seconds of the window that need not be computed again."""
+    speech_end: float
+    """Seconds from the window's start to the last time that the model wrote: it heard no speech after it."""
     text: str
     language: str
     languages: Languages
@@ -101,7 +105,7 @@ class Decoder:
         self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
 
     def tokenizer(self, language: str, task: str) -> Tokenizer:
-        """Return what turns tokens into text; `language` is of no matter to English-only models."""
+        """Return the tokenizer for a language and a task; English-only models ignore `language`."""
         found = self._tokenizers.get((language, task))
         if found is None:
             multilingual = self._model.model.is_multilingual
@@ -112,12 +116,12 @@ class Decoder:
     def context(self, prompt: str | None, hotwords: tuple[str, ...]) -> tuple[int, ...]:
         """Return the tokens of a prompt and of words to expect, the words first, as Whisper was trained to read them.
 
-        Names of control tokens in them become nothing. The last 223 tokens of a prompt count, and the first 223 of the words.
+        Names of control tokens in them are dropped. The last 223 tokens of a prompt count, and the first 223 of the words.
         """
         most = self._model.max_length // 2 - 1
         words = self._plain(" ".join(hotwords))[:most]
-        said = self._plain(prompt or "")[-(most - len(words)) :] if len(words) < most else []
-        return (*words, *said)
+        prompt_tokens = self._plain(prompt or "")[-(most - len(words)) :] if len(words) < most else []
+        return (*words, *prompt_tokens)
 
     def _plain(self, text: str) -> list[int]:
         tokenizer = self.tokenizer("en", "transcribe")
@@ -127,7 +131,7 @@ class Decoder:
         """Compute pieces of one kind."""
         encoded = self._encode(pieces)
         languages = self._languages(pieces, encoded)
-        outcomes = [_unwritten(told) for told in languages]
+        outcomes = [_unwritten(detected) for detected in languages]
         sure = [n for n, piece in enumerate(pieces) if not languages[n] or max(languages[n].values()) >= piece.sure]
         if not sure:
             return outcomes
@@ -141,37 +145,37 @@ class Decoder:
         return self._model.encode(np.stack([pad_or_trim(piece.features) for piece in pieces]))
 
     def _languages(self, pieces: list[Piece], encoded: Any) -> list[Languages]:
-        """Tell how probable each language is, where none is given and the model knows several."""
+        """Return how probable each language is, where none is given and the model knows several."""
         given = [piece.settings.language for piece in pieces]
         if all(given) or not self._model.model.is_multilingual:
             return [{}] * len(pieces)
-        told = self._model.model.detect_language(encoded)
+        detected = self._model.model.detect_language(encoded)
         return [
             {} if language else {token[2:-2]: float(probability) for token, probability in found}
-            for language, found in zip(given, told, strict=True)
+            for language, found in zip(given, detected, strict=True)
         ]
 
     def _write(self, pieces: list[Piece], languages: list[Languages], encoded: Any) -> list[Outcome]:
-        chosen = [_chosen(piece, told) for piece, told in zip(pieces, languages, strict=True)]
+        chosen = [_chosen(piece, detected) for piece, detected in zip(pieces, languages, strict=True)]
         tokenizers = [self.tokenizer(name, piece.settings.task) for piece, name in zip(pieces, chosen, strict=True)]
         results = self._generate(pieces, tokenizers, encoded)
         outcomes = [
-            self._outcome(piece, tokenizer, language, told, result)
-            for piece, tokenizer, language, told, result in zip(pieces, tokenizers, chosen, languages, results, strict=True)
+            self._outcome(piece, tokenizer, language, detected, result)
+            for piece, tokenizer, language, detected, result in zip(pieces, tokenizers, chosen, languages, results, strict=True)
         ]
         if pieces[0].settings.words:
             outcomes = self._with_words(pieces, tokenizers[0], encoded, outcomes)
-        return [self._parted(piece, *of) for piece, *of in zip(pieces, tokenizers, outcomes, strict=True)]
+        return [self._split_long_segments(piece, *of) for piece, *of in zip(pieces, tokenizers, outcomes, strict=True)]
 
-    def _parted(self, piece: Piece, tokenizer: Tokenizer, outcome: Outcome) -> Outcome:
-        """Cut segments that are too long between words. When those are said is found out for it, where nobody asked for it."""
+    def _split_long_segments(self, piece: Piece, tokenizer: Tokenizer, outcome: Outcome) -> Outcome:
+        """Split segments that are too long, between words, whose times are computed for it if need be."""
         if all(one.end - one.start <= LONGEST for one in outcome.segments):
             return outcome
         if not piece.settings.words:
             (worded,) = self._with_words([piece], tokenizer, self._encode([piece]), [outcome])
         else:
             worded = outcome
-        parts = [part for one in worded.segments for part in parted(one, tokenizer.encode)]
+        parts = [part for one in worded.segments for part in split_long_segment(one, tokenizer.encode)]
         if not piece.settings.words:
             parts = [replace(part, words=()) for part in parts]
         return replace(outcome, segments=tuple(parts))
@@ -201,13 +205,13 @@ class Decoder:
     def _outcome(self, piece: Piece, tokenizer: Tokenizer, language: str, languages: Languages, result: Any) -> Outcome:
         tokens = result.sequences_ids[0]
         spans, covered = split(tokens, tokenizer.timestamp_begin, piece.seconds)
-        heard = [_heard(span, tokenizer, piece.seconds) for span in spans]
+        segments = [_segment(span, tokenizer, piece.seconds) for span in spans]
         text = tokenizer.decode(tokens).strip()
         return Outcome(
             written=True,
-            segments=tuple(one for one in heard if says_something(one.text) and one.end - one.start >= _APART),
+            segments=tuple(one for one in segments if says_something(one.text) and one.end - one.start >= _APART),
             covered=covered,
-            heard_to=heard_to(tokens, tokenizer.timestamp_begin, piece.seconds),
+            speech_end=speech_end(tokens, tokenizer.timestamp_begin, piece.seconds),
             text=text,
             language=language,
             languages=languages,
@@ -217,7 +221,7 @@ class Decoder:
         )
 
     def _with_words(self, pieces: list[Piece], tokenizer: Tokenizer, encoded: Any, outcomes: list[Outcome]) -> list[Outcome]:
-        """Find when each word is said. The library wants segments as it makes them itself, and writes into them."""
+        """Compute the times of words. faster-whisper takes its own form of segments, and writes the words into them."""
         drafts = [
             [{"seek": 0, "start": one.start, "end": one.end, "tokens": list(one.tokens)} for one in outcome.segments]
             or [{"seek": 0, "start": 0.0, "end": 0.0, "tokens": []}]
@@ -226,18 +230,18 @@ class Decoder:
         frames = [piece.features.shape[1] for piece in pieces]
         self._model.add_word_timestamps(drafts, tokenizer, encoded, frames, _PREPENDED, _APPENDED, 0.0)
         return [
-            replace(outcome, segments=tuple(map(_worded, outcome.segments, draft)))
+            replace(outcome, segments=tuple(map(_with_word_times, outcome.segments, draft)))
             for outcome, draft in zip(outcomes, drafts, strict=True)
         ]
 
 
 def _chosen(piece: Piece, languages: Languages) -> str:
-    """Return the language to write in; English-only models neither tell nor need one."""
+    """Return the language to transcribe in; English-only models neither detect nor need one."""
     return piece.settings.language or max(languages, key=languages.__getitem__, default="en")
 
 
 def _most_tokens(piece: Piece, prompt: list[int]) -> int:
-    """Bound what a loop can cost."""
+    """Return how many tokens prompt and text may have, so that a loop costs no more."""
     return len(prompt) + _TOKENS + round(_TOKENS_PER_SECOND * piece.seconds)
 
 
@@ -246,7 +250,7 @@ def _unwritten(languages: Languages) -> Outcome:
         written=False,
         segments=(),
         covered=0.0,
-        heard_to=0.0,
+        speech_end=0.0,
         text="",
         language="",
         languages=languages,
@@ -256,15 +260,15 @@ def _unwritten(languages: Languages) -> Outcome:
     )
 
 
-def _heard(span: Span, tokenizer: Tokenizer, seconds: float) -> Heard:
+def _segment(span: Span, tokenizer: Tokenizer, seconds: float) -> WindowSegment:
     end = min(span.end, seconds)
-    return Heard(min(span.start, end), end, tokenizer.decode(list(span.tokens)), span.tokens, ())
+    return WindowSegment(min(span.start, end), end, tokenizer.decode(list(span.tokens)), span.tokens, ())
 
 
-def _worded(one: Heard, draft: dict[str, Any]) -> Heard:
+def _with_word_times(one: WindowSegment, draft: dict[str, Any]) -> WindowSegment:
     words = tuple(
         Word(text=word["word"], start=float(word["start"]), end=float(word["end"]), probability=float(word["probability"]))
         for word in draft.get("words", ())
     )
     start, end = (words[0].start, max(words[-1].end, words[0].start)) if words else (one.start, one.end)
-    return Heard(start, end, one.text, one.tokens, words)
+    return WindowSegment(start, end, one.text, one.tokens, words)

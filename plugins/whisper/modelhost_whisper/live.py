@@ -1,4 +1,4 @@
-"""Live audio being written down: each utterance when it has ended, and before that what it sounds like so far."""
+"""Live audio: each utterance is transcribed when it has ended, and before that a guess of what it says so far."""
 
 import time
 from collections.abc import Iterator
@@ -6,43 +6,43 @@ from collections.abc import Iterator
 from modelhost import Context, Done, Partial, TranscribeEvent, TranscribeRequest, Usage
 from modelhost.audio import SAMPLE_RATE, Endpointer, Resampler, Utterance, Window, from_pcm, speech_spans
 
-from modelhost_whisper.looks import WINDOW
+from modelhost_whisper.excerpts import WINDOW
 from modelhost_whisper.recording import Recording
-from modelhost_whisper.voice import SHORTEST, Voice
+from modelhost_whisper.silero import SHORTEST, SileroDetector
 
-OFTEN = 1.0
-"""Seconds of new sound after which a guess is worth its price."""
+GUESS_SECONDS = 1.0
+"""Seconds of new sound between two guesses; chosen, because each computes the whole utterance again."""
 
 
-def listen(recording: Recording, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
+def transcribe_live(recording: Recording, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
     """Yield segments utterance by utterance, and guesses between them; ends with the input."""
     assert context.input is not None
-    endpointer = Endpointer(longest=WINDOW, shortest=SHORTEST, detector=Voice())
+    endpointer = Endpointer(longest=WINDOW, shortest=SHORTEST, detector=SileroDetector())
     resampler = Resampler(request.sample_rate, SAMPLE_RATE)
-    heard = guessed = 0.0
-    pace = OFTEN
+    seconds = guessed_at = 0.0
+    pace = GUESS_SECONDS
     for pcm in context.input:
         samples = from_pcm(resampler.resample(pcm))
-        heard += len(samples) / SAMPLE_RATE
+        seconds += len(samples) / SAMPLE_RATE
         for event in endpointer.feed(samples):
             if isinstance(event, Utterance):
-                yield from _written(recording, event)
-                guessed = heard
-        if heard - guessed >= pace and len(endpointer.so_far):
+                yield from _utterance_events(recording, event)
+                guessed_at = seconds
+        if seconds - guessed_at >= pace and len(endpointer.so_far):
             began = time.monotonic()
             if text := recording.guess(endpointer.so_far[-int(WINDOW) * SAMPLE_RATE :]):
                 yield Partial(text=text)
-            guessed = heard
-            pace = max(OFTEN, 2 * (time.monotonic() - began))  # a slow machine must not fall behind by guessing
+            guessed_at = seconds
+            pace = max(GUESS_SECONDS, 2 * (time.monotonic() - began))  # a slow machine must not fall behind by guessing
         if context.cancelled:
             return
     for event in endpointer.finish():
-        yield from _written(recording, event)
+        yield from _utterance_events(recording, event)
     if not context.cancelled:
-        yield Done(usage=Usage(audio_seconds=heard))
+        yield Done(usage=Usage(audio_seconds=seconds))
 
 
-def _written(recording: Recording, said: Utterance) -> Iterator[TranscribeEvent]:
-    speech = speech_spans(said.samples, padding=0, shortest=SHORTEST, detector=Voice())
-    window = Window(samples=said.samples, start=said.start, end=said.end, speech=tuple(speech))
-    return recording.write_down([window], said.end, ahead=1)
+def _utterance_events(recording: Recording, utterance: Utterance) -> Iterator[TranscribeEvent]:
+    speech = speech_spans(utterance.samples, padding=0, shortest=SHORTEST, detector=SileroDetector())
+    window = Window(samples=utterance.samples, start=utterance.start, end=utterance.end, speech=tuple(speech))
+    return recording.write_down([window], utterance.end, ahead=1)

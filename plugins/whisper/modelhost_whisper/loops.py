@@ -1,15 +1,18 @@
-"""What a model says when it is caught in a loop, and what it had heard before."""
+"""Loops: phrases that a model repeats to the end of a text although nobody says them, and what comes before."""
 
 import re
 from collections.abc import Sequence
 
 LOOP = 2.4
-"""Above this compression a text repeats itself: the limit of OpenAI's reference implementation (whisper/transcribe.py)."""
+"""Compression ratio above which a text repeats itself: the limit of https://github.com/openai/whisper, whisper/transcribe.py."""
 
 ROUNDS = 4
-"""Times that a phrase comes again and again to the end of a text, from which it is a loop."""
+"""How often a phrase must stand in a row at the end of a text to be a loop; chosen, because people say things three times."""
 _LONGEST = 40
-"""Words, or characters of a language that is written without spaces, of such a phrase."""
+"""Words, or characters of a language that is written without spaces, of such a phrase. Chosen, because it is more than the
+longest sentences have; the search takes time in proportion."""
+_LONG_WORD = 12
+"""Mean characters of a word from which a text counts as written without spaces; chosen: no spaced language has as many."""
 
 
 def before_loop(texts: Sequence[str]) -> int:
@@ -21,19 +24,19 @@ def before_loop(texts: Sequence[str]) -> int:
 
 
 def same_words(one: str, other: str) -> bool:
-    """Whether two texts have mostly the same words, however often."""
+    """Return whether two texts have mostly the same words, however often."""
     here, there = (set(re.findall(r"\w+", text.lower())) for text in (one, other))
     return 2 * len(here & there) >= len(here | there)
 
 
 def says_something(text: str) -> bool:
-    """Whether there is a letter or a digit in a text: dots and notes of music are said by nobody."""
+    """Return whether a text has a letter or a digit: nobody says dots or notes of music."""
     return any(letter.isalnum() for letter in text)
 
 
 def _words(text: str) -> list[str]:
     words: list[str] = re.findall(r"\w+", text.lower())
-    return words if sum(map(len, words)) < 12 * len(words) else [letter for word in words for letter in word]
+    return words if sum(map(len, words)) < _LONG_WORD * len(words) else [letter for word in words for letter in word]
 
 
 def _repeated(words: Sequence[str], period: int) -> int:

@@ -1,4 +1,4 @@
-"""A loaded Whisper model: recordings become windows, and what is heard in them becomes segments of the recording."""
+"""A loaded Whisper model: recordings are cut into windows, and their transcripts become segments of the recording."""
 
 from collections.abc import Iterator
 
@@ -20,17 +20,17 @@ from modelhost.audio import SAMPLE_RATE, Limits, Samples, SoundMemory, Window, d
 from modelhost.authors.languages import code_of, spoken
 
 from modelhost_whisper.decoder import Decoder, Outcome, Piece, Settings, Spectrum
-from modelhost_whisper.live import listen
-from modelhost_whisper.looks import WINDOW
+from modelhost_whisper.excerpts import WINDOW
+from modelhost_whisper.live import transcribe_live
 from modelhost_whisper.options import WhisperOptions
 from modelhost_whisper.recording import Recording
-from modelhost_whisper.voice import SHORTEST, Voice
+from modelhost_whisper.silero import SHORTEST, SileroDetector
 
 FILES = ("model.bin", "config.json", "tokenizer.json")
 
 
 class SpeechModel:
-    """The model, its engine, and what holds for every request. Used from many threads at once."""
+    """The model, its engine and the options of every request. Used from many threads at once."""
 
     def __init__(self, options: WhisperOptions, *, threads: int, compute: ComputeThread) -> None:
         """Load it on this thread, which is `compute`'s; raises what `Backend.load` may raise."""
@@ -62,7 +62,7 @@ class SpeechModel:
             code_of(own) or own: own for own in self._model.supported_languages
         }  # Whisper calls `jv` `jw`
         self._decoder = Decoder(self._model, options.beam_size)
-        self._check(options.language)
+        self._language_code(options.language)
         few, many = (1, 2) if device == "cpu" else (8, 16)
         self._share = options.share or few
         batch = options.batch_size or many
@@ -81,7 +81,7 @@ class SpeechModel:
         self._engine.close()
 
     def card(self) -> ModelCard:
-        """Say what this model does."""
+        """Return what this model can do."""
         return ModelCard(
             inputs=("audio",),
             features=(
@@ -95,13 +95,13 @@ class SpeechModel:
         )
 
     def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
-        """Write down a recording; raises `BadInputError` for one that cannot be read, or a language nobody here knows."""
-        language = self._check(request.language or self._options.language)
+        """Transcribe a recording; raises `BadInputError` for one that cannot be read, or a language the model does not know."""
+        language = self._language_code(request.language or self._options.language)
         recording = Recording(
             self._engine, self._features, self._settings(request, language), self._temperatures(request), context
         )
         if request.audio is None:
-            yield from listen(recording, request, context)
+            yield from transcribe_live(recording, request, context)
             return
         limits = Limits(seconds=self._options.max_audio_seconds)
         with self._memory.recording(context) as held:
@@ -121,8 +121,8 @@ class SpeechModel:
 
     def _windows(self, samples: Samples) -> list[Window]:
         if self._options.vad:
-            return windows(samples, WINDOW, shortest=SHORTEST, detector=Voice())
-        speech = speech_spans(samples, padding=0, shortest=SHORTEST, detector=Voice())
+            return windows(samples, WINDOW, shortest=SHORTEST, detector=SileroDetector())
+        speech = speech_spans(samples, padding=0, shortest=SHORTEST, detector=SileroDetector())
         return [Window(samples=samples, start=0.0, end=len(samples) / SAMPLE_RATE, speech=tuple(speech))]
 
     def _settings(self, request: TranscribeRequest, language: str | None) -> Settings:
@@ -141,7 +141,7 @@ class SpeechModel:
     def _temperatures(self, request: TranscribeRequest) -> tuple[float, ...]:
         return (request.temperature,) if request.temperature else self._options.temperatures
 
-    def _check(self, language: str | None) -> str | None:
+    def _language_code(self, language: str | None) -> str | None:
         """Return the model's own code of a language. Raises `BadInputError` for one it does not know."""
         code = spoken(language)
         if code is None:
@@ -152,23 +152,23 @@ class SpeechModel:
         return self._languages[code]
 
 
-def _device(wanted: str) -> tuple[str, int]:
+def _device(requested: str) -> tuple[str, int]:
     """Return CTranslate2's name and number of a device. Raises `BadInputError` for one that is not here."""
     gpus = ctranslate2.get_cuda_device_count()
-    if wanted == "auto":
+    if requested == "auto":
         return ("cuda", 0) if gpus else ("cpu", 0)
-    kind, _, number = wanted.partition(":")
+    kind, _, number = requested.partition(":")
     if kind == "cpu" and not number:
         return "cpu", 0
     if kind == "cuda" and (not number or number.isdecimal()):
         if int(number or 0) < gpus:
             return "cuda", int(number or 0)
-        raise BadInputError(f"options.device: there is no {wanted!r} here, but {gpus} CUDA GPUs; use `auto` or `cpu`")
-    raise BadInputError(f"options.device: CTranslate2 runs on `cpu`, `cuda` and `cuda:N`, not on {wanted!r}")
+        raise BadInputError(f"options.device: there is no {requested!r} here, but {gpus} CUDA GPUs; use `auto` or `cpu`")
+    raise BadInputError(f"options.device: CTranslate2 runs on `cpu`, `cuda` and `cuda:N`, not on {requested!r}")
 
 
-def _compute_type(wanted: str, device: str, index: int) -> str:
-    if wanted != "auto":
-        return wanted
+def _compute_type(requested: str, device: str, index: int) -> str:
+    if requested != "auto":
+        return requested
     can = ctranslate2.get_supported_compute_types(device, index)
     return next((kind for kind in (["float16", "int8"] if device == "cuda" else ["int8"]) if kind in can), "default")

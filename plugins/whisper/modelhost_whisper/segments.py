@@ -1,4 +1,4 @@
-"""What a Whisper model writes for one window, cut into segments by the timestamps it writes between them."""
+"""Splits the tokens of one window into segments, at the timestamps between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from modelhost import Word
 
 PRECISION = 0.02
-"""Seconds from one timestamp token to the next, as the models were trained."""
+"""Seconds from one timestamp token to the next, as the models were trained (https://github.com/openai/whisper,
+whisper/tokenizer.py)."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Heard:
+class WindowSegment:
     """A segment of a window; times are in seconds from the window's start."""
 
     start: float
@@ -30,7 +31,7 @@ class Heard:
 
 
 def split(tokens: Sequence[int], first_timestamp: int, seconds: float) -> tuple[list[Span], float]:
-    """Cut tokens where two timestamps stand side by side; returns the segments and how much of the window they cover.
+    """Split tokens where two timestamps stand side by side; returns the segments and how much of the window they cover.
 
     Tokens from `first_timestamp` on are times. Where the model stopped in the middle of a segment, that segment is left out and
     the cover ends before it: the rest of the window is to be computed again. The cover is `seconds` where nothing is left,
@@ -53,8 +54,8 @@ def split(tokens: Sequence[int], first_timestamp: int, seconds: float) -> tuple[
     return (spans, covered) if covered >= PRECISION else ([_whole(tokens, first_timestamp, seconds)], seconds)
 
 
-def heard_to(tokens: Sequence[int], first_timestamp: int, seconds: float) -> float:
-    """Say when the model stopped hearing: the time it ended with, or `seconds` where it ended with none."""
+def speech_end(tokens: Sequence[int], first_timestamp: int, seconds: float) -> float:
+    """Return the time that the model ended with, or `seconds` where it ended with none."""
     return min(_time(tokens[-1], first_timestamp), seconds) if tokens and tokens[-1] >= first_timestamp else seconds
 
 

@@ -1,26 +1,28 @@
-"""Which language is spoken: what the model says of several windows, each counted by how much is said in it."""
+"""Which language is spoken: what the model detects in several windows, each weighted by its seconds of speech."""
 
 from collections import defaultdict
 from collections.abc import Mapping
 
 SURE = 0.5
-"""Probability from which a language is believed: faster-whisper's `language_detection_threshold`."""
+"""Probability from which a language is believed: the `language_detection_threshold` of https://github.com/SYSTRAN/faster-
+whisper."""
 
 PLAIN = 0.9
-"""Probability from which `A_WHILE` of speech is enough."""
+"""Probability from which `A_WHILE` of speech is enough; chosen, because all that follows is written in it."""
 A_WHILE = 10.0
-"""Seconds."""
+"""Seconds of speech; chosen, because a name or a greeting alone may be of any language."""
 ENOUGH = 30.0
-"""Seconds of speech that are asked about where it is not so plain: a window of the model, as it was trained to tell languages."""
+"""Seconds of speech that decide where no language is so probable. Chosen, because on a window of that length the model was
+trained to detect them."""
 MOST = 120.0
-"""Seconds of speech after which nobody is asked any more, however unsure it is."""
+"""Seconds of speech after which no more is computed, however unsure it is; chosen, because that is four windows."""
 
 Languages = Mapping[str, float]
 """Probabilities, by code."""
 
 
 class Votes:
-    """Of the windows of one recording."""
+    """Probabilities of languages over the windows of one recording."""
 
     def __init__(self) -> None:
         self._heard = 0.0
@@ -34,13 +36,13 @@ class Votes:
 
     @property
     def best(self) -> tuple[str, float]:
-        """The language that most of the speech is in, and its probability; only when something was counted."""
+        """Return the language of most of the speech, and its probability; only after `add`."""
         language, weight = max(self._weights.items(), key=lambda item: item[1])
         return language, weight / self._heard
 
     @property
     def enough(self) -> bool:
-        """Whether more windows need not be asked."""
+        """Return whether more windows would not change the choice."""
         if self._heard < A_WHILE:
             return False
         probability = self.best[1]

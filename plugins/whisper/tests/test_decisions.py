@@ -1,56 +1,56 @@
-"""What is decided over times and texts alone: where to look next, what is a loop, which language it is, times that rise."""
+"""What is decided over times and texts alone: the next excerpt, what is a loop, which language it is, rising times."""
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from modelhost import Segment, Word
 from modelhost.audio import SAMPLE_RATE, Span, Window
-from modelhost_whisper.looks import SKIPPED, WINDOW, Look
+from modelhost_whisper.excerpts import SKIPPED, WINDOW, Excerpt
+from modelhost_whisper.long_segments import LONGEST, split_long_segment
 from modelhost_whisper.loops import before_loop, says_something
-from modelhost_whisper.parts import LONGEST, parted
-from modelhost_whisper.segments import Heard
-from modelhost_whisper.times import rising
+from modelhost_whisper.segments import WindowSegment
+from modelhost_whisper.timestamps import with_rising_times
 from modelhost_whisper.votes import Votes
 
 
-def look(seconds, *speech, at=0.0):
+def excerpt(seconds, *speech, at=0.0):
     spans = tuple(Span(start=start, end=end) for start, end in speech)
-    return Look(Window(samples=np.zeros(int(seconds * SAMPLE_RATE), np.float32), start=0.0, end=seconds, speech=spans), at)
+    return Excerpt(Window(samples=np.zeros(int(seconds * SAMPLE_RATE), np.float32), start=0.0, end=seconds, speech=spans), at)
 
 
 class TestLooks:
     def test_where_speech_follows_the_last_time_it_is_looked_at(self):
-        following = look(16, (0.1, 0.9), (4.2, 16)).after(16.0, 1.0)
+        following = excerpt(16, (0.1, 0.9), (4.2, 16)).after(16.0, 1.0)
         assert following.at == pytest.approx(4.0)
         assert following.speech[0].start == pytest.approx(0.2)
 
     def test_speech_without_a_pause_is_looked_at_from_the_last_time_on(self):
-        assert look(16, (0, 15)).after(16.0, 6.0).at == 6.0
+        assert excerpt(16, (0, 15)).after(16.0, 6.0).at == 6.0
 
     def test_a_time_that_is_a_little_early_has_missed_nothing(self):
-        assert look(16, (0, 15)).after(16.0, 14.4) is None
-        assert look(16, (0, 10), (10.3, 10.5)).after(16.0, 10.1) is None
+        assert excerpt(16, (0, 15)).after(16.0, 14.4) is None
+        assert excerpt(16, (0, 10), (10.3, 10.5)).after(16.0, 10.1) is None
 
     def test_a_model_that_stopped_in_the_middle_goes_on_there(self):
-        assert look(16).after(7.5, 7.5).at == 7.5
+        assert excerpt(16).after(7.5, 7.5).at == 7.5
 
     def test_a_long_window_goes_on_after_thirty_seconds(self):
-        assert look(70, at=10).after(WINDOW, WINDOW).at == 40
-        assert look(70, at=41).after(29.0, 29.0) is None
+        assert excerpt(70, at=10).after(WINDOW, WINDOW).at == 40
+        assert excerpt(70, at=41).after(29.0, 29.0) is None
 
-    def test_where_nothing_is_heard_later_speech_is_looked_at(self):
-        assert look(30, (1, 2), (3, 4), (1 + SKIPPED, 9)).past().at == pytest.approx(SKIPPED + 0.8)
-        assert look(30, (1, 2), (3, 4)).past() is None
-        assert look(30).past() is None
+    def test_where_nothing_is_heard_later_speech_is_computed(self):
+        assert excerpt(30, (1, 2), (3, 4), (1 + SKIPPED, 9)).past().at == pytest.approx(SKIPPED + 0.8)
+        assert excerpt(30, (1, 2), (3, 4)).past() is None
+        assert excerpt(30).past() is None
 
     @given(
         st.lists(st.tuples(st.floats(0, 40), st.floats(0.01, 5)), max_size=8),
         st.floats(0, 40),
         st.floats(0, 30),
     )
-    def test_a_look_always_goes_on_and_so_ends(self, speech, at, heard_to):
-        one = look(41, *sorted((start, start + length) for start, length in speech), at=at)
-        for following in (one.after(one.length, min(heard_to, one.length)), one.past()):
+    def test_a_look_always_goes_on_and_so_ends(self, speech, at, speech_end):
+        one = excerpt(41, *sorted((start, start + length) for start, length in speech), at=at)
+        for following in (one.after(one.length, min(speech_end, one.length)), one.past()):
             assert following is None or following.at > one.at + 0.05
 
 
@@ -93,13 +93,13 @@ class TestVotes:
 
 class TestTimes:
     def test_a_segment_that_begins_before_the_last_one_ends_is_moved(self):
-        assert rising(Segment(start=4.3, end=6, text="x"), 5.0) == Segment(start=5.0, end=6, text="x")
-        assert rising(Segment(start=4.3, end=4.6, text="x"), 5.0) == Segment(start=5.0, end=5.02, text="x")
+        assert with_rising_times(Segment(start=4.3, end=6, text="x"), 5.0) == Segment(start=5.0, end=6, text="x")
+        assert with_rising_times(Segment(start=4.3, end=4.6, text="x"), 5.0) == Segment(start=5.0, end=5.02, text="x")
 
     @given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9)), max_size=12), st.floats(0, 5), st.floats(0, 5), st.floats(0, 9))
     def test_words_rise_have_a_length_and_are_inside(self, times, start, length, after):
         words = tuple(Word(text="x", start=a, end=b) for a, b in times)
-        risen = rising(Segment(start=start, end=start + length, text="x", words=words), after)
+        risen = with_rising_times(Segment(start=start, end=start + length, text="x", words=words), after)
         assert after <= risen.start < risen.end
         told = [time for word in risen.words for time in (word.start, word.end)]
         assert told == sorted(told)
@@ -109,7 +109,7 @@ class TestTimes:
     def test_a_segment_of_half_a_minute_is_cut_where_sentences_end(self):
         said = [" One", " two.", " Three", " four."] * 10
         words = tuple(Word(text=text, start=n * 0.7, end=n * 0.7 + 0.5) for n, text in enumerate(said))
-        parts = parted(Heard(0.0, 29.0, "".join(said), (), words), lambda text: [len(text)])
+        parts = split_long_segment(WindowSegment(0.0, 29.0, "".join(said), (), words), lambda text: [len(text)])
         assert "".join(part.text for part in parts) == "".join(said)
         assert all(part.end - part.start <= LONGEST for part in parts)
         assert all(part.text.endswith(".") for part in parts)

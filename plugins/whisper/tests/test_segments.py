@@ -17,7 +17,7 @@ def test_segments_end_where_two_times_stand_side_by_side():
     assert covered == 2
 
 
-def test_what_begins_and_does_not_end_is_left_for_the_next_look():
+def test_what_begins_and_does_not_end_is_left_for_the_next_excerpt():
     spans, covered = split([at(0), 1, at(1), at(1), 3, 4], FIRST, 30)
     assert [span.end for span in spans] == [1]
     assert covered == 1

@@ -17,13 +17,13 @@ from modelhost.contract.log import place_of
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioFormat, FinishReason, GenerateRequest, SynthesizeRequest, TranscribeRequest
 from modelhost.dialogue import Dialogue, Turn
-from modelhost.dialogue.steps import (
+from modelhost.dialogue.events import (
     AssistantText,
     Degraded,
+    DialogueEvent,
     Metadata,
     Models,
     SpeechChunk,
-    Step,
     Timings,
     Transcript,
     TurnDone,
@@ -308,7 +308,7 @@ def _dialogue_of(request: Request[Any, Any, Any]) -> Dialogue:
     return host_of(request).dialogue
 
 
-async def _lines(steps: ClosableEvents[Step], in_flight: InFlightRequest) -> AsyncGenerator[bytes, None]:
+async def _lines(steps: ClosableEvents[DialogueEvent], in_flight: InFlightRequest) -> AsyncGenerator[bytes, None]:
     """Return each step as a line; a failure is one too, unless it comes first and can have its status."""
     begun = False
     try:
@@ -325,7 +325,7 @@ async def _lines(steps: ClosableEvents[Step], in_flight: InFlightRequest) -> Asy
         yield _line(ErrorEvent(error=Problem.of(known, in_flight)))
 
 
-def _event(step: Step, in_flight: InFlightRequest) -> Struct:
+def _event(step: DialogueEvent, in_flight: InFlightRequest) -> Struct:
     match step:
         case Transcript():
             return TranscriptEvent(**msgspec.structs.asdict(step))
@@ -338,7 +338,7 @@ def _line(event: Struct) -> bytes:
     return msgspec.json.encode(event) + b"\n"
 
 
-async def _whole(steps: ClosableEvents[Step], in_flight: InFlightRequest) -> tuple[DialogueAnswer, Sound]:
+async def _whole(steps: ClosableEvents[DialogueEvent], in_flight: InFlightRequest) -> tuple[DialogueAnswer, Sound]:
     """Put the steps together; the sound is beside the answer."""
     found: dict[type, Any] = {}
     sound = Sound()

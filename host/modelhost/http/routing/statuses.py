@@ -18,6 +18,7 @@ from modelhost.http.routing.errors import (
     WebSocketVersionError,
 )
 
+# RFC 9110 §15, and one of nginx's.
 SWITCHING_PROTOCOLS = 101
 OK = 200
 NO_CONTENT = 204

@@ -23,7 +23,7 @@ AHEAD = 256 * 1024
 """Bytes that may wait for a slow client before the model's call has to wait as well."""
 
 SLOW_SECONDS = 5.0
-"""Seconds in all that a client may hold up its model by taking less than is made, while others wait for the model's place.
+"""Seconds in all that a client may hold up its model by taking less than is made, while others wait for a slot of the model.
 
 Chosen: a client that plays what it hears is ahead by what the system's buffers hold, which is most of a minute of speech.
 """

@@ -45,6 +45,7 @@ LIVE_IDLE = 30.0
 """Seconds a client may send nothing while a model listens to it."""
 
 POLICY_VIOLATION = 1008
+"""Close code (RFC 6455 §7.4.1)."""
 INTERNAL_ERROR = 1011
 """RFC 6455 §7.4.1."""
 
@@ -257,7 +258,7 @@ class MessageSocket(Generic[T]):
         try:
             async with self._sending, asyncio.timeout(self._server.write_timeout):
                 await self.socket.send_data(data, mode=mode)
-        except TimeoutError:  # who does not read keeps a model's place from others
+        except TimeoutError:  # who does not read keeps a model's slot from others
             self._gone = True
             if self._task:
                 self._task.cancel()

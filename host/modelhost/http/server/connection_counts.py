@@ -17,7 +17,9 @@ class ConnectionCounts(Collector):
     def collect(self) -> Iterator[Metric]:
         """Look at the limits' own counts."""
         yield GaugeMetricFamily("modelhost_connections", "Open connections, WebSockets among them.", self._connections.open)
-        refused = CounterMetricFamily("modelhost_connections_refused", "Connections that limits have refused or closed.", labels=("reason",))
+        refused = CounterMetricFamily(
+            "modelhost_connections_refused", "Connections that limits have refused or closed.", labels=("reason",)
+        )
         for reason, count in self._connections.refused.items():
             refused.add_metric((reason,), count)
         yield refused

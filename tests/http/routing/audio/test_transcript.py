@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from modelhost import Done, Segment, Usage
 from modelhost.contract.types import TranscribeEvent
-from modelhost.dialogue.heard import heard
+from modelhost.dialogue.transcription import collect_transcript
 from modelhost.http.routing.audio.transcript import Transcript
 
 SAID = (
@@ -41,6 +41,6 @@ def test_a_loop_is_left_out_of_every_format(form: str) -> None:
 
 
 def test_a_loop_is_no_part_of_a_conversation() -> None:
-    transcript = asyncio.run(heard(events(), "en"))
+    transcript = asyncio.run(collect_transcript(events(), "en"))
     assert transcript.text == "Good morning. Good night."
     assert len(transcript.segments) == 2

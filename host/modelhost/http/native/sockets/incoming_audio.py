@@ -6,7 +6,7 @@ What is sent as PCM, or without a word, is looked at before it is believed: a br
 import tempfile
 from pathlib import Path
 
-from modelhost.audio.kinds import kind_of, wav_head
+from modelhost.audio.formats import kind_of, wav_head
 from modelhost.contract.errors import BadInputError
 from modelhost.http.native.sockets.live_input import LiveInput
 

@@ -135,7 +135,7 @@ class SpeakingSession:
 
     async def say(self, text: str) -> None:
         """Take more text."""
-        self._begin()  # not before: a model's place is for who has something to say
+        self._begin()  # not before: a model's slot is for who has something to say
         if not self.over:
             await self._live_input.put(text.encode())
 

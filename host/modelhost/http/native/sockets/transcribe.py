@@ -146,7 +146,7 @@ class Listening:
             self._forget()
             raise
         if self._incoming.live and self._task is None:
-            self._begin()  # not before: a model's place is for who has something to say
+            self._begin()  # not before: a model's slot is for who has something to say
 
     async def end(self) -> None:
         """Say that nothing follows, and wait until everything has been told."""

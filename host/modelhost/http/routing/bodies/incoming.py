@@ -10,6 +10,7 @@ from modelhost.config import ServerConfig
 from modelhost.http.routing.errors import ClientGoneError, TooLargeError
 
 MIB = 2**20
+"""Bytes."""
 
 SMALL = 64 * 1024
 """Bytes of a body that are simply held: as many as a connection holds anyway before it stops reading."""

@@ -14,6 +14,7 @@ MAX_HEAD = 64 * 1024
 MAX_URL = 16 * 1024
 """Bytes of a URL; ours are short."""
 MAX_HEADERS = 100
+"""Header fields of a request: chosen, because browsers behind proxies send some thirty."""
 
 FULL = "every connection this host takes is at work; ask again in a moment"
 

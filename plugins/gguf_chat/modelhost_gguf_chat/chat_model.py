@@ -1,0 +1,277 @@
+"""A loaded model: where template, tokens, engine and answer meet."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import llama_cpp
+from modelhost import (
+    BadInputError,
+    ComputeThread,
+    Context,
+    Delta,
+    Done,
+    GenerateEvent,
+    GenerateRequest,
+    Log,
+    ModelCard,
+    TokenizeEvent,
+    TokenizeRequest,
+    Tokens,
+    UnsupportedError,
+    Usage,
+)
+
+from modelhost_gguf_chat.answer import Answer
+from modelhost_gguf_chat.clock import Clock
+from modelhost_gguf_chat.engine import Engine, Finished, Job, Prefilled
+from modelhost_gguf_chat.logprobs import token_logprob
+from modelhost_gguf_chat.options import GgufChatOptions
+from modelhost_gguf_chat.origins import Piece
+from modelhost_gguf_chat.sampling import decide, is_seed
+from modelhost_gguf_chat.template import ChatTemplate
+from modelhost_gguf_chat.tokens import NO_TOKEN
+from modelhost_gguf_chat.weights import Weights, device_of
+
+MAX_TEXT = 1024 * 1024
+"""Bytes of a text or a chat to count the tokens of. Chosen, because some tokenizers take time by the square of it, and none can
+be stopped."""
+MAX_TOKENS = MAX_TEXT
+"""Tokens to turn back into text."""
+
+
+class ChatModel:
+    """A GGUF model, ready to answer."""
+
+    def __init__(self, weights: Weights, options: GgufChatOptions, *, threads: int, log: Log, compute: ComputeThread) -> None:
+        """Load it on this thread, which is `compute`'s; raises what `Backend.load` may raise."""
+        self._options = options
+        self._size = weights.size
+        self._engine = Engine(weights.file, options, threads=options.threads or threads, log=log)
+        try:
+            self._vocabulary = self._engine.vocabulary
+            if llama_cpp.llama_model_has_encoder(self._engine.model) or not llama_cpp.llama_model_has_decoder(self._engine.model):
+                raise BadInputError(f"{weights.file.name} is not a model that continues text", param="source")
+            self._template = self._find_template(log)
+        except BaseException:
+            self._engine.close()
+            raise
+        self._engine.start(compute)
+
+    def close(self) -> None:
+        """Cancel what runs and free everything."""
+        self._engine.close()
+
+    def card(self) -> ModelCard:
+        """Return what this model can do."""
+        return ModelCard(
+            abilities=("generate", "tokenize"),
+            features=(
+                *("streaming", "stop", "logprobs", "completion", "top_k", "min_p", "repeat_penalty"),
+                *("presence_penalty", "frequency_penalty", "logit_bias", "ignore_eos"),
+                *(("suffix",) if self._vocabulary.gap else ()),
+                *(() if isinstance(self._template, str) else ("prefill",)),
+            ),
+            context_length=self._engine.n_ctx,
+            concurrency=1,
+            size_bytes=self._size,
+            device=device_of(self._options),
+        )
+
+    def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
+        """Answer a request; raises `BadInputError` or `UnsupportedError` before the first event."""
+        with self._engine.in_use():
+            prompt = self.prompt(request)
+            job = Job(
+                prompt,
+                decide(request, self._options, self._vocabulary),
+                self._token_limit(request, len(prompt)),
+                logits=request.logprobs,
+                exact=is_seed(request.seed),
+                caller=context.caller,
+            )
+            echoed = self._echoed_prompt(request)
+        context.on_cancel(lambda: self._engine.cancel(job))
+        answer = Answer(request.stop)
+        clock = Clock()
+        cached = produced = 0
+        finished: Finished | None = None
+        if echoed:
+            yield Delta(text=echoed)
+        with closing(self._engine.run(job)) as steps:
+            for step in steps:
+                if context.cancelled:
+                    return
+                if isinstance(step, Prefilled):
+                    cached = step.cached
+                    clock.read()
+                elif isinstance(step, Finished):
+                    finished = step
+                    produced += step.ended
+                else:
+                    produced += 1
+                    with self._engine.in_use():
+                        piece = self._vocabulary.piece(step.token)
+                        logprob = (
+                            None
+                            if step.logits is None
+                            else token_logprob(step.logits, step.token, request.top_logprobs, self._vocabulary)
+                        )
+                    if delta := answer.feed(piece, logprob):
+                        yield delta
+                    if answer.stopped:
+                        break
+        if context.cancelled or not (finished or answer.stopped):
+            return
+        if delta := answer.finish():
+            yield delta
+        yield Done(
+            reason="stop" if answer.stopped or (finished and finished.ended) else "length",
+            stop=answer.stop,
+            timings=clock.timings(),
+            usage=Usage(input_tokens=len(prompt), output_tokens=produced, cached_tokens=cached),
+        )
+
+    def prompt(self, request: GenerateRequest) -> list[int]:
+        """Return the token ids a request begins with."""
+        vocabulary = self._vocabulary
+        if request.prompt is None:
+            if request.suffix or request.echo:
+                param = "suffix" if request.suffix else "echo"
+                raise BadInputError(f"{param} goes with a raw prompt, not with messages; leave it out", param=param)
+            return self._of_chat(request)
+        if request.echo and request.logprobs:
+            raise UnsupportedError("logprobs of an echoed prompt are not computed; leave one of the two out", param="echo")
+        if isinstance(request.prompt, str):
+            _bound(len(request.prompt.encode("utf-8", "replace")), "prompt")
+            tokens = vocabulary.tokenize(request.prompt)
+        else:
+            tokens = self._existing(request.prompt, "prompt")
+        if request.suffix:
+            if vocabulary.gap is None:
+                raise UnsupportedError("this model has no tokens for filling gaps; leave `suffix` out", param="suffix")
+            return vocabulary.around_gap(tokens, vocabulary.tokenize(request.suffix))
+        if isinstance(request.prompt, str):
+            tokens = vocabulary.with_bos(tokens)
+        if not tokens and vocabulary.bos != NO_TOKEN:
+            tokens = [vocabulary.bos]
+        if not tokens:
+            raise BadInputError("the prompt is empty, and this model needs a token to continue", param="prompt")
+        return tokens
+
+    def tokenize(self, request: TokenizeRequest) -> Iterator[TokenizeEvent]:
+        """Count without computing; from any thread, beside `generate` too. Raises `BadInputError` or `UnsupportedError`."""
+        with self._engine.in_use():
+            tokens = self._tokens(request)
+            pieces = {token: self._vocabulary.piece(token, special=True) for token in set(tokens)}
+        piece_bytes = tuple(pieces[token] for token in tokens)
+        text = "" if request.tokens is None else self._vocabulary.joined(piece_bytes)
+        yield Tokens(tokens=tuple(tokens), text=text, pieces=piece_bytes)
+        yield Done()
+
+    def _tokens(self, request: TokenizeRequest) -> list[int]:
+        vocabulary = self._vocabulary
+        if request.tokens is not None:
+            if len(request.tokens) > MAX_TOKENS:
+                raise BadInputError(f"there are {len(request.tokens)} tokens, {MAX_TOKENS} are allowed", param="tokens")
+            return self._existing(request.tokens, "tokens")
+        if request.text is not None:
+            _bound(len(request.text.encode("utf-8", "replace")), "text")
+            tokens = vocabulary.tokenize(request.text, parse_special=request.parse_special)
+            return vocabulary.with_bos(tokens) if request.add_special else tokens
+        return self._of_chat(request)
+
+    def _of_chat(self, request: GenerateRequest | TokenizeRequest) -> list[int]:
+        pieces = self._pieces(request)
+        _bound(sum(len(piece.text.encode("utf-8", "replace")) for piece in pieces), "messages")
+        return self._vocabulary.with_bos(self._vocabulary.tokenize_pieces(pieces))
+
+    def _pieces(self, request: GenerateRequest | TokenizeRequest) -> list[Piece]:
+        """Write a conversation as the template does, ready for the answer."""
+        messages = request.messages
+        if not messages:
+            raise BadInputError("there are no messages; send at least one", param="messages")
+        if isinstance(self._template, str):
+            raise UnsupportedError(
+                f"{self._template}, so it only continues a raw prompt; its operator can set the option `chat_template` "
+                "or `chat_template_file`",
+                param="messages",
+            )
+        if len(messages) > self._engine.n_ctx:
+            raise BadInputError(
+                f"This model's maximum context length is {self._engine.n_ctx} tokens, but there are {len(messages)} messages; "
+                "leave older ones out.",
+                code="context_length_exceeded",
+                param="messages",
+            )
+        return self._template.render(
+            messages,
+            tools=request.tools if isinstance(request, GenerateRequest) else (),
+            generation_prompt=request.add_generation_prompt is not False,
+            continues=request.continues,
+        )
+
+    def _existing(self, tokens: tuple[int, ...], param: str) -> list[int]:
+        if any(not 0 <= token < self._vocabulary.size for token in tokens):
+            raise BadInputError(f"{param}: this model's tokens are 0 to {self._vocabulary.size - 1}", param=param)
+        return list(tokens)
+
+    def _echoed_prompt(self, request: GenerateRequest) -> str:
+        """Return the prompt as text, where the answer is to begin with it."""
+        if not request.echo or not request.prompt:
+            return ""
+        return request.prompt if isinstance(request.prompt, str) else self._vocabulary.text(request.prompt)
+
+    def _token_limit(self, request: GenerateRequest, count: int) -> int:
+        """Return how many tokens the answer may have; raises where the context does not hold prompt and answer."""
+        n_ctx = self._engine.n_ctx
+        param = "messages" if request.prompt is None else "prompt"
+        limit = f"This model's maximum context length is {n_ctx} tokens"
+        if count >= n_ctx:
+            is_or_are = "messages have" if param == "messages" else "prompt has"
+            raise BadInputError(
+                f"{limit}, but the {is_or_are} {count} tokens; shorten the {param}.",
+                code="context_length_exceeded",
+                param=param,
+            )
+        if request.max_tokens is not None and count + request.max_tokens > n_ctx:
+            raise BadInputError(
+                f"{limit}, but you asked for {count + request.max_tokens} tokens: {count} in the {param}, "
+                f"{request.max_tokens} for the answer; shorten the {param} or lower max_tokens.",
+                code="context_length_exceeded",
+                param=param,
+            )
+        return min(n_ctx - count, request.max_tokens or self._options.most_tokens() or n_ctx)
+
+    def _find_template(self, log: Log) -> ChatTemplate | str:
+        """Compile the template of the options or of the file; of one in the file that has an error, say what it is.
+
+        Raw prompts work all the same.
+        """
+        vocabulary = self._vocabulary
+        bos, eos = vocabulary.name(vocabulary.bos), vocabulary.name(vocabulary.eos)
+        if (chosen := self._options.chosen_template()) is not None:
+            template = ChatTemplate(chosen, bos=bos, eos=eos)
+        elif source := llama_cpp.llama_model_chat_template(self._engine.model, None):
+            try:
+                template = ChatTemplate(source.decode("utf-8", "replace"), bos=bos, eos=eos)
+            except BadInputError as error:
+                log.warning("the model's own chat template cannot be used", reason=error.message)
+                return f"this model's own chat template cannot be used: {error.message}"
+        else:
+            return "this model has no chat template"
+        if lost := self._lost_tokens(template):
+            log.warning("the chat template makes control tokens in a way that cannot be followed, so they are text", tokens=lost)
+        return template
+
+    def _lost_tokens(self, template: ChatTemplate) -> list[str]:
+        """Name the control tokens that are in what a template writes of a harmless conversation, but not in its own words."""
+        pieces = template.sample()
+        plain = self._vocabulary.tokenize("".join(piece.text for piece in pieces), parse_special=True)
+        missing = self._vocabulary.control_tokens & (set(plain) - set(self._vocabulary.tokenize_pieces(pieces)))
+        return sorted(map(self._vocabulary.name, missing))
+
+
+def _bound(size: int, param: str) -> None:
+    if size > MAX_TEXT:
+        message = f"{param}: {size} bytes are too many to tokenize, {MAX_TEXT} are allowed"
+        raise BadInputError(message, code="context_length_exceeded", param=param)
