@@ -20,6 +20,7 @@ COMMANDS = {
     "load": ("models", "Load a model now."),
     "stop": ("models", "Unload a model."),
     "plugins": ("models", "List the installed plugins."),
+    "plugin": ("plugin", "Make a plugin of one's own."),
     "openapi": ("openapi", "Print the OpenAPI document."),
     "keys": ("keys", "Make API keys."),
     "config": ("config", "Check, show or describe the configuration."),
