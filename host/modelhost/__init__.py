@@ -44,6 +44,7 @@ if _typing.TYPE_CHECKING:  # `as` marks what is exported, for strict type checke
         hookimpl as hookimpl,
     )
     from modelhost.contract.log import Log as Log
+    from modelhost.contract.request_options import RequestOptions as RequestOptions
     from modelhost.contract.source import Source as Source
     from modelhost.contract.types import (
         ABILITIES as ABILITIES,
@@ -70,6 +71,7 @@ if _typing.TYPE_CHECKING:  # `as` marks what is exported, for strict type checke
         Partial as Partial,
         Progress as Progress,
         ReasoningPart as ReasoningPart,
+        Request as Request,
         ResponseFormat as ResponseFormat,
         Role as Role,
         Segment as Segment,
@@ -111,6 +113,7 @@ _HOMES = {
     "modelhost.authors.batch_engine": ("BatchEngine",),
     "modelhost.authors.fair_queue": ("FairQueue",),
     "modelhost.authors.sentences": ("Sentences",),
+    "modelhost.contract.request_options": ("RequestOptions",),
     "modelhost.contract.source": ("Source",),
     "modelhost.authors.stop_strings": ("StopStrings",),
 }

@@ -9,6 +9,7 @@ from modelhost.contract.card import ModelCard
 from modelhost.contract.compute import ComputeThread
 from modelhost.contract.errors import NotReadyError, PluginError
 from modelhost.contract.log import Log, silent
+from modelhost.contract.request_options import RequestOptions
 from modelhost.contract.source import Source
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability
@@ -51,6 +52,8 @@ class Backend(Generic[O]):
 
     run: ClassVar[Run] = "process"
     """Where it runs unless the configuration says otherwise; `inline` suits only what talks to another server."""
+    request_options: ClassVar[type[RequestOptions] | None] = None
+    """What requests may carry for this plugin alone, under its name in `plugin_options`; None for nothing."""
     loaded: Any = _Loaded()
     """What `load` makes for the hooks, and sets; a subclass says its type. Raises `NotReadyError` before, and after `unload`."""
 
@@ -101,14 +104,14 @@ class Backend(Generic[O]):
             close()
 
 
-def options_type(owner: type) -> type[Options]:
+def options_type(owner: type, base: str = "Backend") -> type[Options]:
     """Find the `O` in a class's `Backend[O]` or `Extension[O]`."""
     for cls in owner.__mro__:
         for base in getattr(cls, "__orig_bases__", ()):
             for arg in get_args(base):
                 if isinstance(arg, type) and issubclass(arg, Options):
                     return arg
-    raise PluginError(f"{owner.__name__} must subclass Backend[...] or Extension[...] with its options in the brackets")
+    raise PluginError(f"{owner.__name__} must subclass {base}[...] with its options in the brackets")
 
 
 def read_options(kind: type[Options], values: dict[str, Any]) -> Options:

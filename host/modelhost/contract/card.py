@@ -1,6 +1,8 @@
 """What a loaded model says of itself; routes and the router read nothing else."""
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Iterable
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
@@ -50,14 +52,27 @@ Feature = Literal[
 ]
 
 
+FEATURES: tuple[Feature, ...] = get_args(Feature)
+
+OWN_FEATURE = re.compile(r"x-[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def unknown_features(features: Iterable[str]) -> list[str]:
+    """Return those that nobody knows, and that are no plugin's own."""
+    return [feature for feature in features if feature not in FEATURES and not OWN_FEATURE.fullmatch(feature)]
+
+
 class ModelCard(Wire):
     """The facts about a loaded model. A hook is the upper bound of what a backend can do; the card can only narrow it."""
 
     abilities: tuple[Ability, ...] | None = None
     """None means every hook the backend implements."""
     inputs: tuple[Input, ...] = ("text",)
-    features: tuple[Feature, ...] = ("streaming",)
-    """What of a request is honoured beyond the plain case; the host refuses a request that needs more."""
+    features: tuple[str, ...] = ("streaming",)
+    """What of a request is honoured beyond the plain case, each a `Feature`; the host refuses a request that needs more.
+
+    A feature of the plugin's own begins with `x-`: the host lists it in /v1/models, for clients that look for it.
+    """
     context_length: int | None = None
     """Tokens."""
     dimensions: tuple[int, ...] = ()

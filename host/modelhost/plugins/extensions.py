@@ -191,7 +191,7 @@ def _read(extension: Any, values: dict[str, Any]) -> Options | None:
         if values:
             raise ConfigError(f": it takes no options; {', '.join(values)} cannot be set")
         return None
-    kind = options_type(extension)
+    kind = options_type(extension, "Extension")
     try:
         return read_options(kind, values)
     except msgspec.ValidationError as error:

@@ -14,6 +14,7 @@ from modelhost.contract.types.abilities import UNCOUNTED, Ability
 from modelhost.observability.call_record import CallRecord
 from modelhost.observability.metrics import CallMeter, Metrics
 from modelhost.planning import PlannedModel
+from modelhost.plugins.request_options import problem_of
 from modelhost.pool.call import run_call
 from modelhost.pool.lifecycle import Lifecycle
 from modelhost.pool.poison_requests import PoisonRequests
@@ -171,6 +172,10 @@ class Model:
             able = self.who_can(ability, ())
             hint = f"; models that can: {', '.join(able)}" if able else ""
             raise UnsupportedError(f"model {self.name!r} cannot {ability}{hint}", param="model")
+        if request.options:
+            schema = self.plugin.description.request_schema if self.plugin.description else None
+            if problem := problem_of(self.plugin.name, schema, request.options, self.name):
+                raise problem
         if self.card is None:
             return
         needed = tuple(needs(request))

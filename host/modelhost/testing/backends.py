@@ -10,7 +10,7 @@ import pytest
 
 from modelhost.contract.backend import Backend, options_type, read_options
 from modelhost.contract.card import ModelCard
-from modelhost.contract.errors import BackendFailedError, RequestError, ServiceError
+from modelhost.contract.errors import BackendFailedError, BadInputError, RequestError, ServiceError
 from modelhost.contract.log import place_of
 from modelhost.contract.types import Done
 from modelhost.contract.types.abilities import ABILITIES, EVENTS, REQUESTS, Ability
@@ -19,6 +19,7 @@ from modelhost.testing.imports import Import, imported
 from modelhost.testing.loaded import BUDGET, LOAD_PATIENCE, PATIENCE, Loaded, sources_of
 from modelhost.testing.time_limits import EndsWithPytest, within
 from modelhost.wire.frames import from_wire, to_wire
+from modelhost.worker.describe import options_schema
 from modelhost.worker.instance import hooks_of
 
 STOPS_WITHIN = 5.0
@@ -42,6 +43,8 @@ class BackendTests:
     """The class under test."""
     options: ClassVar[dict[str, Any]] = {}
     """What stands under `[models.NAME.options]`; `package:` and paths as there."""
+    request_options: ClassVar[dict[str, Any]] = {}
+    """What a request carries for the plugin, where the class names `request_options`."""
     ability: ClassVar[Ability]
     request: ClassVar[Any]
     """A request that is answered with several events."""
@@ -128,6 +131,20 @@ class BackendTests:
         except msgspec.ValidationError:
             return
         pytest.fail("an unknown option is accepted; leave forbid_unknown_fields of `Options` as it is")
+
+    def test_request_options_are_read_as_they_are_described(self, loaded: Loaded) -> None:
+        """What a request may carry for the plugin has defaults, refuses what it does not know, and is asked for and answered."""
+        kind = self.backend.request_options
+        if kind is None:
+            pytest.skip("requests carry no options for it")
+        missing = [field.name for field in msgspec.structs.fields(kind) if field.required]
+        assert not missing, f"{kind.__name__}.{missing[0]} has no default; most requests carry no options"
+        options_schema(kind)
+        given = msgspec.structs.replace(self.request, options={"it": {"no_such_option": 1}})
+        with pytest.raises(BadInputError):
+            kind.of(given)
+        asked = msgspec.structs.replace(self.request, options={"it": self.request_options})
+        self.complete(loaded.events(self.ability, asked), f"with the options {self.request_options}")
 
     def test_weights_that_are_none_are_refused_by_load(self) -> None:
         """An empty file, or folder, where the weights should be: the operator is told what is wrong, and nothing crashes."""

@@ -15,8 +15,14 @@ class Duty(Struct):
     """The test of the ability's class that tries it; empty where nobody can know from outside."""
 
 
+_OPTIONS = Duty(
+    what="your own, with `request_options`: read it with `RequestOptions.of`",
+    test="test_request_options_are_read_as_they_are_described",
+)
+
 DUTIES: dict[Ability, dict[str, Duty]] = {
     "generate": {
+        "options": _OPTIONS,
         "messages": Duty(
             what="answer the last; any may be empty, or be of the system alone", test="test_odd_input_is_answered_or_refused"
         ),
@@ -47,6 +53,7 @@ DUTIES: dict[Ability, dict[str, Duty]] = {
         "add_generation_prompt": Duty(what="with `prefill`: False begins no turn of the assistant's"),
     },
     "transcribe": {
+        "options": _OPTIONS,
         "audio": Duty(
             what="any file (`modelhost.audio.decode`); None is live sound", test="test_odd_input_is_answered_or_refused"
         ),
@@ -58,6 +65,7 @@ DUTIES: dict[Ability, dict[str, Duty]] = {
         "word_timestamps": Duty(what="with `word_timestamps`: fill `Segment.words`", test="test_words_lie_within_their_segment"),
     },
     "synthesize": {
+        "options": _OPTIONS,
         "text": Duty(
             what="speak all of it, refuse what nobody can say (`code='nothing_to_say'`)", test="test_a_longer_text_takes_longer"
         ),
@@ -75,6 +83,7 @@ DUTIES: dict[Ability, dict[str, Duty]] = {
         ),
     },
     "embed": {
+        "options": _OPTIONS,
         "inputs": Duty(what="one vector for each, in order, of length 1", test="test_there_is_one_unit_vector_for_each_input"),
         "dimensions": Duty(
             what="one of the card's; None is the first of them", test="test_vectors_have_the_length_the_card_says"
@@ -87,6 +96,7 @@ DUTIES: dict[Ability, dict[str, Duty]] = {
         "title": Duty(what="with `title`: of the document"),
     },
     "summarize": {
+        "options": _OPTIONS,
         "text": Duty(what="UTF-8; refuse what is none", test="test_odd_input_is_answered_or_refused"),
         "filename": Duty(what="says what the text is; never open it", test="test_odd_input_is_answered_or_refused"),
         "language": Duty(what="of the summary; None is that of the text"),
@@ -96,6 +106,7 @@ DUTIES: dict[Ability, dict[str, Duty]] = {
         "temperature": Duty(what="as for text; None is your choice"),
     },
     "tokenize": {
+        "options": _OPTIONS,
         "text": Duty(what="cut it", test="test_text_survives_the_way_to_tokens_and_back"),
         "messages": Duty(what="write them by your template and cut that: the very prompt `generate` would make"),
         "tokens": Duty(what="turn them back into text", test="test_a_token_that_does_not_exist_is_refused"),
@@ -105,6 +116,7 @@ DUTIES: dict[Ability, dict[str, Duty]] = {
         "parse_special": Duty(what="take names of control tokens for the tokens; False: they are characters"),
     },
     "voices": {
+        "options": _OPTIONS,
         "add": Duty(
             what="make a voice of `samples`, good for `voice` from then on", test="test_a_voice_is_added_listed_and_deleted"
         ),

@@ -63,6 +63,8 @@ class Description(Struct):
     run: Run
     options_schema: dict[str, Any]
     models: dict[str, OptionsReport] = {}
+    request_schema: dict[str, Any] | None = None
+    """What requests may carry for it; None for nothing."""
 
 
 def answer(name: str) -> int:
@@ -99,11 +101,12 @@ def describe(name: str, models: dict[str, dict[str, Any]]) -> Description:
         hooks=hooks_of(backend),
         run=backend.run,
         options_schema=options_schema(kind),
+        request_schema=None if backend.request_options is None else options_schema(backend.request_options),
         models={model: _report(backend, kind, options) for model, options in models.items()},
     )
 
 
-def options_schema(kind: type[Options]) -> dict[str, Any]:
+def options_schema(kind: type[Struct]) -> dict[str, Any]:
     """Return the JSON Schema of options, with their docstrings. Raises `PluginError` for types that cannot be options."""
 
     def hook(custom: type) -> dict[str, Any]:

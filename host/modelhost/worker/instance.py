@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, cast
 
@@ -12,13 +13,14 @@ import pluggy
 from modelhost.concurrency.thread_iteration import iterate_in_thread
 from modelhost.contract import hookspecs
 from modelhost.contract.backend import Backend, options_type, read_options
-from modelhost.contract.card import ModelCard
+from modelhost.contract.card import FEATURES, ModelCard, unknown_features
 from modelhost.contract.completeness import complete
 from modelhost.contract.context import Context
 from modelhost.contract.errors import BackendFailedError, ModelhostError, PluginError, UnsupportedError, told_by_system
 from modelhost.contract.event_stream import BatchedEvents, EventStream
 from modelhost.contract.failures import Failure
 from modelhost.contract.log import Log, place_of
+from modelhost.contract.request_options import FIELD
 from modelhost.contract.types import ABILITIES, Ability
 from modelhost.worker.event_parts import split_event
 from modelhost.worker.live_speech import spoken
@@ -90,6 +92,10 @@ class Instance:
         abilities = self._hooks if card.abilities is None else card.abilities
         if beyond := set(abilities) - set(self._hooks):
             raise PluginError(f"the card claims {_named(tuple(beyond))}, for which there is no hook")
+        if unknown := unknown_features(card.features):
+            near = get_close_matches(unknown[0], FEATURES, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise PluginError(f"the card names the feature {unknown[0]!r}; {hint}one of the plugin's own begins with x-")
         self._features = card.features
         return msgspec.structs.replace(card, abilities=tuple(abilities))
 
@@ -145,7 +151,11 @@ class Instance:
                 yield event
 
     def begin(self, ability: Ability, request: Any, context: Context) -> Any:
-        """Call a hook as it stands, and return what it returns."""
+        """Call a hook as it stands, and return what it returns. Raises `BadInputError` for options it does not take."""
+        if request.options:
+            if self._backend.request_options is None:
+                raise UnsupportedError("requests carry no options for this plugin", param=FIELD)
+            self._backend.request_options.of(request)
         return getattr(self._plugins.hook, ability)(request=request, context=context)
 
     def _stream(self, returned: Any, context: Context) -> AsyncIterator[Any]:

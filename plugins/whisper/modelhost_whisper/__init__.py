@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 from modelhost import Backend, Context, ModelCard, TranscribeEvent, TranscribeRequest, hookimpl
 from modelhost.authors.devices import device_problem
 
-from modelhost_whisper.options import WhisperOptions
+from modelhost_whisper.options import WhisperOptions, WhisperRequestOptions
 
 if TYPE_CHECKING:  # brings CTranslate2
     from modelhost_whisper.model import SpeechModel
 
-__all__ = ["WhisperBackend", "WhisperOptions"]
+__all__ = ["WhisperBackend", "WhisperOptions", "WhisperRequestOptions"]
 
 
 class WhisperBackend(Backend[WhisperOptions]):
     """One Whisper model, shared by all requests window by window."""
 
+    request_options = WhisperRequestOptions
     loaded: "SpeechModel"
 
     @classmethod

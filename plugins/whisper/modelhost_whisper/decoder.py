@@ -49,6 +49,7 @@ class Settings:
     context: tuple[int, ...]
     """Tokens the model takes for the text before the window: the prompt and the words to expect."""
     words: bool
+    beam_size: int
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Piece:
         """Return what two pieces must have in common to be computed together."""
         settings = self.settings
         alone = (settings.language, settings.task) if settings.words else None  # words are aligned in one language at a time
-        return (len(settings.context), self.temperature, settings.words, alone, self.sure > 1)
+        return (len(settings.context), self.temperature, settings.beam_size, settings.words, alone, self.sure > 1)
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,8 @@ class Outcome:
 class Decoder:
     """Computes batches."""
 
-    def __init__(self, model: WhisperModel, beam_size: int) -> None:
+    def __init__(self, model: WhisperModel) -> None:
         self._model = model
-        self._beam_size = beam_size
         self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
 
     def tokenizer(self, language: str, task: str) -> Tokenizer:
@@ -187,7 +187,7 @@ class Decoder:
             for tokenizer, before in zip(tokenizers, context, strict=True)
         ]
         temperature = pieces[0].temperature
-        sampling: dict[str, Any] = {"beam_size": self._beam_size}
+        sampling: dict[str, Any] = {"beam_size": pieces[0].settings.beam_size}
         if temperature:
             sampling = {"beam_size": 1, "num_hypotheses": 5, "sampling_topk": 0, "sampling_temperature": temperature}
         return self._model.model.generate(

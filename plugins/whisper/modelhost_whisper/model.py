@@ -22,7 +22,7 @@ from modelhost.authors.languages import code_of, spoken
 from modelhost_whisper.decoder import Decoder, Outcome, Piece, Settings, Spectrum
 from modelhost_whisper.excerpts import WINDOW
 from modelhost_whisper.live import transcribe_live
-from modelhost_whisper.options import WhisperOptions
+from modelhost_whisper.options import WhisperOptions, WhisperRequestOptions
 from modelhost_whisper.recording import Recording
 from modelhost_whisper.silero import SHORTEST, SileroDetector
 
@@ -61,7 +61,7 @@ class SpeechModel:
         self._languages: dict[str, str] = {
             code_of(own) or own: own for own in self._model.supported_languages
         }  # Whisper calls `jv` `jw`
-        self._decoder = Decoder(self._model, options.beam_size)
+        self._decoder = Decoder(self._model)
         self._language_code(options.language)
         few, many = (1, 2) if device == "cpu" else (8, 16)
         self._share = options.share or few
@@ -97,9 +97,10 @@ class SpeechModel:
     def transcribe(self, request: TranscribeRequest, context: Context) -> Iterator[TranscribeEvent]:
         """Transcribe a recording; raises `BadInputError` for one that cannot be read, or a language the model does not know."""
         language = self._language_code(request.language or self._options.language)
-        recording = Recording(
-            self._engine, self._features, self._settings(request, language), self._temperatures(request), context
-        )
+        own = WhisperRequestOptions.of(request)
+        temperatures = (request.temperature,) if request.temperature else own.temperatures or self._options.temperatures
+        settings = self._settings(request, language, own.beam_size or self._options.beam_size)
+        recording = Recording(self._engine, self._features, settings, temperatures, context)
         if request.audio is None:
             yield from transcribe_live(recording, request, context)
             return
@@ -114,32 +115,31 @@ class SpeechModel:
                 held=held,
             )
             seconds = len(samples) / SAMPLE_RATE
-            yield from recording.write_down(self._windows(samples), seconds, ahead=self._ahead)
+            speech_alone = self._options.vad if own.vad is None else own.vad
+            yield from recording.write_down(self._windows(samples, speech_alone), seconds, ahead=self._ahead)
             del samples  # before others may have its memory
         if not context.cancelled:
             yield Done(usage=Usage(audio_seconds=seconds))
 
-    def _windows(self, samples: Samples) -> list[Window]:
-        if self._options.vad:
+    def _windows(self, samples: Samples, speech_alone: bool) -> list[Window]:
+        if speech_alone:
             return windows(samples, WINDOW, shortest=SHORTEST, detector=SileroDetector())
         speech = speech_spans(samples, padding=0, shortest=SHORTEST, detector=SileroDetector())
         return [Window(samples=samples, start=0.0, end=len(samples) / SAMPLE_RATE, speech=tuple(speech))]
 
-    def _settings(self, request: TranscribeRequest, language: str | None) -> Settings:
+    def _settings(self, request: TranscribeRequest, language: str | None, beam_size: int) -> Settings:
         hotwords = tuple(dict.fromkeys((*self._options.hotwords, *request.hotwords)))
         return Settings(
             task=request.task,
             language=language,
             context=self._decoder.context(request.prompt or self._options.prompt, hotwords),
             words=request.word_timestamps,
+            beam_size=beam_size,
         )
 
     def _features(self, samples: Samples) -> Spectrum:
         spectrum: Spectrum = self._model.feature_extractor(samples)[..., :-1]
         return spectrum
-
-    def _temperatures(self, request: TranscribeRequest) -> tuple[float, ...]:
-        return (request.temperature,) if request.temperature else self._options.temperatures
 
     def _language_code(self, language: str | None) -> str | None:
         """Return the model's own code of a language. Raises `BadInputError` for one it does not know."""

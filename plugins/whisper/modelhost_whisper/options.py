@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from modelhost import Device, Options, Source
+from modelhost import Device, Options, RequestOptions, Source
 from msgspec import Meta
 
 ComputeType = Literal["auto", "int8", "int8_float16", "int8_float32", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"]
@@ -47,3 +47,14 @@ class WhisperOptions(Options):
     """A longer recording is refused."""
     audio_memory_mb: Annotated[float, Meta(gt=0)] = 1024
     """MiB of decoded sound that all requests hold together, 3.7 a minute; others wait. At least what `max_audio_seconds` take."""
+
+
+class WhisperRequestOptions(RequestOptions):
+    """What a request may carry under `plugin_options.whisper`, for itself alone."""
+
+    beam_size: Annotated[int, Meta(ge=1, le=32)] | None = None
+    """Hypotheses followed at once: 1 is several times as fast, and nearly as good where the speech is clear."""
+    temperatures: Annotated[tuple[Annotated[float, Meta(ge=0, le=2)], ...], Meta(min_length=1, max_length=8)] | None = None
+    """Tried one after the other while the text looks like a loop or a guess; `temperature` of the request goes before."""
+    vad: bool | None = None
+    """Leave out what is not speech, of a recording that comes whole."""

@@ -1,6 +1,7 @@
 """What is heard in real speech, by real models."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -78,6 +79,17 @@ def test_without_vad_everything_is_looked_at(load, tiny, say):
     heard = plain(listener.text(samples))
     assert "lazy dog" in heard
     assert "down to the sea" in heard
+
+
+def test_a_request_may_choose_its_beams_and_others_are_not_computed_with_it(hasty, say, monkeypatch):
+    computed = []
+    step = hasty.model._engine._step
+    monkeypatch.setattr(hasty.model._engine, "_step", lambda pieces: computed.append(pieces) or step(pieces))
+    with ThreadPoolExecutor() as threads:
+        asked = [{}, {"whisper": {"beam_size": 3}}]
+        texts = [*threads.map(lambda options: hasty.text(say(FOX), options=options), asked)]
+    assert all("fox" in text.lower() for text in texts)
+    assert {frozenset(piece.settings.beam_size for piece in pieces) for pieces in computed} == {frozenset({1}), frozenset({3})}
 
 
 def test_speech_that_repeats_itself_is_not_taken_for_a_loop(english, say):

@@ -24,6 +24,7 @@ from modelhost.contract.types.generate import (
     ToolDelta,
 )
 from modelhost.contract.types.media import Blob
+from modelhost.contract.types.request import Request
 from modelhost.contract.types.summarize import SummarizeEvent, SummarizeRequest
 from modelhost.contract.types.synthesize import AudioChunk, AudioFormat, SynthesizeEvent, SynthesizeRequest, VoiceSample
 from modelhost.contract.types.tokenize import TokenizeEvent, TokenizeRequest, Tokens
@@ -55,6 +56,7 @@ __all__ = [
     "Partial",
     "Progress",
     "ReasoningPart",
+    "Request",
     "ResponseFormat",
     "Role",
     "Segment",

@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from modelhost.contract.structs import Wire
 from modelhost.contract.types.events import Done, Event
+from modelhost.contract.types.request import Request
 
 
-class EmbedRequest(Wire):
+class EmbedRequest(Request, kw_only=True):
     """Texts, or texts already cut into token ids. None leaves a choice to the model's configuration."""
 
     inputs: tuple[str | tuple[int, ...], ...]

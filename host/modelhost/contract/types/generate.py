@@ -7,6 +7,7 @@ from msgspec import Meta
 from modelhost.contract.structs import Wire
 from modelhost.contract.types.events import Done, Event, FinishReason, TokenLogprob
 from modelhost.contract.types.media import Blob
+from modelhost.contract.types.request import Request
 from modelhost.contract.types.synthesize import AudioChunk
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -130,7 +131,7 @@ class ResponseFormat(Wire):
     strict: bool = False
 
 
-class GenerateRequest(Wire):
+class GenerateRequest(Request):
     """What to continue: `messages`, or a raw `prompt` (text or token ids). None leaves a choice to the model's configuration."""
 
     messages: tuple[Message, ...] = ()

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from modelhost.contract.structs import Wire
 from modelhost.contract.types.events import Detected, Done, Progress
 from modelhost.contract.types.generate import Delta
 from modelhost.contract.types.media import Blob
+from modelhost.contract.types.request import Request
 
 
-class SummarizeRequest(Wire):
+class SummarizeRequest(Request, kw_only=True):
     """What to summarise, for whom. None leaves a choice to the model's configuration."""
 
     text: Blob

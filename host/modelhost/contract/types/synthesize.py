@@ -7,6 +7,7 @@ from msgspec import Meta
 from modelhost.contract.structs import Wire
 from modelhost.contract.types.events import Done, Event, Progress
 from modelhost.contract.types.media import Blob
+from modelhost.contract.types.request import Request
 from modelhost.contract.types.transcribe import Word
 
 AudioFormat = Literal["pcm", "wav", "mp3", "opus", "aac", "flac"]
@@ -29,7 +30,7 @@ class VoiceSample(Wire):
     text: str = ""
 
 
-class SynthesizeRequest(Wire):
+class SynthesizeRequest(Request, kw_only=True):
     """What to say, and how. None leaves a choice to the model's configuration."""
 
     text: str

@@ -1,11 +1,11 @@
 """Text to tokens and back: what a text or a chat costs, without answering it."""
 
-from modelhost.contract.structs import Wire
 from modelhost.contract.types.events import Done, Event
 from modelhost.contract.types.generate import Message, continues
+from modelhost.contract.types.request import Request
 
 
-class TokenizeRequest(Wire):
+class TokenizeRequest(Request):
     """What to cut into tokens, `text` or `messages`; or `tokens`, to turn back into text. Just one of the three."""
 
     text: str | None = None

@@ -7,9 +7,10 @@ from msgspec import Meta
 from modelhost.contract.structs import Wire
 from modelhost.contract.types.events import Detected, Done, Event, Progress, TokenLogprob
 from modelhost.contract.types.media import Blob
+from modelhost.contract.types.request import Request
 
 
-class TranscribeRequest(Wire):
+class TranscribeRequest(Request):
     """What to write down. Without `audio` the sound arrives live through `context.input`, as 16-bit little-endian mono PCM."""
 
     audio: Blob | None = None

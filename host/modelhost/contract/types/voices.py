@@ -1,11 +1,11 @@
 """The voices a model can speak with, and new ones made from recordings."""
 
-from modelhost.contract.structs import Wire
 from modelhost.contract.types.events import Done, Event
+from modelhost.contract.types.request import Request
 from modelhost.contract.types.synthesize import VoiceSample
 
 
-class VoicesRequest(Wire):
+class VoicesRequest(Request):
     """Which voices there are; before that, at most one may be added or deleted."""
 
     add: str | None = None

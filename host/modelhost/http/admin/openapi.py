@@ -1,5 +1,6 @@
 """`GET /openapi.json`."""
 
+from functools import partial
 from typing import Any
 
 from litestar import Request, get
@@ -15,4 +16,7 @@ from modelhost.http.routing.json_response import JsonResponse
 async def openapi(request: Request[Any, Any, Any]) -> JsonResponse:
     """Every route with its schemas and examples, as OpenAPI 3.1."""
     document: ApiDocument = request.app.state.document
-    return JsonResponse(await computed(document.written, host_of(request).config.server.root_path))
+    host = host_of(request)
+    described = (model.plugin.description for model in host.pool)
+    plugins = {one.name: one.request_schema for one in described if one and one.request_schema}
+    return JsonResponse(await computed(partial(document.written, plugins=plugins), host.config.server.root_path))

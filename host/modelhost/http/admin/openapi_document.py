@@ -1,14 +1,16 @@
 """The OpenAPI document: what the routes say of themselves, in the form that tools read. Prints without a running host."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.handlers.base import BaseRouteHandler
 
+from modelhost.contract.request_options import FIELD
 from modelhost.http.routing.dialect import Envelope
 from modelhost.http.routing.dialects import Dialects
 from modelhost.http.routing.spec import Example, RouteSpec, spec_of
@@ -30,22 +32,26 @@ Speech and language models of one's own behind one API. Where a path is OpenAI's
 _PARAMETER = re.compile(r"\{(\w+):\w+\}")
 
 
+NO_PLUGINS: Mapping[str, dict[str, Any]] = MappingProxyType({})
+
+
 class ApiDocument:
     """The document of some routes. Made when it is first asked for, and once: that takes a second."""
 
     def __init__(self, routes: Iterable[BaseRouteHandler], dialects: Dialects) -> None:
         self._routes = [route for route in routes if isinstance(route, HTTPRouteHandler) and route.include_in_schema]
         self._dialects = dialects
-        self._written: dict[str, msgspec.Raw] = {}
+        self._written: dict[bytes, msgspec.Raw] = {}
 
-    def written(self, root_path: str) -> msgspec.Raw:
-        """Return it as JSON, for a host that is under a path of its proxy's."""
-        if root_path not in self._written:
-            self._written[root_path] = msgspec.Raw(msgspec.json.encode(self.value(root_path)))
-        return self._written[root_path]
+    def written(self, root_path: str, plugins: Mapping[str, dict[str, Any]]) -> msgspec.Raw:
+        """Return it as JSON, for a host that is under a path of its proxy's and has these `plugins`, as `value` takes them."""
+        key = msgspec.json.encode((root_path, plugins))
+        if key not in self._written:
+            self._written[key] = msgspec.Raw(msgspec.json.encode(self.value(root_path, plugins)))
+        return self._written[key]
 
-    def value(self, root_path: str = "") -> dict[str, Any]:
-        """Return it as dictionaries and lists."""
+    def value(self, root_path: str = "", plugins: Mapping[str, dict[str, Any]] = NO_PLUGINS) -> dict[str, Any]:
+        """Return it as dictionaries and lists; `plugins` have by name the schemas of what requests may carry for them."""
         schemas = _Schemas({kind for route in self._routes for kind in _kinds(spec_of(route))} | {*self._dialects.envelopes})
         return {
             "openapi": "3.1.0",
@@ -60,7 +66,7 @@ class ApiDocument:
             "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
             "paths": self._paths(schemas.references),
             "components": {
-                "schemas": schemas.components,
+                "schemas": _with_plugins(schemas.components, plugins),
                 "responses": {
                     self._name(status, envelope): _error(failure, envelope, schemas.references)
                     for envelope in self._dialects.envelopes
@@ -133,6 +139,19 @@ def _several(kinds: Any) -> tuple[Any, ...]:
 def _any_of(kinds: Any, refs: dict[Any, Any]) -> dict[str, Any]:
     schemas = [refs[kind] for kind in _several(kinds)]
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _with_plugins(components: dict[str, Any], plugins: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Add the schemas of what requests carry for plugins, and name them wherever it stands."""
+    for plugin, schema in plugins.items():
+        inside = msgspec.json.encode(schema).replace(b"#/$defs/", f"#/components/schemas/{plugin}.".encode())
+        own: dict[str, Any] = msgspec.json.decode(inside)
+        components |= {f"{plugin}.{name}": one for name, one in own.pop("$defs", {}).items()}
+        components[f"{plugin}.request_options"] = own
+    for component in components.values():
+        if field := component.get("properties", {}).get(FIELD):
+            field["properties"] = {plugin: {"$ref": f"#/components/schemas/{plugin}.request_options"} for plugin in plugins}
+    return components
 
 
 def _describe_fields(kinds: list[Any], components: dict[str, Any]) -> None:

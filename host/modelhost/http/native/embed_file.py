@@ -18,6 +18,7 @@ from modelhost.http.routing.embed_call import Asking, Dimensions
 from modelhost.http.routing.forms import FormReader
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
@@ -30,7 +31,7 @@ TRUNCATED = "x-modelhost-truncated"
 """Header that says that the text was cut."""
 
 
-class EmbedForm(Struct):
+class EmbedForm(PluginFields):
     """`POST /embed`: the text is the file `file`."""
 
     spelt: ClassVar[Spelt] = {"input": ("file",), "inputs": ("file",), "overlong": ("truncate",)}
@@ -76,7 +77,7 @@ _QUERY = {
 async def embed_file(request: Request[Any, Any, Any]) -> JsonResponse:
     """The vector of a text file, under the name of its length; `dimensions` may be there several times."""
     asked = _read_query(request)
-    _, files, headers = await _form.read(request)
+    form, files, headers = await _form.read(request)
     text = await asyncio.to_thread(text_of, files)
     if not text:
         raise BadInputError("the file is empty", param="file")
@@ -90,6 +91,7 @@ async def embed_file(request: Request[Any, Any, Any]) -> JsonResponse:
             prompt_name=asked.prompt_name,
             title=asked.title,
             overlong="truncate" if asked.truncate else "refuse",
+            options=form.options,
         )
         if asked.prompt_name is None:
             rows = await asking.vectors_for("document", asked.model, wanted)

@@ -17,6 +17,7 @@ from modelhost.http.routing.embed_call import MAX_INPUTS, Asking
 from modelhost.http.routing.in_flight import request_id_of
 from modelhost.http.routing.json_body import JsonBody
 from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.statuses import OK
 from modelhost.http.routing.usage import EmbeddingsUsage
@@ -28,7 +29,7 @@ class RerankDocument(Struct):
     text: str
 
 
-class RerankBody(Struct):
+class RerankBody(PluginFields, kw_only=True):
     """`POST /v1/rerank`; the model is one that embeds."""
 
     query: Annotated[str, Meta(min_length=1)]
@@ -134,7 +135,7 @@ async def rerank(request: Request[Any, Any, Any]) -> JsonResponse:
 async def _vectors(
     asking: Asking, asked: RerankBody, model: str | None, field: Literal["documents", "query"], texts: tuple[str, ...]
 ) -> Rows:
-    wanted = EmbedRequest(inputs=texts, overlong="truncate" if asked.truncate else "refuse")
+    wanted = EmbedRequest(inputs=texts, overlong="truncate" if asked.truncate else "refuse", options=asked.options)
     purpose = "document" if field == "documents" else "query"
     asking.spell({"input": field, "inputs": field, "overlong": "truncate"})
     return await asking.vectors_for(purpose, model, wanted)

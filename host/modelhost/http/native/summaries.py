@@ -17,6 +17,7 @@ from modelhost.http.routing.dialect import server_sent_event
 from modelhost.http.routing.forms import FormReader, one_file
 from modelhost.http.routing.json_body import IGNORED, JsonBody
 from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.sampling import Limit, limited
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.spelling import Spelt
@@ -26,7 +27,7 @@ from modelhost.http.routing.usage import USAGE, UsageAnswer
 from modelhost.running_call import RunningCall
 
 
-class Summarizing(Struct):
+class Summarizing(PluginFields):
     """What both ways to ask for a summary have in common; what is left out, the model's configuration decides."""
 
     model: str | None = None
@@ -58,6 +59,7 @@ class Summarizing(Struct):
             max_tokens=limited(self.max_tokens),
             temperature=self.temperature,
             enable_safety=self.enable_safety,
+            options=self.options,
         )
 
 

@@ -15,6 +15,7 @@ from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.chat_messages import MEDIA, ChatMessage, messages_of
 from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.json_response import JsonResponse, listed
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.prefill import check_prefill
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.spelling import Spelt
@@ -23,7 +24,7 @@ from modelhost.http.routing.statuses import OK
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
-class TokenizeBody(Struct):
+class TokenizeBody(PluginFields):
     """`POST /tokenize`: one of `content` (llama.cpp's word), `prompt` (vLLM's) and `messages`."""
 
     spelt: ClassVar[Spelt] = {"text": ("content", "prompt"), "add_special": ("add_special", "add_special_tokens")}
@@ -64,6 +65,7 @@ class TokenizeBody(Struct):
             continue_final_message=self.continue_final_message if messages else None,
             add_special=self.prompt is not None if asked is None else asked,
             parse_special=bool(self.parse_special),
+            options=self.options,
         )
 
 

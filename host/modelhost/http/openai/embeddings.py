@@ -20,6 +20,7 @@ from modelhost.http.routing.embed_call import MAX_INPUTS, Asking, Dimensions
 from modelhost.http.routing.json.foreign_fields import EMBEDDING, Elsewhere
 from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.json_response import JsonResponse, JsonStream
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
@@ -34,7 +35,7 @@ _NO_DATA = b'"data":[]'
 """Where the vectors go. No text has it: quotes in texts are escaped."""
 
 
-class EmbeddingsBody(Struct):
+class EmbeddingsBody(PluginFields, kw_only=True):
     """`POST /v1/embeddings`; the fields from `prompt_name` on are modelhost's own."""
 
     elsewhere: ClassVar[dict[str, Elsewhere]] = EMBEDDING
@@ -78,6 +79,7 @@ class EmbeddingsBody(Struct):
             prompt_name=self.prompt_name,
             title=self.title,
             overlong="truncate" if self.truncate else "refuse",
+            options=self.options,
         )
 
 

@@ -3,6 +3,7 @@
 A file goes to disk while it arrives and to a worker by its path, so that its bytes never lie in the host's memory.
 """
 
+import re
 from io import BytesIO
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
@@ -37,6 +38,9 @@ from modelhost.http.routing.spelling import spelling
 
 T = TypeVar("T")
 
+_INSIDE = re.compile(r"(\[[^\[\]]{1,64}\]){1,8}")
+"""What follows a table's name in a form: at most as deep as anybody's options are, chosen."""
+
 QUOTED = 1.25
 """How much longer base64 becomes where `+`, `/` and `=` are written as %XX: one in 32 characters becomes three, and some room."""
 
@@ -64,11 +68,13 @@ class FormReader(Generic[T]):
         self._limit: Literal["max_audio_mb", "max_body_mb"] = limit
         fields = msgspec.structs.fields(kind)  # type: ignore[arg-type]
         self._known = frozenset(field.encode_name for field in fields)
+        self._tables = frozenset(field.encode_name for field in fields if _is_table(field.type))
         self._lists = {field.encode_name: _is_choice(field.type) for field in fields if _is_list(field.type)}
 
     async def read(self, request: Request[Any, Any, Any]) -> tuple[T, dict[str, list[Upload]], dict[str, str]]:
         """Return the struct, the files by field, and headers for the answer; the files are there until that has gone out."""
         form = await self._form(request)
+        self._fold(form)
         headers = ignored(request, sorted({*(form.fields.keys() - self._known), *(form.files.keys() - set(self._files))}))
         asked, within = await made(request, self.asked, form)
         in_flight_of(request.scope).spelt = spelling(asked, form.files)
@@ -201,7 +207,27 @@ class FormReader(Generic[T]):
             return [one for one in found if one != ""] or ""
         if len(values) > 1:
             raise BadInputError(f"{name} is there {len(values)} times", param=name)
+        if name in self._tables and isinstance(values[0], str) and values[0]:
+            try:
+                return msgspec.json.decode(values[0])
+            except msgspec.DecodeError:
+                raise BadInputError(f"{name} is a table; write it as JSON", param=name) from None
         return values[0]
+
+    def _fold(self, form: Form) -> None:
+        """Put fields that are called `table[name][name]`, as clients of OpenAI's write tables into forms, into their tables."""
+        for name in [*form.fields]:
+            table, _, inside = name.partition("[")
+            if table not in self._tables or not _INSIDE.fullmatch(f"[{inside}"):
+                continue
+            *path, last = inside.removesuffix("]").split("][")
+            values = form.fields.pop(name)
+            place: Any = form.fields.setdefault(table, [{}])[0]
+            for step in path:
+                place = place.setdefault(step, {}) if isinstance(place, dict) else None
+            if not isinstance(place, dict) or last in place:
+                raise BadInputError(f"{table} is there in two ways that exclude each other", param=table)
+            place[last] = values[0] if len(values) == 1 else values
 
     def _listed(self, name: str, value: Any) -> list[Any]:
         """Return the values that one field has: a list in JSON, or several choices with commas between."""
@@ -227,6 +253,10 @@ def one_file(files: dict[str, list[Upload]], what: str, *names: str) -> Upload:
 
 def _parts(kind: Any) -> tuple[Any, ...]:
     return (kind, *get_args(kind))
+
+
+def _is_table(kind: Any) -> bool:
+    return any(get_origin(part) is dict for part in _parts(kind))
 
 
 def _is_list(kind: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
-from modelhost.contract.card import Feature, Input
+from modelhost.contract.card import Input
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability
 from modelhost.http.routing.json_body import host_of
@@ -33,8 +33,8 @@ class ModelAnswer(Struct, tag_field="object", tag="model"):
     """Unix time at which the host read its configuration."""
     abilities: tuple[Ability, ...]
     inputs: tuple[Input, ...]
-    features: tuple[Feature, ...] | None
-    """What of a request it honours beyond the plain case."""
+    features: tuple[str, ...] | None
+    """What of a request it honours beyond the plain case; what begins with `x-` is its plugin's own."""
     state: State
     plugin: str
     aliases: tuple[str, ...]

@@ -8,6 +8,7 @@ from msgspec import Meta
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.http.routing.json.foreign_fields import GENERATING, Elsewhere
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.spelling import Spelt
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ STOPS = 131_072
 """Letters in all stop strings together: each takes a step and a few bytes of memory before the first token is made."""
 
 
-class Sampling(Struct):
+class Sampling(PluginFields):
     """What OpenAI calls them, and below that what local models have beside it."""
 
     elsewhere: ClassVar[dict[str, Elsewhere]] = GENERATING
@@ -77,6 +78,7 @@ class Sampling(Struct):
             "seed": seed_of(self.seed),
             "stop": _stops(self.stop),
             "ignore_eos": bool(self.ignore_eos),
+            "options": self.options,
         }
 
     def limit(self, usual: int | None = None) -> int | None:

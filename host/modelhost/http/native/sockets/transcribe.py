@@ -16,11 +16,12 @@ from modelhost.http.native.sockets.incoming_audio import Incoming
 from modelhost.http.routing.audio.transcript import Transcript
 from modelhost.http.routing.audio.transcript_shapes import DurationUsage, TranscriptWord
 from modelhost.http.routing.bodies.media import from_base64
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.websocket import Failure, MessageSocket
 
 
-class Listen(Struct, tag_field="type", tag="start"):
+class Listen(PluginFields, kw_only=True, tag_field="type", tag="start"):
     """Begin, or begin anew after `end`. May be left out: then the query of the URL and the defaults count."""
 
     spelt: ClassVar[Spelt] = {"timestamp_granularities": ("word_timestamps",)}
@@ -179,6 +180,7 @@ class Listening:
             prompt=asked.prompt or None,
             hotwords=asked.hotwords,
             word_timestamps=asked.word_timestamps,
+            options=asked.options,
         )
         self._task = self._messages.work(self._tell(request))
 

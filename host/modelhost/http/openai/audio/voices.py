@@ -13,6 +13,7 @@ from modelhost.http.routing.forms import FormReader, one_file
 from modelhost.http.routing.in_flight import in_flight_of
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.statuses import OK
 
@@ -40,7 +41,7 @@ class DeletedVoice(Struct, tag_field="object", tag="audio.voice"):
     deleted: bool
 
 
-class VoiceForm(Struct):
+class VoiceForm(PluginFields, kw_only=True):
     """`POST /v1/audio/voices`. The recording is the file `audio_sample` (or `file`), or base64 in `audio`."""
 
     spelt: ClassVar[Spelt] = {"add": ("name",), "samples": ("audio_sample", "file", "audio")}
@@ -84,7 +85,7 @@ async def add_voice(request: Request[Any, Any, Any]) -> JsonResponse:
     asked, files, headers = await _form.read(request)
     sample = VoiceSample(audio=one_file(files, "a recording", "audio_sample", "file", "audio").audio, text=asked.text)
     model = host_of(request).router.candidates("voices", asked.model)[0]
-    await _ask(request, model.name, VoicesRequest(add=asked.name, samples=(sample,)))
+    await _ask(request, model.name, VoicesRequest(add=asked.name, samples=(sample,), options=asked.options))
     return JsonResponse(Voice(id=asked.name, name=asked.name), headers=headers)
 
 

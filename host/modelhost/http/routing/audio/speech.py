@@ -8,9 +8,9 @@ from msgspec import Meta
 
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.event_stream import ClosableEvents
-from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioChunk, AudioFormat, Done, SynthesizeEvent, Usage
 from modelhost.http.routing.audio.sound import Sound
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.sampling import Limit, Seed, limited, seed_of
 
 SampleRate = Annotated[int, Meta(ge=8000, le=192_000)]
@@ -25,7 +25,7 @@ def named_voice(name: str | None) -> str | None:
     return None if name in (None, "", "default") else name
 
 
-class SpeechFields(Struct):
+class SpeechFields(PluginFields):
     """What all ways to ask for speech have in common; what is left out, the model's configuration decides."""
 
     model: str | None = None
@@ -43,7 +43,7 @@ class SpeechFields(Struct):
     def settings(self) -> dict[str, Any]:
         """Return these as fields of a request."""
         names = ("temperature", "top_p", "repetition_penalty", "chunk_length", "normalize")
-        chosen = {"seed": seed_of(self.seed), "max_tokens": limited(self.max_tokens)}
+        chosen = {"seed": seed_of(self.seed), "max_tokens": limited(self.max_tokens), "options": self.options}
         return {**chosen, **{name: getattr(self, name) for name in names}}
 
 

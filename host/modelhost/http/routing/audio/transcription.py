@@ -7,7 +7,6 @@ from msgspec import Meta
 
 from modelhost.authors.languages import spoken
 from modelhost.contract.errors import BadInputError, UnsupportedError
-from modelhost.contract.structs import Struct
 from modelhost.contract.types import TranscribeRequest
 from modelhost.http.routing.audio.transcript import MEDIA_TYPES, Format, Transcript, answer_of
 from modelhost.http.routing.audio.transcript_shapes import (
@@ -21,12 +20,13 @@ from modelhost.http.routing.bodies.form import Upload
 from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.forms import FormReader, one_file
 from modelhost.http.routing.json_response import JsonResponse
+from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.spec import Example
 from modelhost.http.routing.spelling import Spelt
 from modelhost.http.routing.streaming import event_stream
 
 
-class RecordingFields(Struct):
+class RecordingFields(PluginFields):
     """What all ways to have a recording written down have in common."""
 
     spelt: ClassVar[Spelt] = {
@@ -150,6 +150,7 @@ def transcribe_request(
         hotwords=(*(payload.hotwords or ()), *(keywords or ())),
         temperature=payload.temperature,
         word_timestamps=words,
+        options=payload.options,
     )
 
 
