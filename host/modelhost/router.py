@@ -107,7 +107,7 @@ class Router:
             call = self._caching.around(model, call, record)
         context = details.context(model.name, model.revision)
         if not self._extended:
-            return complete(ability, request, call(request, context), failed=_left_alone)
+            return complete(ability, request, call(request, context), failed=_left_alone, checked=True)
         events = self._extensions.call(ability, model.name, call, request, context)
         return complete(ability, request, events, failed=self._extensions.failed)
 

@@ -9,8 +9,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, get_args
 
 from modelhost.contract.errors import ModelhostError, PluginError
-from modelhost.contract.types import Done
+from modelhost.contract.event_values import WrittenSize, check_values
+from modelhost.contract.types import ChoiceDone, Done
 from modelhost.contract.types.abilities import ABILITIES, EVENTS, Ability
+
+ANY = object()
+"""The choice of events that are of none."""
 
 _EVENT_TYPES: dict[Ability, tuple[type, ...]] = {ability: get_args(EVENTS[ability]) for ability in ABILITIES}
 
@@ -22,20 +26,28 @@ async def complete(
     *,
     failed: Callable[[BaseException], BaseException],
     given_up: Callable[[], bool] = lambda: False,
+    checked: bool = False,
 ) -> AsyncGenerator[Any, None]:
     """Yield the events and close them. Raises `ModelhostError` for what `ability` does not promise, and without `Done`.
 
     What is raised beyond that goes through `failed`, SystemExit and a cancellation that nobody asked for included: neither may
-    end the loop, or pass for the end of an answer. A call that is `given_up` owes nothing.
+    end the loop, or pass for the end of an answer. A call that is `given_up` owes nothing. Values that were `checked` where the
+    hook runs are not looked at again.
     """
-    allowed, choices = _EVENT_TYPES[ability], range(getattr(request, "n", 1))
+    allowed, choices = _EVENT_TYPES[ability], {ANY, *range(getattr(request, "n", 1))}
+    written = WrittenSize(ability)
     done = reading = False
     try:
         async for event in events:
             if done or not isinstance(event, allowed):
                 raise PluginError(_wrong(ability, event, done=done))
-            if getattr(event, "index", 0) not in choices:
-                raise PluginError(f"{ability} yielded a {type(event).__name__} of a choice nobody asked for")
+            if getattr(event, "index", ANY) not in choices:
+                raise PluginError(f"{ability} yielded a {type(event).__name__} of a choice nobody asked for, or that was done")
+            if not checked:
+                check_values(ability, event)
+            written.add(event)
+            if isinstance(event, ChoiceDone):
+                choices.discard(event.index)
             done = isinstance(event, Done)
             reading = True
             yield event

@@ -17,6 +17,9 @@ Messages are for the caller: they say what to do next and never repeat what anot
 import errno
 from typing import Any, ClassVar, Self
 
+MOST_WORDS = 8000
+"""Characters of what an error says: chosen, because a list of some hundred models is half as long, and whole requests are not."""
+
 
 class ModelhostError(Exception):
     """The root.
@@ -37,14 +40,14 @@ class ModelhostError(Exception):
         retry: bool | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = _told(message)
+        super().__init__(self.message)
+        self.param = None if param is None else _told(param)
         self.retry_after = retry_after if _is_seconds(retry_after) else None
         if code is not None:
-            self.code = code  # type: ignore[misc]  # an instance may be more specific than its class
+            self.code = _told(code)  # type: ignore[misc]  # an instance may be more specific than its class
         if retry is not None:
-            self.retry = retry  # type: ignore[misc]
+            self.retry = bool(retry)  # type: ignore[misc]
 
     def facts(self) -> dict[str, Any]:
         """Return what `from_facts` needs to raise the same error in another process."""
@@ -190,6 +193,11 @@ def told_by_system(error: BaseException) -> OverloadedError | None:
         return None
     code, said = _EXHAUSTED[error.errno]
     return OverloadedError(f"{said}; ask again when there is room", code=code, retry_after=10)
+
+
+def _told(said: object) -> str:
+    """Return what an error says in a form that every answer and frame can carry. A backend may say anything."""
+    return str(said)[:MOST_WORDS].encode(errors="replace").decode()
 
 
 def _is_seconds(value: object) -> bool:

@@ -382,7 +382,15 @@ class Channel(asyncio.Protocol):
                 call.input.close()
             self._incoming.pop(frame.id, None)
             self._flush()
-            self.send(last)
+            self._send_last(last)
+
+    def _send_last(self, frame: frames.End | frames.Error) -> None:
+        """Send the end of a call, in other words where nobody can encode it: whoever reads would wait for ever."""
+        try:
+            self.send(frame)
+        except Exception as error:
+            failure = BackendFailedError(f"the call failed, and its error cannot be sent ({type(error).__name__})")
+            self.send(frames.Error(id=frame.id, facts=failure.facts()))
 
     def _post(self, id_: int, event: msgspec.Raw) -> None:
         """Queue an event for the frame that leaves at the end of this turn of the loop."""

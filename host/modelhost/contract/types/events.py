@@ -1,11 +1,19 @@
 """What every ability's stream of events has in common."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from modelhost.contract.structs import Wire
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
 """Why an answer ended: `refusal` is the model's own, `content_filter` that of whoever runs it."""
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""So many; no more than clients and databases take for a number."""
+
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+"""A time or a length: chosen, because 30 years are more than any recording has, and what is infinite or no number is refused."""
 
 
 class Event(Wire, tag_field="type", tag=str.lower):
@@ -15,17 +23,17 @@ class Event(Wire, tag_field="type", tag=str.lower):
 class Usage(Wire):
     """What an answer cost; zero where it does not apply."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    reasoning_tokens: Count = 0
     """Those of `output_tokens` that were spent on reasoning."""
-    cached_tokens: int = 0
+    cached_tokens: Count = 0
     """Those of `input_tokens` that did not have to be computed again."""
-    cache_write_tokens: int = 0
+    cache_write_tokens: Count = 0
     """Those of `input_tokens` that were kept, so that a later request need not compute them again."""
-    audio_tokens: int = 0
+    audio_tokens: Count = 0
     """Those of `input_tokens` that stand for sound."""
-    audio_seconds: float = 0.0
+    audio_seconds: Seconds = 0.0
     """Length of the audio that was heard or made."""
 
     def __add__(self, other: "Usage") -> "Usage":
@@ -36,9 +44,9 @@ class Usage(Wire):
 class Timings(Wire):
     """How long a model took for an answer, in seconds; what waiting and the way to the client took is not in it."""
 
-    input_seconds: float = 0.0
+    input_seconds: Seconds = 0.0
     """For reading what was given, until the first token of the answer could be chosen."""
-    output_seconds: float = 0.0
+    output_seconds: Seconds = 0.0
     """For the tokens of the answer, from the first to the last."""
 
 

@@ -59,7 +59,7 @@ class AudioChunk(Event):
     """
 
     data: bytes
-    sample_rate: int
+    sample_rate: Annotated[int, Meta(ge=8000, le=192_000)]
     words: tuple[Word, ...] = ()
     """The words that begin in this piece, where the model tells when they are said: in seconds from the start of the sound."""
 

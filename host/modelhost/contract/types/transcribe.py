@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from modelhost.contract.structs import Wire
-from modelhost.contract.types.events import Detected, Done, Event, Progress, TokenLogprob
+from modelhost.contract.types.events import Detected, Done, Event, Progress, Seconds, TokenLogprob
 from modelhost.contract.types.media import Blob
 from modelhost.contract.types.request import Request
 
@@ -35,16 +35,16 @@ class Word(Wire):
     """A word and when it is said, in seconds from the start."""
 
     text: str
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     probability: float | None = None
 
 
 class Segment(Event):
     """What is said from `start` to `end`, in seconds from the start of the recording."""
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     text: str
     words: tuple[Word, ...] = ()
     tokens: tuple[int, ...] = ()
