@@ -2,7 +2,8 @@
 
 Packed answers (gzip, br, zstd) may be a thousand times as large unpacked, or a million times where they are packed twice, and a
 client unpacks a whole piece before anybody can count. So none is asked for, and one that is packed all the same is refused
-unread. Both `httpx` and `httpx2` take these:
+unread. And texts are UTF-8: a client would decode them with whatever an answer names, and Python has codecs that unpack, or
+that take minutes for a megabyte. Both `httpx` and `httpx2` take these:
 
     httpx.AsyncClient(headers=UNPACKED, event_hooks={"response": [keep_small]})
 """
@@ -34,10 +35,14 @@ def is_local_url(url: str) -> bool:
 
 
 async def keep_small(response: Any) -> None:
-    """Refuse an answer that is packed, and break off one that has no end. Raises `BackendFailedError`, also while it is read."""
+    """Refuse an answer that is packed, break off one that has no end, and take its text for UTF-8.
+
+    Raises `BackendFailedError`, also while it is read.
+    """
     packing = response.headers.get("content-encoding", "").strip().lower()
     if packing not in ("", "identity"):
         raise BackendFailedError("the upstream packs its answer though it is asked not to; have it or its proxy send it plain")
+    response.encoding = "utf-8"
     stream = response.stream
     # The client accepts no other kind of stream, and each of the two libraries has a class of its own.
     base = next(kind for kind in type(stream).__mro__ if kind.__name__ == "AsyncByteStream")

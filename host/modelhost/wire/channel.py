@@ -348,7 +348,7 @@ class Channel(asyncio.Protocol):
 
     async def _work(self, frame: frames.Call, call: _Incoming) -> None:
         """Run one call and send what it yields; it ends with `End` or `Error`, always."""
-        last: frames.Frame = frames.End(id=frame.id)
+        last: frames.End | frames.Error = frames.End(id=frame.id)
         try:
             request = _request_decoders[frame.ability].decode(frame.request)
             events = self._handler(frame.ability, frame.model, request, call.context)

@@ -19,6 +19,7 @@ from modelhost import (
     Usage,
 )
 
+from modelhost_gemini.faults import MOST_WORDS
 from modelhost_gemini.signatures import Signatures
 
 _REASONS: dict[types.FinishReason, FinishReason] = {
@@ -35,6 +36,9 @@ _REASONS: dict[types.FinishReason, FinishReason] = {
 """The ends that leave an answer; what has any other has gone wrong."""
 
 _GOES_ON = (types.FinishReason.FINISH_REASON_UNSPECIFIED, types.FinishReason.CONTINUATION)
+
+MOST = 2**62
+"""A count from here on is none."""
 
 
 class Answer:
@@ -75,8 +79,10 @@ class Answer:
                 calls.append(part)
             elif part.thought:
                 reasoning += part.text or ""
-            else:
+            elif part.text is not None or part.thought_signature:
                 text += part.text or ""
+            else:
+                raise _unspeakable(part)
         logprobs = _logprobs(candidate.logprobs_result) if candidate.logprobs_result else ()
         if text or reasoning or logprobs:
             yield Delta(text=text, reasoning=reasoning, index=index, logprobs=logprobs)
@@ -108,21 +114,32 @@ class Answer:
             yield ChoiceDone(index=index, reason=reason)
 
 
+def _unspeakable(part: types.Part) -> BackendFailedError:
+    """Name what is in a part that no event can hold: an answer without it would pass for a whole one."""
+    kinds = ", ".join(sorted(part.model_dump(exclude_none=True))) or "nothing"
+    return BackendFailedError(f"Gemini answered with what this plugin cannot pass on ({kinds})")
+
+
 def _blocked(feedback: types.GenerateContentResponsePromptFeedback) -> BadInputError:
     assert feedback.block_reason is not None
-    why = f"{feedback.block_reason.value} {feedback.block_reason_message or ''}".strip()
+    why = f"{feedback.block_reason.value} {feedback.block_reason_message or ''}".strip()[:MOST_WORDS]
     return BadInputError(f"Gemini refuses this prompt: {why}", param="messages", code="content_filter")
 
 
 def _usage(counted: types.GenerateContentResponseUsageMetadata) -> Usage:
     """Count thoughts as part of the answer, and what tools brought as part of the prompt."""
-    thoughts = counted.thoughts_token_count or 0
+    thoughts = _count(counted.thoughts_token_count)
     return Usage(
-        input_tokens=(counted.prompt_token_count or 0) + (counted.tool_use_prompt_token_count or 0),
-        output_tokens=(counted.candidates_token_count or 0) + thoughts,
+        input_tokens=_count(counted.prompt_token_count) + _count(counted.tool_use_prompt_token_count),
+        output_tokens=_count(counted.candidates_token_count) + thoughts,
         reasoning_tokens=thoughts,
-        cached_tokens=counted.cached_content_token_count or 0,
+        cached_tokens=_count(counted.cached_content_token_count),
     )
+
+
+def _count(said: int | None) -> int:
+    """Return how many Google counted; 0 for what can be no count, which is no reason to lose the answer."""
+    return said if said is not None and 0 <= said < MOST else 0
 
 
 def _logprobs(found: types.LogprobsResult) -> tuple[TokenLogprob, ...]:

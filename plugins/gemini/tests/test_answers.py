@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import time
 from contextlib import aclosing
 from typing import Any
 
@@ -20,6 +21,7 @@ from modelhost import (
     ServiceError,
     Tool,
     ToolDelta,
+    Usage,
 )
 from modelhost.authors import upstream
 from modelhost.contract.backend import read_options
@@ -47,6 +49,13 @@ class TestLargeAnswers:
         assert "packs its answer" in error.message
         assert stand_in.requests[-1].headers["accept-encoding"] == "identity"
 
+    def test_a_refusal_is_utf8_whatever_codec_it_names(self, load: Any, stand_in: Any) -> None:
+        slow = b"-" + b"abcdefghij" * 200_000  # minutes, as punycode
+        stand_in.refuse(422, slow, content_type="text/plain; charset=punycode")
+        began = time.monotonic()
+        refused(load)
+        assert time.monotonic() - began < 10
+
     def test_one_without_end_is_broken_off(self, load: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(upstream, "MOST", 1000)
         stand_in.says(b"data: " + b"x" * 5000)
@@ -54,6 +63,24 @@ class TestLargeAnswers:
 
 
 class TestAnswers:
+    @pytest.mark.parametrize(
+        "part",
+        [
+            {"inlineData": {"mimeType": "image/png", "data": "AAAA"}},
+            {"executableCode": {"code": "1", "language": "PYTHON"}},
+            {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}},
+        ],
+    )
+    def test_a_part_that_cannot_be_passed_on_is_no_answer_without_it(self, load: Any, stand_in: Any, part: Any) -> None:
+        stand_in.says(stand_in.candidate({"text": "see"}), stand_in.candidate(part, reason="STOP"))
+        assert "cannot pass on" in refused(load).message
+
+    @pytest.mark.parametrize("odd", [-1, 2**63, 10**25])
+    def test_what_can_be_no_count_costs_no_answer(self, load: Any, stand_in: Any, odd: int) -> None:
+        stand_in.says(stand_in.candidate({"text": "hi"}, reason="STOP") | stand_in.usage(odd, 3))
+        *_, done = load().events("generate", chat("hi"))
+        assert done.usage == Usage(output_tokens=3)
+
     def test_text_comes_as_it_is_streamed_and_every_token_is_counted(self, load: Any, stand_in: Any) -> None:
         end = stand_in.candidate({"text": "lo"}, reason="STOP") | stand_in.usage(
             5, 2, thoughtsTokenCount=3, cachedContentTokenCount=4, toolUsePromptTokenCount=1

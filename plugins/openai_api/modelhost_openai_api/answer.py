@@ -32,8 +32,12 @@ class Answer:
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self._calls: dict[int, list[int | str]] = {}
-        """By choice, what the upstream tells its calls apart by."""
+        self._calls: dict[int, dict[int | str, int]] = {}
+        """By choice, the numbers of its calls by what the upstream tells them apart by."""
+        self._latest: dict[int, int | str] = {}
+        """By choice, the call that was begun last."""
+        self._seen: set[int] = set()
+        """Choices that there is something of."""
         self._reasons: dict[int, FinishReason] = {}
         self._stop: str | None = None
         self._usage = Usage()
@@ -57,6 +61,8 @@ class Answer:
         """Return the last event. Raises `BackendFailedError` for an answer that was cut off."""
         if not self._ended and len(self._reasons) < self._n:
             raise BackendFailedError("the upstream's answer ended in the middle")
+        if len(self._seen | self._reasons.keys()) < self._n > 1:
+            raise BackendFailedError(f"the upstream gave fewer answers than the {self._n} it was asked for")
         reason = self._reasons.get(0, "stop") if self._n == 1 else "stop"
         return Done(reason=reason, stop=self._stop, usage=self._usage)
 
@@ -66,6 +72,7 @@ class Answer:
         reasoning = (delta and (delta.reasoning_content or delta.reasoning)) or ""
         logprobs = _logprobs(choice.logprobs) if choice.logprobs else ()
         if text or reasoning or logprobs:
+            self._seen.add(choice.index)
             yield Delta(text=text, reasoning=reasoning, index=choice.index, logprobs=logprobs)
         for call in (delta and delta.tool_calls) or ():
             piece = self._call(choice.index, call)
@@ -74,14 +81,16 @@ class Answer:
 
     def _call(self, index: int, call: CallChunk) -> ToolDelta:
         """Number a call's piece, and let only its first one carry id and name, which some servers repeat in every piece."""
-        begun = self._calls.setdefault(index, [])
-        known: int | str = call.id or (begun[-1] if begun else "")  # a server without numbers begins a call with a new id
+        begun = self._calls.setdefault(index, {})
+        known: int | str = call.id or self._latest.get(index, "")  # a server without numbers begins a call with a new id
         if call.index is not None:
             known = call.index
         arguments = (call.function and call.function.arguments) or ""
         if known in begun:
-            return ToolDelta(call=begun.index(known), index=index, arguments=arguments)
-        begun.append(known)
+            return ToolDelta(call=begun[known], index=index, arguments=arguments)
+        self._seen.add(index)
+        self._latest[index] = known
+        begun[known] = len(begun)
         name = (call.function and call.function.name) or ""
         return ToolDelta(call=len(begun) - 1, index=index, id=call.id or f"call_{token_hex(12)}", name=name, arguments=arguments)
 

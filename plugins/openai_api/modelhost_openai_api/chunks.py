@@ -8,6 +8,14 @@ from typing import Any
 import msgspec
 from modelhost import Usage
 
+MOST = 2**63 - 1
+"""A count beyond is none: no client takes it for a number."""
+
+
+def count(said: int | None) -> int:
+    """Return how many an upstream counted; 0 for what can be no count, which is no reason to lose the answer."""
+    return said if said is not None and 0 <= said <= MOST else 0
+
 
 class Lenient(msgspec.Struct):
     """Base: fields that are not named here are ignored."""
@@ -97,10 +105,10 @@ class UsageChunk(Lenient):
         """Return them in the contract's words."""
         prompt, answer = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
-            input_tokens=self.prompt_tokens or 0,
-            output_tokens=self.completion_tokens or 0,
-            cached_tokens=(prompt and prompt.cached_tokens) or 0,
-            reasoning_tokens=(answer and answer.reasoning_tokens) or 0,
+            input_tokens=count(self.prompt_tokens),
+            output_tokens=count(self.completion_tokens),
+            cached_tokens=count(prompt.cached_tokens if prompt else None),
+            reasoning_tokens=count(answer.reasoning_tokens if answer else None),
         )
 
 

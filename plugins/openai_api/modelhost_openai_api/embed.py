@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from modelhost import BackendFailedError, Context, Done, EmbedEvent, EmbedRequest, UnsupportedError, Usage, Vectors
 
+from modelhost_openai_api.chunks import count
 from modelhost_openai_api.upstream import Upstream
 
 FLOAT_BYTES = 4
@@ -28,13 +29,17 @@ class EmbeddingsCost(msgspec.Struct):
 
 
 class Embeddings(msgspec.Struct):
-    """The answer to one batch."""
+    """The answer to one batch; each `Row` is read by itself, because its numbers take several times its bytes."""
 
-    data: list[Row]
+    data: list[msgspec.Raw]
     usage: EmbeddingsCost | None = None
 
 
+MOST_ROW = 1024 * 1024
+"""Bytes of one input's vector in JSON: chosen, because 16,384 numbers of full precision take a third of it."""
+
 _decoder = msgspec.json.Decoder(Embeddings)
+_row_decoder = msgspec.json.Decoder(Row)
 
 
 async def embed(upstream: Upstream, request: EmbedRequest, context: Context) -> AsyncIterator[EmbedEvent]:
@@ -44,9 +49,9 @@ async def embed(upstream: Upstream, request: EmbedRequest, context: Context) -> 
     for first in range(0, len(request.inputs), size):
         inputs = request.inputs[first : first + size]
         async with upstream.post_json("embeddings", context, {**fields, "input": inputs}) as response:
-            answer = _answer(await response.aread(), len(inputs))
-        tokens += (answer.usage and answer.usage.prompt_tokens) or 0
-        yield _vectors(first, answer.data)
+            answer, rows = _answer(await response.aread(), len(inputs))
+        tokens += count(answer.usage.prompt_tokens if answer.usage else None)
+        yield _vectors(first, rows)
     yield Done(usage=Usage(input_tokens=tokens))
 
 
@@ -60,20 +65,24 @@ def _fields(upstream: Upstream, request: EmbedRequest) -> dict[str, Any]:
     return {"model": upstream.model, "encoding_format": "base64", **dimensions, **ours}
 
 
-def _answer(body: bytes, count: int) -> Embeddings:
-    """Read an answer and put its rows in order. Raises `BackendFailedError` where they are not those of the inputs."""
+def _answer(body: bytes, wanted: int) -> "tuple[Embeddings, dict[int, array[float]]]":
+    """Read an answer and its vectors by input. Raises `BackendFailedError` where they are not those of the inputs."""
+    rows: dict[int, array[float]] = {}
     try:
         answer = _decoder.decode(body)
+        if len(answer.data) == wanted and all(len(memoryview(raw)) <= MOST_ROW for raw in answer.data):
+            for raw in answer.data:
+                row = _row_decoder.decode(raw)
+                rows[row.index] = _unit(_numbers(row.embedding))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BackendFailedError("the upstream's answer is not one of OpenAI's embeddings") from None
-    answer.data.sort(key=lambda row: row.index)
-    if [row.index for row in answer.data] != list(range(count)):
-        raise BackendFailedError("the upstream did not give one vector for each input")
-    return answer
+    if rows.keys() != set(range(wanted)):
+        raise BackendFailedError(f"the upstream did not give one vector of at most {MOST_ROW} bytes for each input")
+    return answer, rows
 
 
-def _vectors(first: int, rows: list[Row]) -> Vectors:
-    vectors = [_unit(_numbers(row.embedding)) for row in rows]
+def _vectors(first: int, rows: "dict[int, array[float]]") -> Vectors:
+    vectors = [rows[number] for number in range(len(rows))]
     if len({len(vector) for vector in vectors}) != 1:
         raise BackendFailedError("the upstream's vectors are not of one length")
     return Vectors(first=first, dimensions=len(vectors[0]), data=b"".join(vector.tobytes() for vector in vectors))

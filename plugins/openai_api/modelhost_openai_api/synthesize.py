@@ -86,9 +86,11 @@ class SoundReader:
         return data[:whole]
 
     def check_end(self) -> None:
-        """Raise `BackendFailedError` where there was a file, but no sound in it."""
+        """Raise `BackendFailedError` where there was a file, but no sound in it, or less than its header says."""
         if self._head:
             raise BackendFailedError("the upstream's sound ended before it began")
+        if self._left:
+            raise BackendFailedError("the upstream's sound was cut in the middle")
 
     def _begin(self, head: bytes) -> bytes | None:
         """Take the beginning; returns what there is of the samples, None where it is too short to tell."""

@@ -1,8 +1,9 @@
 """Speech to text: a recording goes up, its transcript comes down whole."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import msgspec
@@ -20,27 +21,33 @@ from modelhost import (
 )
 from modelhost.authors.languages import code_of
 
+from modelhost_openai_api.chunks import count
 from modelhost_openai_api.recording import open_recording
 from modelhost_openai_api.upstream import Upstream
+
+Seconds = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+"""Times, a little before the beginning too, as some servers have them; never infinite and no number."""
+
+Token = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class TranscriptWord(msgspec.Struct):
     """A word with its times, in seconds."""
 
     word: str
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     probability: float | None = None
 
 
 class TranscriptSegment(msgspec.Struct):
     """A stretch of speech; times in seconds. Whisper's figures about itself may be missing."""
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     text: str
     words: list[TranscriptWord] | None = None
-    tokens: tuple[int, ...] | None = None
+    tokens: tuple[Token, ...] | None = None
     temperature: float | None = None
     avg_logprob: float | None = None
     compression_ratio: float | None = None
@@ -51,7 +58,7 @@ class TranscriptSegment(msgspec.Struct):
 class Cost(msgspec.Struct):
     """Seconds, or tokens, by what the upstream bills."""
 
-    seconds: float | None = None
+    seconds: Seconds | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
 
@@ -61,7 +68,7 @@ class Transcript(msgspec.Struct):
 
     text: str = ""
     language: str | None = None
-    duration: float | None = None
+    duration: Seconds | None = None
     segments: list[TranscriptSegment] | None = None
     words: list[TranscriptWord] | None = None
     usage: Cost | None = None
@@ -82,12 +89,12 @@ async def transcribe(upstream: Upstream, request: TranscribeRequest, context: Co
             await response.aread()
             transcript = _transcript(response, fields["response_format"])
     cost = transcript.usage or Cost()
-    seconds = transcript.duration or cost.seconds or recording.seconds or 0.0
+    seconds = max(0.0, transcript.duration or cost.seconds or recording.seconds or 0.0)
     if not translate and transcript.language and (code := code_of(transcript.language)):
         yield Detected(language=code)
     for segment in _segments(transcript, seconds):
         yield segment
-    usage = Usage(audio_seconds=seconds, input_tokens=cost.input_tokens or 0, output_tokens=cost.output_tokens or 0)
+    usage = Usage(audio_seconds=seconds, input_tokens=count(cost.input_tokens), output_tokens=count(cost.output_tokens))
     yield Done(usage=usage)
 
 
@@ -124,20 +131,20 @@ def _segments(transcript: Transcript, seconds: float) -> Iterator[Segment]:
     if not found and transcript.text.strip():
         end = seconds or max((word.end for word in transcript.words or ()), default=0.0)
         found = [TranscriptSegment(start=0.0, end=end, text=transcript.text.strip())]
-    words = list(transcript.words or ())
-    for number, one in enumerate(found):
-        last = number == len(found) - 1
-        count = len(words) if last else sum(word.start < one.end for word in words)
-        own, words = words[:count], words[count:]
+    words = deque(transcript.words or ())
+    for number, one in enumerate(found, 1):
+        last, own = number == len(found), []
+        while words and (last or words[0].start < one.end):
+            own.append(words.popleft())
         yield _segment(one, one.words or own)
 
 
 def _segment(one: TranscriptSegment, words: list[TranscriptWord]) -> Segment:
     return Segment(
-        start=one.start,
-        end=max(one.start, one.end),
+        start=max(0.0, one.start),
+        end=max(0.0, one.start, one.end),
         text=one.text,
-        words=tuple(Word(text=word.word, start=word.start, end=word.end, probability=word.probability) for word in words),
+        words=tuple(_word(word) for word in words),
         tokens=one.tokens or (),
         temperature=one.temperature,
         avg_logprob=one.avg_logprob,
@@ -145,3 +152,8 @@ def _segment(one: TranscriptSegment, words: list[TranscriptWord]) -> Segment:
         no_speech_prob=one.no_speech_prob,
         speaker=one.speaker,
     )
+
+
+def _word(one: TranscriptWord) -> Word:
+    start = max(0.0, one.start)
+    return Word(text=one.word, start=start, end=max(start, one.end), probability=one.probability)

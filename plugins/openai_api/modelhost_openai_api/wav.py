@@ -9,6 +9,9 @@ SAMPLE_BYTES = 2
 MOST_HEADER = 64 * 1024
 """Bytes within which the sound must begin. Chosen, because tags of recorders and editors fit."""
 
+LEAST_RATE, MOST_RATE = 8_000, 192_000
+"""Hz, of the contract's sound."""
+
 _UNKNOWN = 0x7FFFF000
 """Bytes; a longer length means that the writer did not know it. Chosen, because writers into pipes use 0x7FFFFFFF and 0xFFFFFFFF,
 less what stands before the sound."""
@@ -58,6 +61,8 @@ def find_sound(head: bytes) -> Sound | None:
 
 def _rate(head: bytes, at: int) -> int:
     kind, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", head, at)
-    if kind not in (_PCM, _EXTENSIBLE) or channels != 1 or bits != 8 * SAMPLE_BYTES or not rate:
+    if kind not in (_PCM, _EXTENSIBLE) or channels != 1 or bits != 8 * SAMPLE_BYTES:
         raise ValueError("not 16-bit mono PCM")
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise ValueError(f"{rate} Hz, which is no rate of speech")
     return int(rate)

@@ -322,6 +322,23 @@ def test_an_answer_is_complete_with_its_reason_or_with_the_end_mark(answer, stan
     assert answer(stand_in.chunk({"content": "a"}), stand_in.END)[-1] == Done()
 
 
+def test_an_upstream_that_takes_no_heed_of_n_is_a_failure(answer, stand_in):
+    with pytest.raises(BackendFailedError, match="fewer answers than the 2"):
+        answer(stand_in.chunk({"content": "only one"}), stand_in.chunk({}, "stop"), stand_in.END, request=chat("hi", n=2))
+
+
+@pytest.mark.parametrize("odd", [-1, 2**63, 10**30])
+def test_what_can_be_no_count_costs_no_answer(answer, stand_in, odd):
+    *_, done = answer(stand_in.chunk({"content": "x"}, "stop"), stand_in.usage(odd, 3), stand_in.END)
+    assert done.usage == Usage(output_tokens=3)
+
+
+def test_many_calls_in_one_answer_are_numbered_one_by_one(answer, stand_in):
+    calls = [{"index": 7 * n, "id": f"c{n}", "function": {"name": "f", "arguments": "{}"}} for n in range(3000)]
+    *events, _ = answer(stand_in.chunk({"tool_calls": calls}, "tool_calls"), stand_in.END)
+    assert [event.call for event in events] == list(range(3000))
+
+
 def test_an_answer_that_stops_in_the_middle_is_no_answer(answer, stand_in):
     with pytest.raises(BackendFailedError, match="ended in the middle"):
         answer(stand_in.chunk({"content": "a"}))

@@ -73,6 +73,19 @@ def test_a_file_in_place_of_pcm_is_not_played_as_noise(raw):
         SoundReader("pcm").feed(raw)
 
 
+def test_sound_that_ends_before_its_header_says_is_cut():
+    reader = SoundReader("wav")
+    reader.feed(header(24_000, 100) + bytes(98))
+    with pytest.raises(BackendFailedError, match="cut in the middle"):
+        reader.check_end()
+
+
+@pytest.mark.parametrize("rate", [0, 1, 7_999, 192_001, 2**31 - 1])
+def test_a_rate_that_nobody_can_play_is_refused(rate):
+    with pytest.raises(BackendFailedError, match=f"{rate} Hz"):
+        SoundReader("wav").feed(header(rate, 2) + bytes(2))
+
+
 def test_a_file_that_ends_in_its_header_is_no_sound():
     reader = SoundReader("wav")
     assert reader.feed(wav(b"abcd")[:40]) == b""

@@ -116,6 +116,35 @@ def test_segments_come_in_order_of_time_and_do_not_end_before_they_begin(load, s
     assert [(one.text, one.start, one.end) for one in segments] == [("a", 0.0, 1.0), ("b", 2.0, 2.0)]
 
 
+@pytest.mark.parametrize("odd", [{"start": "nan"}, {"end": "inf"}, {"start": 1e300}, {"tokens": [2**64]}])
+def test_times_and_tokens_that_are_none_are_a_failure(load, stand_in, odd):
+    segment = {"start": 0, "end": 1, "text": "x", **odd}
+    stand_in.fail(200, {"text": "x", "duration": 1, "segments": [segment]})
+    with pytest.raises(BackendFailedError):
+        load("transcribe").events("transcribe", RECORDING)
+
+
+def test_times_before_the_beginning_are_taken_for_it(load, stand_in):
+    word = {"word": "x", "start": -0.2, "end": -0.1}
+    stand_in.fail(200, {"text": "x", "duration": 1, "segments": [{"start": -0.2, "end": 1, "text": "x", "words": [word]}]})
+    segment, _ = load("transcribe").events("transcribe", RECORDING)
+    assert (segment.start, segment.end, segment.words) == (0.0, 1.0, (Word(text="x", start=0.0, end=0.0),))
+
+
+def test_very_many_segments_find_their_words(load, stand_in):
+    times = range(20_000)
+    segments = [{"start": at, "end": at + 1, "text": "x"} for at in times]
+    stand_in.fail(200, {"text": "x", "segments": segments, "words": [{"word": str(at), "start": at, "end": at} for at in times]})
+    *found, _ = load("transcribe").events("transcribe", RECORDING)
+    assert [[word.text for word in segment.words] for segment in found] == [[str(at)] for at in times]
+
+
+def test_a_plain_transcript_is_utf8_whatever_codec_the_upstream_names(load, stand_in):
+    stand_in.fail(200, "grün".encode(), **{"content-type": "text/plain; charset=punycode"})
+    segment, _ = load("transcribe", response_format="text").events("transcribe", RECORDING)
+    assert segment.text == "grün"
+
+
 def test_a_transcript_in_another_form_is_a_failure_that_says_what_to_set(load, stand_in):
     stand_in.fail(200, b"1\n00:00 --> 00:01\nHello")
     with pytest.raises(BackendFailedError, match="set response_format"):
@@ -218,6 +247,12 @@ def test_anything_but_one_vector_for_each_input_is_a_failure(load, stand_in, ans
     stand_in.json_answer = answer
     with pytest.raises(BackendFailedError, match="upstream"):
         load("embed").events("embed", EmbedRequest(inputs=("a", "b")))
+
+
+def test_a_vector_of_unheard_length_is_refused_before_its_numbers_are_read(load, stand_in):
+    stand_in.fail(200, {"data": [{"index": 0, "embedding": [0.5] * 400_000}]})
+    with pytest.raises(BackendFailedError, match="at most 1048576 bytes"):
+        load("embed").events("embed", EmbedRequest(inputs=("a",)))
 
 
 def test_prompts_and_titles_are_refused_or_sent_to_a_server_that_knows_them(load, stand_in):

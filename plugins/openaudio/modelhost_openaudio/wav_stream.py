@@ -7,6 +7,9 @@ from modelhost import BackendFailedError
 SAMPLE_RATE = 44_100
 """Hz, of the codec of OpenAudio S1 and fish-speech (https://github.com/fishaudio/fish-speech); bare samples have it."""
 
+RATES = range(8_000, 192_001)
+"""Hz, of the contract's sound."""
+
 HEADER_LIMIT = 64 * 1024
 """Bytes that may stand before the samples of a WAV file. Chosen, because a server's own header has 44."""
 
@@ -69,4 +72,6 @@ class WavStream:
         _, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", self._held, at)
         if (channels, bits) != (1, 16):
             raise BackendFailedError(f"the speech server sent {bits}-bit sound with {channels} channels, not 16-bit mono")
+        if rate not in RATES:
+            raise BackendFailedError(f"the speech server sent sound of {rate} Hz, which is no rate of speech")
         self.sample_rate = rate

@@ -67,3 +67,10 @@ def test_sound_that_is_not_16_bit_mono_is_refused(was, becomes):
 def test_a_file_without_samples_is_not_read_for_ever():
     with pytest.raises(BackendFailedError, match="no WAV file"):
         WavStream().feed(b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f" + bytes(HEADER_LIMIT))
+
+
+@pytest.mark.parametrize("rate", [0, 1, 192_001])
+def test_a_rate_that_nobody_can_play_is_refused(rate):
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
+    with pytest.raises(BackendFailedError, match=f"{rate} Hz"):
+        WavStream().feed(b"RIFF\xff\xff\xff\xffWAVE" + form + b"data\xff\xff\xff\xff")
