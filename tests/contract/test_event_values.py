@@ -15,7 +15,6 @@ from modelhost.contract.completeness import complete
 from modelhost.contract.errors import BackendFailedError, BadInputError, ModelhostError, OverloadedError, PluginError
 from modelhost.contract.event_values import WrittenSize, check_values
 from modelhost.contract.types import (
-    Ability,
     AudioChunk,
     ChoiceDone,
     Delta,
@@ -27,6 +26,7 @@ from modelhost.contract.types import (
     Vectors,
     Word,
 )
+from modelhost.contract.types.abilities import Ability
 from serving import Serve, Served
 
 NAN, INFINITE = math.nan, math.inf
