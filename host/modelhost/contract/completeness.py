@@ -34,21 +34,11 @@ async def complete(
     end the loop, or pass for the end of an answer. A call that is `given_up` owes nothing. Values that were `checked` where the
     hook runs are not looked at again.
     """
-    allowed, choices = _EVENT_TYPES[ability], {ANY, *range(getattr(request, "n", 1))}
-    written = WrittenSize(ability)
-    done = reading = False
+    checks = _Checks(ability, request, values=not checked)
+    reading = False
     try:
         async for event in events:
-            if done or not isinstance(event, allowed):
-                raise PluginError(_wrong(ability, event, done=done))
-            if getattr(event, "index", ANY) not in choices:
-                raise PluginError(f"{ability} yielded a {type(event).__name__} of a choice nobody asked for, or that was done")
-            if not checked:
-                check_values(ability, event)
-            written.add(event)
-            if isinstance(event, ChoiceDone):
-                choices.discard(event.index)
-            done = isinstance(event, Done)
+            checks.take(event)
             reading = True
             yield event
             reading = False
@@ -62,8 +52,33 @@ async def complete(
         close = getattr(events, "aclose", None)  # what is no generator need not have it
         if close is not None:
             await _closed(close, failed)
-    if not done and not given_up():
+    if not checks.done and not given_up():
         raise PluginError(f"{ability} ended without Done; it is the last event of every answer")
+
+
+class _Checks:
+    """What the events of one call are held to; `done` says whether the last of them has been seen."""
+
+    def __init__(self, ability: Ability, request: Any, *, values: bool) -> None:
+        self._ability = ability
+        self._values = values
+        self._choices = {ANY, *range(getattr(request, "n", 1))}
+        self._written = WrittenSize(ability)
+        self.done = False
+
+    def take(self, event: Any) -> None:
+        """Look at the next event. Raises `PluginError`, and `BackendFailedError` for one too many."""
+        if self.done or not isinstance(event, _EVENT_TYPES[self._ability]):
+            raise PluginError(_wrong(self._ability, event, done=self.done))
+        if getattr(event, "index", ANY) not in self._choices:
+            kind = type(event).__name__
+            raise PluginError(f"{self._ability} yielded a {kind} of a choice nobody asked for, or that was done")
+        if self._values:
+            check_values(self._ability, event)
+        self._written.add(event)
+        if isinstance(event, ChoiceDone):
+            self._choices.discard(event.index)
+        self.done = isinstance(event, Done)
 
 
 def _wrong(ability: Ability, event: object, *, done: bool) -> str:
