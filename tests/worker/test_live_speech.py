@@ -1,9 +1,24 @@
 """A backend speaks PCM; what leaves its worker is what the caller asked for, whole or live."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from modelhost import AudioChunk, BadInputError, Blob, Context, Done, SynthesizeRequest
+from modelhost import (
+    AudioChunk,
+    Backend,
+    BadInputError,
+    Blob,
+    Context,
+    Done,
+    ModelCard,
+    Options,
+    SynthesizeEvent,
+    SynthesizeRequest,
+    Usage,
+    Word,
+    hookimpl,
+)
 from modelhost.audio import SAMPLE_RATE, decode
 from modelhost.contract.event_stream import EventStream
 from modelhost.testing import Loaded
@@ -65,3 +80,29 @@ def test_live_text_without_a_word_is_silence_not_an_error(echo: Loaded) -> None:
 def test_what_a_backend_refuses_is_refused_in_the_middle_of_live_text_too(echo: Loaded) -> None:
     with pytest.raises(BadInputError, match="voices"):
         live(echo, [b"One. Two. Three."], voice="nobody", format="mp3")
+
+
+class Timed(Backend[Options]):
+    """Says when each word is said, a tenth of a second each, all in one piece."""
+
+    def load(self) -> ModelCard:
+        return ModelCard()
+
+    @hookimpl
+    def synthesize(self, request: SynthesizeRequest, context: Context) -> Iterator[SynthesizeEvent]:
+        words = request.text.split()
+        times = tuple(Word(text=word, start=at / 10, end=(at + 1) / 10) for at, word in enumerate(words))
+        yield AudioChunk(data=bytes(3200 * len(words)), sample_rate=16_000, words=times)
+        yield Done(usage=Usage(audio_seconds=len(words) / 10))
+
+
+@pytest.mark.parametrize("format_", ["pcm", "wav", "mp3"])
+def test_times_of_words_count_from_the_start_of_the_whole_sound(format_: Any) -> None:
+    timed = Loaded(Timed, {})
+    try:
+        events = live(timed, [b"This is one. And this ", b"is two."], format=format_)
+    finally:
+        timed.close()
+    words = [word for event in events if isinstance(event, AudioChunk) for word in event.words]
+    assert [word.text for word in words] == ["This", "is", "one.", "And", "this", "is", "two."]
+    assert [word.start for word in words] == pytest.approx([at / 10 for at in range(7)])

@@ -1,5 +1,6 @@
 """From the chunks of Gemini's answer to the contract's events."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 from secrets import token_hex
 
@@ -101,7 +102,8 @@ class Answer:
         if part.thought_signature:
             self._signatures.keep(name, part.thought_signature)
         arguments = msgspec.json.encode(made.args or {}).decode()
-        yield ToolDelta(call=number, index=index, id=name, name=made.name or "", arguments=arguments)
+        signature = b64encode(part.thought_signature or b"").decode()
+        yield ToolDelta(call=number, index=index, id=name, name=made.name or "", arguments=arguments, signature=signature)
 
     def _finished(self, index: int, finish_reason: types.FinishReason) -> Iterator[GenerateEvent]:
         reason = _REASONS.get(finish_reason)

@@ -1,5 +1,6 @@
 """A conversation in Gemini's words: turns of `user` and `model`, and the system's instruction apart from them."""
 
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -81,7 +82,15 @@ def _part(part: Part) -> types.Part:
 
 def _call(call: ToolCall, signatures: Signatures) -> types.Part:
     made = types.FunctionCall(id=call.id, name=call.name, args=_arguments(call))
-    return types.Part(function_call=made, thought_signature=signatures.of(call.id))
+    signature = _signature(call) if call.signature else signatures.of(call.id)
+    return types.Part(function_call=made, thought_signature=signature)
+
+
+def _signature(call: ToolCall) -> bytes:
+    try:
+        return b64decode(call.signature, validate=True)
+    except ValueError:
+        raise BadInputError("the signature of an earlier tool call is not the one that Gemini gave", param="messages") from None
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:

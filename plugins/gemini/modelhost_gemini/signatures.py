@@ -9,7 +9,8 @@ MOST = 4096
 class Signatures:
     """Remembers signatures by the call's id.
 
-    Models that think want a call back with the signature they gave it, and OpenAI's messages have no room for one. Of calls
+    Models that think want a call back with the signature they gave it, and OpenAI's messages have no room for one, so that
+    `ToolCall.signature` comes back from clients of other dialects only. Of calls
     that are not remembered (any more) nothing is sent, which older models take well and newer ones may refuse.
     """
 

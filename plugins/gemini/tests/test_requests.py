@@ -8,9 +8,11 @@ from modelhost import (
     AudioPart,
     BadInputError,
     Blob,
+    DocumentPart,
     GenerateRequest,
     ImagePart,
     Message,
+    ReasoningPart,
     ResponseFormat,
     TextPart,
     Tool,
@@ -116,6 +118,16 @@ def test_pictures_and_sound_travel_inline_with_their_kind(load: Any, stand_in: A
     assert request.json["generationConfig"]["mediaResolution"] == "MEDIA_RESOLUTION_LOW"
 
 
+def test_documents_travel_inline_and_thoughts_stay_here(load: Any, stand_in: Any) -> None:
+    content = (DocumentPart(document=Blob(b"%PDF-1.7"), name="a.pdf"), TextPart(text="sum it up"))
+    thought = Message(role="assistant", content=(ReasoningPart(text="hm", signature="s"), TextPart(text="two")))
+    messages = (Message(role="user", content=content), thought, said("user", "again"))
+    first, second, _ = sent(load, stand_in, GenerateRequest(messages=messages)).body["contents"]
+    blob = first["parts"][0]["inlineData"]
+    assert (blob.get("mimeType", blob.get("mime_type")), base64.b64decode(blob["data"])) == ("application/pdf", b"%PDF-1.7")
+    assert [part["text"] for part in second["parts"]] == ["two"]
+
+
 def test_a_json_schema_is_passed_on_as_it_is(load: Any, stand_in: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
     form = ResponseFormat(kind="json_schema", name="x", schema=schema)
@@ -189,6 +201,22 @@ class TestTools:
         loaded.events("generate", GenerateRequest(messages=history, tools=(ADD,)))
         (part,) = stand_in.requests[-1].json["contents"][1]["parts"]
         assert base64.urlsafe_b64decode(part["thoughtSignature"]) == b"signed"
+
+    def test_a_client_that_sends_the_signature_back_need_not_be_remembered(self, load: Any, stand_in: Any) -> None:
+        signed = {"functionCall": {"name": "add"}, "thoughtSignature": base64.b64encode(b"signed").decode()}
+        stand_in.says(stand_in.candidate(signed, reason="STOP"))
+        call = load().events("generate", chat("go", tools=(ADD,)))[0]
+        again = ToolCall(id=call.id, name=call.name, arguments=call.arguments, signature=call.signature)
+        history = (said("user", "go"), said("assistant", tool_calls=(again,)), said("tool", "3", tool_call_id=call.id))
+        turns = sent(load, stand_in, GenerateRequest(messages=history, tools=(ADD,))).body["contents"]
+        assert base64.urlsafe_b64decode(turns[1]["parts"][0]["thoughtSignature"]) == b"signed"
+
+    def test_a_tool_that_failed_is_told_so(self, load: Any, stand_in: Any) -> None:
+        calls = (ToolCall(id="c1", name="add", arguments="{}"),)
+        failed = said("tool", "no such file", tool_call_id="c1", is_error=True)
+        history = (said("user", "go"), said("assistant", tool_calls=calls), failed)
+        turns = sent(load, stand_in, GenerateRequest(messages=history, tools=(ADD,))).body["contents"]
+        assert turns[2]["parts"][0]["functionResponse"]["response"] == {"error": "no such file"}
 
 
 @pytest.mark.parametrize(

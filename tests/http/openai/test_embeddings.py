@@ -261,7 +261,7 @@ class TestFile:
         assert list(self.embed(host, model="minilm", dimensions=[384, 128]).json()) == ["embedding_384d", "embedding_128d"]
 
     def test_what_was_cut_is_told_in_a_header(self, host: Served) -> None:
-        assert refusal(self.embed(host, LONG, model="minilm")) == (400, "input", "context_length_exceeded")
+        assert refusal(self.embed(host, LONG, model="minilm")) == (400, "file", "context_length_exceeded")
         answer = self.embed(host, LONG, model="minilm", truncate="true")
         assert (answer.status_code, answer.headers["x-modelhost-truncated"]) == (200, "true")
         assert "x-modelhost-truncated" not in self.embed(host, model="minilm", truncate="true").headers
