@@ -121,7 +121,7 @@ def test_pictures_and_sound_travel_inline_with_their_kind(load: Any, stand_in: A
 def test_documents_travel_inline_and_thoughts_stay_here(load: Any, stand_in: Any) -> None:
     content = (DocumentPart(document=Blob(b"%PDF-1.7"), name="a.pdf"), TextPart(text="sum it up"))
     thought = Message(role="assistant", content=(ReasoningPart(text="hm", signature="s"), TextPart(text="two")))
-    messages = (Message(role="user", content=content), thought, said("user", "again"))
+    messages = (Message(role="user", content=content), thought, turn("user", "again"))
     first, second, _ = sent(load, stand_in, GenerateRequest(messages=messages)).body["contents"]
     blob = first["parts"][0]["inlineData"]
     assert (blob.get("mimeType", blob.get("mime_type")), base64.b64decode(blob["data"])) == ("application/pdf", b"%PDF-1.7")
@@ -207,14 +207,14 @@ class TestTools:
         stand_in.says(stand_in.candidate(signed, reason="STOP"))
         call = load().events("generate", chat("go", tools=(ADD,)))[0]
         again = ToolCall(id=call.id, name=call.name, arguments=call.arguments, signature=call.signature)
-        history = (said("user", "go"), said("assistant", tool_calls=(again,)), said("tool", "3", tool_call_id=call.id))
+        history = (turn("user", "go"), turn("assistant", tool_calls=(again,)), turn("tool", "3", tool_call_id=call.id))
         turns = sent(load, stand_in, GenerateRequest(messages=history, tools=(ADD,))).body["contents"]
         assert base64.urlsafe_b64decode(turns[1]["parts"][0]["thoughtSignature"]) == b"signed"
 
     def test_a_tool_that_failed_is_told_so(self, load: Any, stand_in: Any) -> None:
         calls = (ToolCall(id="c1", name="add", arguments="{}"),)
-        failed = said("tool", "no such file", tool_call_id="c1", is_error=True)
-        history = (said("user", "go"), said("assistant", tool_calls=calls), failed)
+        failed = turn("tool", "no such file", tool_call_id="c1", is_error=True)
+        history = (turn("user", "go"), turn("assistant", tool_calls=calls), failed)
         turns = sent(load, stand_in, GenerateRequest(messages=history, tools=(ADD,))).body["contents"]
         assert turns[2]["parts"][0]["functionResponse"]["response"] == {"error": "no such file"}
 

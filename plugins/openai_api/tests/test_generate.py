@@ -8,10 +8,12 @@ from modelhost import (
     Blob,
     ChoiceDone,
     Delta,
+    DocumentPart,
     Done,
     GenerateRequest,
     ImagePart,
     Message,
+    ReasoningPart,
     ResponseFormat,
     TextPart,
     Tool,
@@ -243,6 +245,34 @@ def test_a_refusal_is_said(answer, stand_in):
     first, done = answer(stand_in.chunk({"refusal": "I will not."}), stand_in.chunk({}, "content_filter"), stand_in.END)
     assert first == Delta(text="I will not.")
     assert done.reason == "content_filter"
+
+
+@pytest.mark.parametrize(("said", "told"), [("END", "END"), (151645, None), (None, None)])
+def test_the_stop_string_is_told_by_servers_that_name_it(answer, stand_in, said, told):
+    end = {"index": 0, "delta": {}, "finish_reason": "stop", "stop_reason": said}
+    _, done = answer(stand_in.chunk({"content": "hi"}), stand_in.chunk(choices=[end]), stand_in.END)
+    assert (done.reason, done.stop) == ("stop", told)
+
+
+def test_each_choice_has_the_stop_string_that_ended_it(answer, stand_in):
+    ends = [{"index": at, "delta": {}, "finish_reason": "stop", "stop_reason": stop} for at, stop in enumerate(("A", None))]
+    first, second, done = answer(stand_in.chunk(choices=ends), stand_in.END, request=chat("hi", n=2))
+    assert [first, second] == [ChoiceDone(index=0, stop="A"), ChoiceDone(index=1)]
+    assert done.stop is None
+
+
+def test_documents_go_along_as_files_and_thoughts_as_words_or_not_at_all(sent, load):
+    document = DocumentPart(document=Blob(b"%PDF"), name="a.pdf")
+    request = GenerateRequest(
+        messages=(
+            Message(role="user", content=(document, TextPart(text="sum it up"))),
+            Message(role="assistant", content=(ReasoningPart(text="hm", signature="s"), TextPart(text="4"))),
+        )
+    )
+    asked, answered = sent(request, load("generate", inputs=["text", "document"], extensions=True))["messages"]
+    data = f"data:application/pdf;base64,{b64encode(b'%PDF').decode()}"
+    assert asked["content"][0] == {"type": "file", "file": {"filename": "a.pdf", "file_data": data}}
+    assert answered == {"role": "assistant", "content": "4", "reasoning_content": "hm"}
 
 
 def called(stand_in, index=None, id_=None, name=None, arguments=""):
