@@ -20,7 +20,7 @@ from modelhost import (
     Usage,
 )
 
-from modelhost_gemini.faults import MOST_WORDS
+from modelhost_gemini.errors import MOST_WORDS
 from modelhost_gemini.signatures import Signatures
 
 _REASONS: dict[types.FinishReason, FinishReason] = {
