@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop
-from measuring import tell
+from measurement import tell
 from modelhost.contract.context import Context
 from modelhost.contract.log import Log, silent
 from modelhost.runner.death import Death

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from call_overhead import Watch
-from measuring import interleaved, ratio, tell
+from measurement import interleaved, ratio, tell
 from modelhost import Context, Delta, EmbedRequest, GenerateRequest
 from modelhost.contract.log import Log, silent
 from modelhost.runner.process import ProcessRunner

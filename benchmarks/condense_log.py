@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from measuring import tell
+from measurement import tell
 
 MEGABYTES = 100
 PIECE = 10_000

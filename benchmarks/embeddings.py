@@ -30,7 +30,7 @@ import httpx
 import numpy as np
 import torch
 import uvloop
-from measuring import interleaved, ratio, serving, tell
+from measurement import interleaved, ratio, serving, tell
 from modelhost.worker.describe import locate
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
@@ -101,8 +101,8 @@ class Connection:
 
     async def embed(self, text: str, **more: Any) -> bytes:
         """Ask for one text's vector, in base64 as OpenAI's client does; returns the body of the answer."""
-        asked = {"model": self._server.model, "input": text, "encoding_format": "base64", **more}
-        body = json.dumps(asked).encode()
+        payload = {"model": self._server.model, "input": text, "encoding_format": "base64", **more}
+        body = json.dumps(payload).encode()
         head = f"POST {self._server.url.path}/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         self._writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         answer = await self._reader.readuntil(b"\r\n\r\n")
@@ -246,10 +246,10 @@ def main() -> None:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--infinity", metavar="PYTHON_OR_URL", help="the interpreter that has infinity-emb, or where one runs")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = SentenceTransformer(str(weights()), device="cpu", local_files_only=True)
-    with serving(CONFIG) as host, beside(asked.infinity) as other:
+    with serving(CONFIG) as host, beside(arguments.infinity) as other:
         servers = {"host": Server(f"{host.url}/v1")} | ({"infinity": Server(other)} if other else {})
         uvloop.run(agree(servers, model))
         throughput(servers, model, 8, 24, "host_to_loop >= 2")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import uvloop
-from measuring import interleaved, ratio, serving, tell
+from measurement import interleaved, ratio, serving, tell
 from requests_per_second import CONFIG, load
 
 WALKING = "bb2a938"

@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import psutil
 import torch
-from measuring import Host, interleaved, ratio, serving, tell
+from measurement import Host, interleaved, ratio, serving, tell
 from modelhost import AudioPart, Blob, Context, Delta, GenerateRequest, Message, Source, TextPart
 from modelhost.audio import Window
 from modelhost_gemma_audio import GemmaAudioBackend, GemmaAudioOptions
@@ -240,11 +240,11 @@ def main() -> None:
     parser.add_argument("--size", choices=["tiny", "small", "real"], default="small")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device", default="cpu")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        folder = asked.model or checkpoint(asked.size, Path(name))
-        loaded = Loaded(folder, asked.device, batch_size=WINDOWS)
+        folder = arguments.model or checkpoint(arguments.size, Path(name))
+        loaded = Loaded(folder, arguments.device, batch_size=WINDOWS)
         weights = sum(parameter.numel() for parameter in loaded.torch.parameters())
         tell(
             "loading (s)",
@@ -256,7 +256,7 @@ def main() -> None:
         )
         compare_windows(loaded)
         cancel(loaded)
-        compare_tokens(folder, asked.device, loaded)
+        compare_tokens(folder, arguments.device, loaded)
         loaded.backend.unload()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp
-from measuring import interleaved, ratio, tell
+from measurement import interleaved, ratio, tell
 from modelhost import Context, Delta, Done, GenerateRequest, Source
 from modelhost.worker.describe import locate
 from modelhost_gguf_chat import GgufChatBackend, GgufChatOptions
@@ -40,10 +40,10 @@ class BareLoop:
     def tokenize(self, text: str) -> list[int]:
         """Return a text's tokens."""
         raw = text.encode()
-        room = (llama_cpp.llama_token * (len(raw) + 8))()
+        tokens_buffer = (llama_cpp.llama_token * (len(raw) + 8))()
         vocabulary = llama_cpp.llama_model_get_vocab(self.model)
-        count = llama_cpp.llama_tokenize(vocabulary, raw, len(raw), room, len(room), False, False)
-        return list(room[:count])
+        count = llama_cpp.llama_tokenize(vocabulary, raw, len(raw), tokens_buffer, len(tokens_buffer), False, False)
+        return list(tokens_buffer[:count])
 
     def _chain(self) -> Any:
         chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
@@ -60,9 +60,9 @@ class BareLoop:
             llama_cpp.llama_sampler_chain_add(chain, sampler)
         return chain
 
-    def _put(self, at: int, token: int, position: int, wanted: bool) -> None:
+    def _put(self, at: int, token: int, position: int, logits_wanted: bool) -> None:
         batch = self.batch
-        batch.token[at], batch.pos[at], batch.n_seq_id[at], batch.logits[at] = token, position, 1, wanted
+        batch.token[at], batch.pos[at], batch.n_seq_id[at], batch.logits[at] = token, position, 1, logits_wanted
         batch.seq_id[at][0] = 0
 
     def run(self, prompt: list[int]) -> float:

@@ -5,7 +5,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from measuring import Host, cpu_seconds, serving, tell
+from measurement import Host, cpu_seconds, serving, tell
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from hostile_requests import ATTACKS, CONFIG  # the catalogue lives with the tests

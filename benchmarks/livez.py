@@ -5,7 +5,7 @@ import json
 import time
 
 import uvloop
-from measuring import serving, tell
+from measurement import serving, tell
 
 CONFIG = """
 [server]

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import msgspec
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
-from measuring import Host, serving, tell
+from measurement import Host, serving, tell
 from modelhost.http.app import ROUTES
 from modelhost.http.routing.spec import RouteSpec, spec_of
 from msgspec import inspect
@@ -148,32 +148,32 @@ def form(fields: dict[str, str], name: str, file: bytes) -> tuple[bytes, str]:
 
 def cases_of(route: HTTPRouteHandler) -> Iterator[Case]:
     """Yield the requests for one route."""
-    said: RouteSpec = spec_of(route)
+    spec: RouteSpec = spec_of(route)
     method = sorted(route.http_methods)[0]
     path = sorted(route.paths)[0]
     for parameter, value in (("{name:path}", "echo"), ("{name:str}", "echo"), ("{session_id:str}", "x")):
         path = path.replace(parameter, value)
     name = f"{method} {path}"
-    if said.body is None and said.form is None:
+    if spec.body is None and spec.form is None:
         yield Case(name=name, method=method, path=path)
-    examples = [without_model(example.value) for example in said.request_examples.values()] or [{}]
-    for kind in {said.body} - {None}:
+    examples = [without_model(example.value) for example in spec.request_examples.values()] or [{}]
+    for kind in {spec.body} - {None}:
         for example in examples:
             for field, body in bodies(kind, example):
                 yield Case(name=f"{name} {field}", method=method, path=path, content=json.dumps(body).encode())
-    if said.form is not None:
-        yield from forms_of(said, name, path)
+    if spec.form is not None:
+        yield from forms_of(spec, name, path)
 
 
-def forms_of(said: RouteSpec, name: str, path: str) -> Iterator[Case]:
+def forms_of(spec: RouteSpec, name: str, path: str) -> Iterator[Case]:
     """Yield the forms for one route: a large file, a large field, many fields, and a recording in base64 of either kind."""
-    required = {field.name: "x" for field in msgspec.structs.fields(said.form) if field.required}
+    required = {field.name: "x" for field in msgspec.structs.fields(spec.form) if field.required}
     for what, file in (("file", b"x = 1\n" * (AUDIO_MB * 170_000)), ("smaller file", b"x = 1\n" * 170_000)):
-        content, kind = form(required, said.files[0], file)
+        content, kind = form(required, spec.files[0], file)
         yield Case(name=f"{name} {what}", method="POST", path=path, content=content, kind=kind)
-    content, kind = form({**required, "prompt": "x " * (ROOM // 2)}, said.files[0], b"x = 1")
+    content, kind = form({**required, "prompt": "x " * (ROOM // 2)}, spec.files[0], b"x = 1")
     yield Case(name=f"{name} field", method="POST", path=path, content=content, kind=kind)
-    content, kind = form({**required, **{f"x{number}": "1" * 16_000 for number in range(250)}}, said.files[0], b"x = 1")
+    content, kind = form({**required, **{f"x{number}": "1" * 16_000 for number in range(250)}}, spec.files[0], b"x = 1")
     yield Case(name=f"{name} fields", method="POST", path=path, content=content, kind=kind)
     text = base64.b64encode(secrets.token_bytes(AUDIO_MB * 2**20)).decode()
     yield Case(name=f"{name} base64", method="POST", path=path, content=json.dumps({**required, "audio": text}).encode())
@@ -282,9 +282,9 @@ def main() -> None:
     """Measure, and tell; the worst cases go to standard error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="routes and fields with this in their name")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with serving(CONFIG, program=INSTRUMENTED) as host:
-        pauses, idle, statuses = asyncio.run(measure(host, asked.only))
+        pauses, idle, statuses = asyncio.run(measure(host, arguments.only))
     worst = sorted(pauses, key=pauses.__getitem__, reverse=True)
     for name in worst[:15]:
         print(f"{pauses[name]:8.1f} ms  {name}", file=sys.stderr)

@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 
 import uvloop
-from measuring import cpu_seconds, serving, tell
+from measurement import cpu_seconds, serving, tell
 
 STREAMS = 64
 PACE = 300

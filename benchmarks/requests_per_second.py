@@ -6,7 +6,7 @@ import sys
 import time
 
 import uvloop
-from measuring import interleaved, ratio, serving, tell
+from measurement import interleaved, ratio, serving, tell
 
 CONNECTIONS = 16
 SECONDS = 2.0
@@ -37,8 +37,8 @@ def serve_bare() -> None:
 
     @post("/v1/chat/completions", status_code=200)
     async def bare(body: bytes) -> Response[bytes]:
-        asked = decoder.decode(body)
-        message = {"role": "assistant", "content": f"{asked.messages[0].content} ", "refusal": None}
+        payload = decoder.decode(body)
+        message = {"role": "assistant", "content": f"{payload.messages[0].content} ", "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
         answer = {
             "id": "chatcmpl-req_000000000000000000000000",
@@ -47,7 +47,7 @@ def serve_bare() -> None:
             "choices": [choice],
             "usage": UsageAnswer.of(Usage(input_tokens=1, output_tokens=1)),
             "system_fingerprint": None,
-            "model": asked.model,
+            "model": payload.model,
         }
         return Response(msgspec.json.encode(answer), media_type="application/json")
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from measuring import Host, ratio, serving, tell
+from measurement import Host, ratio, serving, tell
 
 CONNECTIONS = 400
 SECONDS = 10

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 from faster_whisper import WhisperModel
-from measuring import Host, interleaved, ratio, serving, tell
+from measurement import Host, interleaved, ratio, serving, tell
 from modelhost.audio import SAMPLE_RATE, Resampler, from_pcm, to_pcm
 from piper import PiperVoice
 

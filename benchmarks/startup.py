@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring import environment, interleaved, ratio, tell, wall
+from measurement import environment, interleaved, ratio, tell, wall
 
 ROUNDS = 15
 

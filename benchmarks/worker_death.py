@@ -8,7 +8,7 @@ import threading
 import time
 
 import httpx
-from measuring import serving, tell
+from measurement import serving, tell
 
 TIMES = 20
 STREAMS = 8
@@ -45,7 +45,7 @@ class Stream:
 
 def main() -> None:
     """Kill, and look."""
-    told, again, untyped, disturbed = [], [], 0, 0
+    delays, again, untyped, disturbed = [], [], 0, 0
     with serving(CONFIG) as host, httpx.Client(base_url=host.url, timeout=30) as client:
 
         def ask() -> float:
@@ -66,13 +66,13 @@ def main() -> None:
             again.append(ask())
             for stream in (bystander, *streams):
                 stream.thread.join()
-            told.append(max(stream.ended for stream in streams) - killed)
+            delays.append(max(stream.ended for stream in streams) - killed)
             untyped += sum(json.loads(s.last.removeprefix("data: "))["error"]["code"] != "backend_crashed" for s in streams)
             disturbed += bystander.last != "data: [DONE]"
     tell(
         "worker death",
         "every stream told within 0.2 s, others unaffected, serving again within load time + 1 s, 20 times",
-        told_seconds_worst=max(told),
+        told_seconds_worst=max(delays),
         serving_again_seconds_worst=max(again),
         serving_again_seconds=statistics.median(again),
         load_seconds=load_seconds,
