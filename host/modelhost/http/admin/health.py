@@ -71,12 +71,12 @@ async def health(request: Request[Any, Any, Any], model: str | None = None) -> J
     host = host_of(request)
     models = [one for one in host.pool if one.config.enabled]
     known = in_flight_of(request.scope).caller is not None
-    asked = host.router.find(model) if model and known else None
+    named = host.router.find(model) if model and known else None
     match request.query_params.get("as") or host.config.server.health_as:
         case "modelhost":
             return JsonResponse(await asyncio.to_thread(_own, models, known=known))
         case "model":
-            return JsonResponse(await asyncio.to_thread(one_model, models, host.config.routes, asked, known=known))
+            return JsonResponse(await asyncio.to_thread(one_model, models, host.config.routes, named, known=known))
         case "services":
             return JsonResponse(services(models, host.config.routes, known=known))
     raise BadInputError(f"as may be {', '.join(get_args(HealthView))}", param="as")

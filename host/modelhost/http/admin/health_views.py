@@ -56,10 +56,10 @@ class ServicesHealth(Struct):
     chat_model: ChatModelHealth | UnsetType = UNSET
 
 
-def one_model(models: list[Model], routes: dict[Ability, tuple[str, ...]], asked: Model | None, *, known: bool) -> OneModelHealth:
+def one_model(models: list[Model], routes: dict[Ability, tuple[str, ...]], named: Model | None, *, known: bool) -> OneModelHealth:
     """Describe the model that is named, or the one that older services were about: who chats, else who hears, and so on."""
     order = sorted((ability for ability in ABILITIES if ability not in UNCOUNTED), key=lambda ability: ability != "generate")
-    found = asked or next((model for ability in order for model in _able(models, routes, ability)), None)
+    found = named or next((model for ability in order for model in _able(models, routes, ability)), None)
     sick = found is None or found.ails is not None
     status: Literal["healthy", "unhealthy"] = "unhealthy" if sick else "healthy"
     if not known:

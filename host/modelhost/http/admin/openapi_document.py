@@ -86,15 +86,15 @@ class ApiDocument:
                     paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = operation
         return paths
 
-    def _errors(self, said: RouteSpec, *, named: bool) -> dict[str, Any]:
-        found = {*ALWAYS, *said.errors, *(WITH_NAME if named else ())}
-        if said.access != "public":
+    def _errors(self, spec: RouteSpec, *, named: bool) -> dict[str, Any]:
+        found = {*ALWAYS, *spec.errors, *(WITH_NAME if named else ())}
+        if spec.access != "public":
             found |= set(WITH_KEY)
-        if said.body is not None or said.form is not None:
+        if spec.body is not None or spec.form is not None:
             found |= set(WITH_BODY)
-        if said.tag in ("Text", "Audio", "Embeddings"):
+        if spec.tag in ("Text", "Audio", "Embeddings"):
             found |= set(WITH_MODEL)
-        envelope = self._dialects.envelope_of(said.dialect)
+        envelope = self._dialects.envelope_of(spec.dialect)
         return {str(status): {"$ref": f"#/components/responses/{self._name(status, envelope)}"} for status in sorted(found)}
 
     def _name(self, status: int, envelope: type[Envelope]) -> str:
@@ -128,8 +128,8 @@ _TAGS = {
 }
 
 
-def _kinds(said: RouteSpec) -> set[Any]:
-    return {kind for kind in (said.body, said.form, *_several(said.answer), *_several(said.event)) if kind not in (None, dict)}
+def _kinds(spec: RouteSpec) -> set[Any]:
+    return {kind for kind in (spec.body, spec.form, *_several(spec.answer), *_several(spec.event)) if kind not in (None, dict)}
 
 
 def _several(kinds: Any) -> tuple[Any, ...]:
@@ -177,55 +177,56 @@ def _describe_fields(kinds: list[Any], components: dict[str, Any]) -> None:
 
 
 def _operation(route: HTTPRouteHandler, path: str, refs: dict[Any, Any]) -> dict[str, Any]:
-    said = spec_of(route)
+    spec = spec_of(route)
     operation: dict[str, Any] = {
         "operationId": route.fn.__name__,
         "summary": route.summary,
         "description": (route.fn.__doc__ or "").strip(),
-        "tags": [said.tag or "Operation"],
-        "responses": {str(route.status_code): _answer(said, refs)},
+        "tags": [spec.tag or "Operation"],
+        "responses": {str(route.status_code): _answer(spec, refs)},
     }
-    if said.access == "public":
+    if spec.access == "public":
         operation["security"] = []
-    elif said.access not in ("any", "docs"):
-        operation["description"] += f"\n\nTakes a key with the scope `{said.access}`, where there are keys."
+    elif spec.access not in ("any", "docs"):
+        operation["description"] += f"\n\nTakes a key with the scope `{spec.access}`, where there are keys."
     if names := _PARAMETER.findall(path):
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names
         ]
-    if said.query:
+    if spec.query:
         operation.setdefault("parameters", []).extend(
             {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
-            for name, text in said.query.items()
+            for name, text in spec.query.items()
         )
-    if said.body is not None:
-        content = {"schema": refs[said.body], "examples": _examples(said.request_examples)}
+    if spec.body is not None:
+        content = {"schema": refs[spec.body], "examples": _examples(spec.request_examples)}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
-    if said.form is not None:
-        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _form(said, refs)}}}
+    if spec.form is not None:
+        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _form(spec, refs)}}}
     return operation
 
 
-def _answer(said: RouteSpec, refs: dict[Any, Any]) -> dict[str, Any]:
+def _answer(spec: RouteSpec, refs: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if said.answer is not None:
-        content["application/json"] = {"schema": _any_of(said.answer, refs)}
-        if said.response_examples:
-            content["application/json"]["examples"] = _examples(said.response_examples)
-    if said.event is not None:
-        names = " or ".join(refs[kind]["$ref"].rpartition("/")[2] for kind in _several(said.event))
-        told = f"Events, each a line `data: ` with a {names}{', at last `data: [DONE]`' if '[DONE]' in said.events else ''}."
-        content["text/event-stream"] = {"schema": {"description": told}, "example": said.events}
-    if said.text:
-        content[said.text.partition(";")[0]] = {"schema": {"type": "string"}, "example": said.events}
-    for kind in said.media:
+    if spec.answer is not None:
+        content["application/json"] = {"schema": _any_of(spec.answer, refs)}
+        if spec.response_examples:
+            content["application/json"]["examples"] = _examples(spec.response_examples)
+    if spec.event is not None:
+        names = " or ".join(refs[kind]["$ref"].rpartition("/")[2] for kind in _several(spec.event))
+        end = ", at last `data: [DONE]`" if "[DONE]" in spec.events else ""
+        description = f"Events, each a line `data: ` with a {names}{end}."
+        content["text/event-stream"] = {"schema": {"description": description}, "example": spec.events}
+    if spec.text:
+        content[spec.text.partition(";")[0]] = {"schema": {"type": "string"}, "example": spec.events}
+    for kind in spec.media:
         content[kind.partition(";")[0]] = {"schema": {"type": "string", "format": "binary"}}
     return {"description": "The answer.", "content": content}
 
 
-def _form(said: RouteSpec, refs: dict[Any, Any]) -> dict[str, Any]:
-    files = {name: {"type": "string", "format": "binary"} for name in said.files}
-    return {"allOf": [refs[said.form], {"type": "object", "properties": files, "required": list(files)[:1]}]}
+def _form(spec: RouteSpec, refs: dict[Any, Any]) -> dict[str, Any]:
+    files = {name: {"type": "string", "format": "binary"} for name in spec.files}
+    return {"allOf": [refs[spec.form], {"type": "object", "properties": files, "required": list(files)[:1]}]}
 
 
 def _error(failure: Failure, envelope: type[Envelope], refs: dict[Any, Any]) -> dict[str, Any]:

@@ -68,12 +68,12 @@ def _describe(in_flight: InFlightRequest) -> RunningRequest:
 
 def _visible(request: Request[Any, Any, Any]) -> Iterator[InFlightRequest]:
     """Return the requests a caller may see: those of its own key, and to an administrator everybody's."""
-    asking = in_flight_of(request.scope)
+    own_request = in_flight_of(request.scope)
     in_flight_requests: InFlightRequests = request.app.state.in_flight_requests
-    caller = asking.caller
+    caller = own_request.caller
     for in_flight in in_flight_requests:
         own = caller is not None and in_flight.caller is not None and in_flight.caller.name == caller.name
-        if in_flight is not asking and (own or (caller is not None and "admin" in caller.scopes)):
+        if in_flight is not own_request and (own or (caller is not None and "admin" in caller.scopes)):
             yield in_flight
 
 

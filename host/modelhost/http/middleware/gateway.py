@@ -159,8 +159,14 @@ class Gateway:
             if self._is_from_other_origin(scope, headers):
                 origin = headers[b"origin"]
                 if scope["type"] == "http" and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
-                    asked = headers.get(b"access-control-request-headers", b"")
-                    await send({"type": "http.response.start", "status": NO_CONTENT, "headers": preflight_headers(origin, asked)})
+                    names = headers.get(b"access-control-request-headers", b"")
+                    await send(
+                        {
+                            "type": "http.response.start",
+                            "status": NO_CONTENT,
+                            "headers": preflight_headers(origin, names),
+                        }
+                    )
                     await send({"type": "http.response.body", "body": b""})
                     return True
                 extra += cors_headers(origin)

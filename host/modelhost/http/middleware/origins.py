@@ -93,11 +93,11 @@ def cors_headers(origin: bytes) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def preflight_headers(origin: bytes, asked: bytes) -> list[tuple[bytes, bytes]]:
+def preflight_headers(origin: bytes, headers: bytes) -> list[tuple[bytes, bytes]]:
     """Return the answer to a page that asks whether it may send a request with the headers `asked`."""
     return [
         *cors_headers(origin),
         (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
-        (b"access-control-allow-headers", asked),
+        (b"access-control-allow-headers", headers),
         (b"access-control-max-age", b"600"),
     ]

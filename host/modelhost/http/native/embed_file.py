@@ -14,7 +14,7 @@ from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest
 from modelhost.http.native.dialect import route_spec
 from modelhost.http.routing.disconnect import CancelOnDisconnect
-from modelhost.http.routing.embed_call import Asking, Dimensions
+from modelhost.http.routing.embed_call import Dimensions, EmbedCalls
 from modelhost.http.routing.forms import FormReader
 from modelhost.http.routing.json_body import host_of
 from modelhost.http.routing.json_response import JsonResponse
@@ -76,30 +76,30 @@ _QUERY = {
 )
 async def embed_file(request: Request[Any, Any, Any]) -> JsonResponse:
     """The vector of a text file, under the name of its length; `dimensions` may be there several times."""
-    asked = _read_query(request)
+    payload = _read_query(request)
     form, files, headers = await _form.read(request)
     text = await asyncio.to_thread(text_of, files)
     if not text:
         raise BadInputError("the file is empty", param="file")
-    asking = Asking(request, cache=asked.cache)
+    calls = EmbedCalls(request, cache=payload.cache)
     answer: dict[str, list[float]] = {}
-    sizes: list[int | None] = [*asked.dimensions] or [await _usual(request, asked.model)]
+    sizes: list[int | None] = [*payload.dimensions] or [await _usual(request, payload.model)]
     for dimensions in sizes:
-        wanted = EmbedRequest(
+        model_request = EmbedRequest(
             inputs=(text,),
             dimensions=dimensions,
-            prompt_name=asked.prompt_name,
-            title=asked.title,
-            overlong="truncate" if asked.truncate else "refuse",
+            prompt_name=payload.prompt_name,
+            title=payload.title,
+            overlong="truncate" if payload.truncate else "refuse",
             options=form.options,
         )
-        if asked.prompt_name is None:
-            rows = await asking.vectors_for("document", asked.model, wanted)
+        if payload.prompt_name is None:
+            rows = await calls.vectors_for("document", payload.model, model_request)
         else:
-            rows = await asking.vectors(asked.model, wanted)
+            rows = await calls.vectors(payload.model, model_request)
         answer[f"embedding_{rows.dimensions}d"] = numbers(rows.vectors[0])
         headers |= {TRUNCATED: "true"} if rows.truncated else {}
-    return JsonResponse(answer, headers={**headers, **asking.headers()})
+    return JsonResponse(answer, headers={**headers, **calls.headers()})
 
 
 def _read_query(request: Request[Any, Any, Any]) -> EmbedQuery:

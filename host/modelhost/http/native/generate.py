@@ -79,8 +79,8 @@ _ASKS = {"question": Example(summary="A question", value={"prompt": "Say hello."
 )
 async def generate(request: Request[Any, Any, Any]) -> JsonResponse:
     """A prompt in, `generated_text` out."""
-    asked, headers = await _body.read(request)
-    call = start_call(request, "generate", asked.model, asked.to_request())
+    payload, headers = await _body.read(request)
+    call = start_call(request, "generate", payload.model, payload.to_request())
     async with reading(request, call) as events:
         made = await collect(events)
     answer = GenerateAnswer(
@@ -102,8 +102,8 @@ async def generate(request: Request[Any, Any, Any]) -> JsonResponse:
 )
 async def generate_stream(request: Request[Any, Any, Any]) -> Stream:
     """The bare text, chunk by chunk. Where the model fails midway the connection is cut, so that half is not taken for whole."""
-    asked, headers = await _body.read(request)
-    call = start_call(request, "generate", asked.model, asked.to_request())
+    payload, headers = await _body.read(request)
+    call = start_call(request, "generate", payload.model, payload.to_request())
     return await byte_stream(request, _texts(call), headers)
 
 

@@ -123,8 +123,8 @@ _EXAMPLE = {
 )
 async def parse_ast(request: Request[Any, Any, Any]) -> JsonResponse:
     """Imports, classes and functions of a Python file; it is parsed and never run. No model takes part."""
-    asked, files, headers = await _form.read(request)
-    if asked.language.lower() not in LANGUAGES:
+    payload, files, headers = await _form.read(request)
+    if payload.language.lower() not in LANGUAGES:
         raise UnsupportedError(f"this language is not supported; these are: {', '.join(LANGUAGES)}", param="language")
     with CancelOnDisconnect(request):
         parsed = await _parsed(await _text(files))

@@ -13,7 +13,7 @@ from modelhost.contract.errors import BadInputError
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import EmbedRequest, Usage
 from modelhost.http.native.dialect import route_spec
-from modelhost.http.routing.embed_call import MAX_INPUTS, Asking
+from modelhost.http.routing.embed_call import MAX_INPUTS, EmbedCalls
 from modelhost.http.routing.in_flight import request_id_of
 from modelhost.http.routing.json_body import JsonBody
 from modelhost.http.routing.json_response import JsonResponse
@@ -113,42 +113,42 @@ _body = JsonBody(RerankBody)
 )
 async def rerank(request: Request[Any, Any, Any]) -> JsonResponse:
     """Compares vectors, made with the model's prompts for questions and documents where it has them."""
-    asked, headers = await _body.read(request)
-    texts = asked.texts()
-    asking = Asking(request, cache=asked.cache)
-    documents = await _vectors(asking, asked, asked.model, "documents", texts)
+    payload, headers = await _body.read(request)
+    texts = payload.texts()
+    calls = EmbedCalls(request, cache=payload.cache)
+    documents = await _vectors(calls, payload, payload.model, "documents", texts)
     # Vectors of two models cannot be compared: whoever has answered first answers again.
-    model = asking.model
-    query = await _vectors(asking, asked, model, "query", (asked.query,))
+    model = calls.model
+    query = await _vectors(calls, payload, model, "query", (payload.query,))
     scores = await asyncio.to_thread(_scores, query, documents)
-    best = sorted(range(len(scores)), key=lambda index: -scores[index])[: asked.top_n]
+    best = sorted(range(len(scores)), key=lambda index: -scores[index])[: payload.top_n]
     answer = Reranked(
         id=request_id_of(request),
         model=model,
-        results=[_result(index, scores[index], texts[index] if asked.return_documents else None) for index in best],
+        results=[_result(index, scores[index], texts[index] if payload.return_documents else None) for index in best],
         usage=EmbeddingsUsage.of(Usage(input_tokens=documents.usage.input_tokens + query.usage.input_tokens)),
         truncated=[*documents.truncated] or UNSET,
     )
-    return JsonResponse(answer, headers={**headers, **asking.headers()})
+    return JsonResponse(answer, headers={**headers, **calls.headers()})
 
 
 async def _vectors(
-    asking: Asking, asked: RerankBody, model: str | None, field: Literal["documents", "query"], texts: tuple[str, ...]
+    calls: EmbedCalls, payload: RerankBody, model: str | None, field: Literal["documents", "query"], texts: tuple[str, ...]
 ) -> Rows:
-    wanted = EmbedRequest(inputs=texts, overlong="truncate" if asked.truncate else "refuse", options=asked.options)
+    model_request = EmbedRequest(inputs=texts, overlong="truncate" if payload.truncate else "refuse", options=payload.options)
     purpose = "document" if field == "documents" else "query"
-    asking.spell({"input": field, "inputs": field, "overlong": "truncate"})
-    return await asking.vectors_for(purpose, model, wanted)
+    calls.spell({"input": field, "inputs": field, "overlong": "truncate"})
+    return await calls.vectors_for(purpose, model, model_request)
 
 
 def _scores(query: Rows, documents: Rows) -> list[float]:
     """Return the cosine of each document; a vector without length is like nothing."""
-    asked = numbers(query.vectors[0])
+    question = numbers(query.vectors[0])
     scores = []
     for row in documents.vectors:
         values = numbers(row)
-        lengths = hypot(*asked) * hypot(*values)
-        scores.append(sum(map(mul, asked, values)) / lengths if lengths else 0.0)
+        lengths = hypot(*question) * hypot(*values)
+        scores.append(sum(map(mul, question, values)) / lengths if lengths else 0.0)
     return scores
 
 

@@ -48,7 +48,7 @@ class Summarizing(PluginFields):
     cache: bool | None = None
     """`false` has it written anew and keeps nothing; the header `cache-control: no-store` says the same."""
 
-    def asked(self, text: Blob, filename: str, generator: str | None) -> SummarizeRequest:
+    def to_request(self, text: Blob, filename: str, generator: str | None) -> SummarizeRequest:
         """Return what a backend is asked."""
         return SummarizeRequest(
             text=text,
@@ -184,10 +184,10 @@ _EVENTS = (
 )
 async def summarize(request: Request[Any, Any, Any]) -> Response[Any]:
     """Code, a log or a document, as a file of up to `max_audio_mb`; UTF-8. Large logs are condensed before they are read."""
-    asked, files, headers = await _form.read(request)
+    payload, files, headers = await _form.read(request)
     upload = one_file(files, "a text", "file")
-    wanted = asked.asked(upload.audio, upload.filename, asked.generator or asked.model_name)
-    return await _answer(request, asked, wanted, headers, _short)
+    model_request = payload.to_request(upload.audio, upload.filename, payload.generator or payload.model_name)
+    return await _answer(request, payload, model_request, headers, _short)
 
 
 @post(
@@ -217,20 +217,20 @@ async def summarize(request: Request[Any, Any, Any]) -> Response[Any]:
 )
 async def summaries(request: Request[Any, Any, Any]) -> Response[Any]:
     """The same for a text in JSON, answered with what it took."""
-    asked, headers = await _body.read(request)
-    wanted = asked.asked(Blob(asked.text.encode()), asked.filename, asked.generator)
-    return await _answer(request, asked, wanted, headers, _whole)
+    payload, headers = await _body.read(request)
+    model_request = payload.to_request(Blob(payload.text.encode()), payload.filename, payload.generator)
+    return await _answer(request, payload, model_request, headers, _whole)
 
 
 async def _answer(
     request: Request[Any, Any, Any],
-    asked: Summarizing,
-    wanted: SummarizeRequest,
+    payload: Summarizing,
+    model_request: SummarizeRequest,
     headers: dict[str, str],
     shape: Callable[[Answer], Struct],
 ) -> Response[Any]:
-    call = start_call(request, "summarize", asked.model, wanted, cached=may_be_cached(request, asked.cache))
-    if asked.stream:
+    call = start_call(request, "summarize", payload.model, model_request, cached=may_be_cached(request, payload.cache))
+    if payload.stream:
         stream = await event_stream(request, _as_events(call), headers)
         stream.set_header(CACHE, call.record.cache)
         return stream

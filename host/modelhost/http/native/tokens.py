@@ -54,7 +54,7 @@ class TokenizeBody(PluginFields):
         given = [name for name in ("content", "prompt", "messages") if getattr(self, name) is not None]
         if len(given) != 1 or self.messages == []:
             raise BadInputError("give one of content, prompt and messages", param=given[0] if given else "content")
-        asked = self.add_special if self.add_special is not None else self.add_special_tokens
+        special = self.add_special if self.add_special is not None else self.add_special_tokens
         messages = messages_of(self.messages or [], media)
         if messages:
             check_prefill(messages, self.continue_final_message, self.add_generation_prompt)
@@ -63,7 +63,7 @@ class TokenizeBody(PluginFields):
             messages=messages,
             add_generation_prompt=self.add_generation_prompt if messages else None,
             continue_final_message=self.continue_final_message if messages else None,
-            add_special=self.prompt is not None if asked is None else asked,
+            add_special=self.prompt is not None if special is None else special,
             parse_special=bool(self.parse_special),
             options=self.options,
         )
@@ -116,8 +116,8 @@ class _Found:
         self.texts.append(part.text)
 
 
-async def _ask(request: Request[Any, Any, Any], model: str | None, wanted: TokenizeRequest) -> tuple[_Found, str]:
-    call = start_call(request, "tokenize", model, wanted)
+async def _ask(request: Request[Any, Any, Any], model: str | None, model_request: TokenizeRequest) -> tuple[_Found, str]:
+    call = start_call(request, "tokenize", model, model_request)
     found = _Found()
     async with reading(request, call) as events:
         async for event in events:
@@ -160,9 +160,9 @@ _detokenize_body = JsonBody(DetokenizeBody)
 )
 async def tokenize(request: Request[Any, Any, Any]) -> JsonResponse:
     """What the model would read; never waits behind an answer that is being written."""
-    asked, headers = await _tokenize_body.read(request)
-    found, model = await _ask(request, asked.model, await made(request, asked.to_request, Media.of(request)))
-    if asked.with_pieces and len(found.pieces) != len(found.tokens):
+    payload, headers = await _tokenize_body.read(request)
+    found, model = await _ask(request, payload.model, await made(request, payload.to_request, Media.of(request)))
+    if payload.with_pieces and len(found.pieces) != len(found.tokens):
         raise BadInputError("this model does not tell its tokens' texts", param="with_pieces")
     card = host_of(request).router.find(model).card
 
@@ -173,8 +173,8 @@ async def tokenize(request: Request[Any, Any, Any]) -> JsonResponse:
             model=model,
             count=len(found.tokens),
             max_model_len=card.context_length if card else None,
-            tokens=cast(Any, listed(pieces if asked.with_pieces else found.tokens)),
-            token_strs=cast(Any, listed(texts)) if asked.return_token_strs else UNSET,
+            tokens=cast(Any, listed(pieces if payload.with_pieces else found.tokens)),
+            token_strs=cast(Any, listed(texts)) if payload.return_token_strs else UNSET,
         )
 
     return await JsonResponse.of_many(len(found.tokens), answer, headers)
@@ -195,11 +195,11 @@ async def tokenize(request: Request[Any, Any, Any]) -> JsonResponse:
 )
 async def detokenize(request: Request[Any, Any, Any]) -> JsonResponse:
     """What a list of token ids says."""
-    asked, headers = await _detokenize_body.read(request)
-    found, model = await _ask(request, asked.model, TokenizeRequest(tokens=tuple(asked.tokens)))
+    payload, headers = await _detokenize_body.read(request)
+    found, model = await _ask(request, payload.model, TokenizeRequest(tokens=tuple(payload.tokens)))
 
     def answer() -> DetokenizeAnswer:
         text = "".join(found.texts)
         return DetokenizeAnswer(model=model, content=text, prompt=text)
 
-    return await JsonResponse.of_many(len(asked.tokens), answer, headers)
+    return await JsonResponse.of_many(len(payload.tokens), answer, headers)

@@ -160,21 +160,21 @@ def _logprobs(tokens: tuple[TokenLogprob, ...], offset: int, text: str) -> Compl
 class _Completion:
     """Runs a request's prompts one after another and tells what comes as OpenAI's completion."""
 
-    def __init__(self, request: Request[Any, Any, Any], asked: CompletionBody, prompts: list[str | tuple[int, ...]]) -> None:
+    def __init__(self, request: Request[Any, Any, Any], payload: CompletionBody, prompts: list[str | tuple[int, ...]]) -> None:
         self._router = host_of(request).router
         self._details = details_of(request)
         self._model = ""
-        self._asked = asked
-        self._requests = [asked.to_request(prompt) for prompt in prompts]
+        self._payload = payload
+        self._requests = [payload.to_request(prompt) for prompt in prompts]
         self._created = int(time.time())
-        self._include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
+        self._include_usage = bool(payload.stream_options and payload.stream_options.include_usage)
         self._usage = Usage()
 
     async def parts(self) -> AsyncGenerator[CompletionChoice, None]:
         """Return the choices piece by piece, and note what they cost."""
-        n = self._asked.n or 1
+        n = self._payload.n or 1
         for number, request in enumerate(self._requests):
-            call = self._router.start("generate", self._asked.model, request, self._details)
+            call = self._router.start("generate", self._payload.model, request, self._details)
             choices = [_Choice(number * n + index) for index in range(n)]
             open_choices = set(range(n))
             async with aclosing(call) as events:
@@ -193,7 +193,7 @@ class _Completion:
 
     async def whole(self) -> TextCompletion:
         """Collect the pieces."""
-        choices = [_Choice(index) for index in range(len(self._requests) * (self._asked.n or 1))]
+        choices = [_Choice(index) for index in range(len(self._requests) * (self._payload.n or 1))]
         async with aclosing(self.parts()) as parts:
             async for part in parts:
                 choices[part.index].parts.append(part)
@@ -259,10 +259,10 @@ _TAIL = ',"object":"text_completion","system_fingerprint":null}'
 )
 async def completions(request: Request[Any, Any, Any]) -> JsonResponse | Stream:
     """OpenAI's completions: the model goes on where the prompt ends, without a chat template around it."""
-    asked, headers = await _body.read(request)
-    prompts = await as_texts("prompt", await made(request, asked.prompts), asked.model, host_of(request).router)
-    completion = await made(request, _Completion, request, asked, prompts)
-    if asked.stream:
+    payload, headers = await _body.read(request)
+    prompts = await as_texts("prompt", await made(request, payload.prompts), payload.model, host_of(request).router)
+    completion = await made(request, _Completion, request, payload, prompts)
+    if payload.stream:
         return await event_stream(request, completion.chunks(), headers)
     with CancelOnDisconnect(request):
         answer = await completion.whole()

@@ -16,7 +16,7 @@ from modelhost.contract.types import EmbedRequest
 from modelhost.http.openai.dialect import route_spec
 from modelhost.http.openai.token_ids import as_texts
 from modelhost.http.routing.bodies.json_text import made
-from modelhost.http.routing.embed_call import MAX_INPUTS, Asking, Dimensions
+from modelhost.http.routing.embed_call import MAX_INPUTS, Dimensions, EmbedCalls
 from modelhost.http.routing.json.foreign_fields import EMBEDDING, Elsewhere
 from modelhost.http.routing.json_body import JsonBody, host_of
 from modelhost.http.routing.json_response import JsonResponse, JsonStream
@@ -144,18 +144,18 @@ _body = JsonBody(EmbeddingsBody)
 )
 async def embeddings(request: Request[Any, Any, Any]) -> JsonResponse | JsonStream:
     """OpenAI's embeddings; equal inputs of one caller are computed once, which `x-modelhost-cache` tells."""
-    asked, headers = await _body.read(request)
-    asking = Asking(request, cache=asked.cache)
-    rows = await asking.vectors(asked.model, await _as_the_model_reads(request, asked))
-    as_base64 = asked.encoding_format == "base64"
+    payload, headers = await _body.read(request)
+    calls = EmbedCalls(request, cache=payload.cache)
+    rows = await calls.vectors(payload.model, await _as_the_model_reads(request, payload))
+    as_base64 = payload.encoding_format == "base64"
     large = len(rows.vectors) * rows.dimensions > MANY
     answer = Embeddings(
         data=[] if large else [_embedding(index, row, as_base64=as_base64) for index, row in enumerate(rows.vectors)],
-        model=asking.model,
+        model=calls.model,
         usage=EmbeddingsUsage.of(rows.usage),
         truncated=[*rows.truncated] or UNSET,
     )
-    headers |= asking.headers()
+    headers |= calls.headers()
     return (
         JsonStream(_pieces(answer, rows, as_base64=as_base64), headers=headers)
         if large
@@ -163,11 +163,11 @@ async def embeddings(request: Request[Any, Any, Any]) -> JsonResponse | JsonStre
     )
 
 
-async def _as_the_model_reads(request: Request[Any, Any, Any], asked: EmbeddingsBody) -> EmbedRequest:
+async def _as_the_model_reads(request: Request[Any, Any, Any], payload: EmbeddingsBody) -> EmbedRequest:
     """Return the request, with texts in place of token ids that are not of the model's vocabulary."""
-    wanted: EmbedRequest = await made(request, asked.to_request)
-    texts = await as_texts("input", [*wanted.inputs], asked.model, host_of(request).router)
-    return msgspec.structs.replace(wanted, inputs=_checked(tuple(texts)))
+    model_request: EmbedRequest = await made(request, payload.to_request)
+    texts = await as_texts("input", [*model_request.inputs], payload.model, host_of(request).router)
+    return msgspec.structs.replace(model_request, inputs=_checked(tuple(texts)))
 
 
 def _embedding(index: int, row: bytes, *, as_base64: bool) -> Embedding:

@@ -34,10 +34,10 @@ def details_of(request: Request[Any, Any, Any], *, cached: bool = True) -> CallD
 
 
 def start_call(
-    request: Request[Any, Any, Any], ability: Ability, model: str | None, wanted: Any, *, cached: bool = True
+    request: Request[Any, Any, Any], ability: Ability, model: str | None, model_request: Any, *, cached: bool = True
 ) -> RunningCall[Any]:
     """Begin the one call that a request takes. Raises `RequestError` for the model's name."""
-    return host_of(request).router.start(ability, model, wanted, details_of(request, cached=cached))
+    return host_of(request).router.start(ability, model, model_request, details_of(request, cached=cached))
 
 
 class reading(Generic[E]):  # noqa: N801  # read as the words around it: `async with reading(request, call) as events`

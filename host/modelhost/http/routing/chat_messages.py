@@ -136,8 +136,8 @@ def _message(message: ChatMessage, at: int, media: Media) -> Message:
     else:
         parts = message.content or []
         content = tuple(_part(part, f"{where}.content[{number}]", media) for number, part in enumerate(parts))
-    if said := not content and (message.refusal or _transcript(message.audio, f"{where}.audio")):
-        content = (TextPart(text=said),)
+    if text := not content and (message.refusal or _transcript(message.audio, f"{where}.audio")):
+        content = (TextPart(text=text),)
     calls = tuple(
         ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments) for call in message.tool_calls or ()
     )

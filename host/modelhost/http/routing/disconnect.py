@@ -14,7 +14,7 @@ AFTER = 0.005
 
 
 class CancelOnDisconnect:
-    """`with CancelledWhenGone(request):` cancels the block's task, and raises `ClientGoneError`, when the client leaves."""
+    """`with CancelOnDisconnect(request):` cancels the block's task, and raises `ClientGoneError`, when the client leaves."""
 
     def __init__(self, request: Request[Any, Any, Any]) -> None:
         self._receive = request.receive

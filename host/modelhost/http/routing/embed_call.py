@@ -22,7 +22,7 @@ Dimensions = Annotated[int, Meta(ge=1, le=16_384)]
 """Four times what usual models have: what is asked for is memory, before anybody has looked whether the model knows it."""
 
 
-class Asking:
+class EmbedCalls:
     """The calls for vectors that one request takes, one after another."""
 
     def __init__(self, request: Request[Any, Any, Any], *, cache: bool | None) -> None:
@@ -39,22 +39,22 @@ class Asking:
         """Note how the client calls the fields of the next call."""
         in_flight_of(self._request.scope).spelt = spelt
 
-    async def vectors(self, model: str | None, wanted: EmbedRequest) -> Rows:
+    async def vectors(self, model: str | None, model_request: EmbedRequest) -> Rows:
         """Ask for vectors, unless the client leaves meanwhile."""
-        call = host_of(self._request).router.start("embed", model, wanted, self._details)
+        call = host_of(self._request).router.start("embed", model, model_request, self._details)
         async with reading(self._request, call) as events:
-            rows = await collect_vectors(events, len(wanted.inputs))
+            rows = await collect_vectors(events, len(model_request.inputs))
         self._answered.append(call.record)
         return rows
 
-    async def vectors_for(self, purpose: str, model: str | None, wanted: EmbedRequest) -> Rows:
+    async def vectors_for(self, purpose: str, model: str | None, model_request: EmbedRequest) -> Rows:
         """Ask for vectors that are made for a purpose, `query` or `document`, where the model tells purposes apart."""
         try:
-            return await self.vectors(model, msgspec.structs.replace(wanted, prompt_name=purpose))
+            return await self.vectors(model, msgspec.structs.replace(model_request, prompt_name=purpose))
         except UnsupportedError as error:
             if error.param != "prompt_name":
                 raise
-            return await self.vectors(model, wanted)
+            return await self.vectors(model, model_request)
 
     def headers(self) -> dict[str, str]:
         """Say what the cache had to do with the answer: it was known before if all of it was."""

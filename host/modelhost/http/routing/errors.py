@@ -113,8 +113,8 @@ def as_modelhost_error(error: Exception) -> ModelhostError:
             return error
         case msgspec.ValidationError():
             return invalid(error)
-        case OSError() if told := errors.told_by_system(error):
-            return told
+        case OSError() if exhausted := errors.told_by_system(error):
+            return exhausted
         case RecursionError():
             return errors.BadInputError("the body is nested too deeply", code="invalid_json")
     return errors.BackendFailedError("something went wrong in the host; its log says where", code="internal_error")

@@ -76,9 +76,9 @@ class FormReader(Generic[T]):
         form = await self._form(request)
         self._fold(form)
         headers = ignored(request, sorted({*(form.fields.keys() - self._known), *(form.files.keys() - set(self._files))}))
-        asked, within = await made(request, self.asked, form)
-        in_flight_of(request.scope).spelt = spelling(asked, form.files)
-        return asked, form.files, headers or ignored(request, [*within])
+        payload, within = await made(request, self.payload_of, form)
+        in_flight_of(request.scope).spelt = spelling(payload, form.files)
+        return payload, form.files, headers or ignored(request, [*within])
 
     async def _form(self, request: Request[Any, Any, Any]) -> Form:
         kind, _, parameters = request.headers.get("content-type", "").partition(";")
@@ -105,9 +105,9 @@ class FormReader(Generic[T]):
 
     def _refusal(self, request: Request[Any, Any, Any], *, hint: bool = False) -> TooLargeError:
         most = getattr(server_of(request), self._limit)
-        said = "; send it as a file (multipart/form-data), which takes less room" if hint else ""
+        advice = "; send it as a file (multipart/form-data), which takes less room" if hint else ""
         return TooLargeError(
-            f"the body is larger than the {most:g} MiB this host takes here ({self._limit} under [server]){said}"
+            f"the body is larger than the {most:g} MiB this host takes here ({self._limit} under [server]){advice}"
         )
 
     def _too_much_text(self, request: Request[Any, Any, Any]) -> TooLargeError:
@@ -195,7 +195,7 @@ class FormReader(Generic[T]):
         form.add_file(Upload(audio=Blob(path=file.name), media_type=kind, field=self._files[0]))
         return form
 
-    def asked(self, form: Form) -> tuple[T, Unknown]:
+    def payload_of(self, form: Form) -> tuple[T, Unknown]:
         """Return the struct, and what in its fields nobody knows. Raises `BadInputError`."""
         given = {name: self._value(name, values) for name, values in form.fields.items() if name in self._known}
         return self._reader.convert({name: value for name, value in given.items() if value != ""}, strict=False)

@@ -86,11 +86,11 @@ class Sampling(PluginFields):
         return limited(first_of(self.max_tokens, self.max_new_tokens, self.n_predict), usual)
 
 
-def limited(wanted: int | None, usual: int | None = None, *, param: str = "max_tokens") -> int | None:
+def limited(count: int | None, usual: int | None = None, *, param: str = "max_tokens") -> int | None:
     """Return a limit: `usual` where nothing is said, None for -1. Raises `BadInputError` for 0."""
-    if wanted == 0:
+    if count == 0:
         raise BadInputError(f"{param} must be at least 1, or -1 for no limit", param=param)
-    return None if wanted == -1 else usual if wanted is None else wanted
+    return None if count == -1 else usual if count is None else count
 
 
 def first_of(*values: T | None) -> T | None:

@@ -10,11 +10,13 @@ from typing import Any
 Spelt = dict[str, tuple[str, ...]]
 
 
-def spelling(asked: Any, files: Container[str] = ()) -> dict[str, str]:
+def spelling(payload: Any, files: Container[str] = ()) -> dict[str, str]:
     """Return what the client calls each field that has another name in the contract: as it was sent, where it was."""
-    table: Spelt = getattr(asked, "spelt", {})
-    return {name: next((one for one in names if one in files or _is_sent(asked, one)), names[0]) for name, names in table.items()}
+    table: Spelt = getattr(payload, "spelt", {})
+    return {
+        name: next((one for one in names if one in files or _is_sent(payload, one)), names[0]) for name, names in table.items()
+    }
 
 
-def _is_sent(asked: Any, name: str) -> bool:
-    return getattr(asked, name, None) not in (None, "")
+def _is_sent(payload: Any, name: str) -> bool:
+    return getattr(payload, name, None) not in (None, "")

@@ -59,7 +59,8 @@ class Failure(Struct, tag_field="type", tag="error"):
 class MessageSocket(Generic[T]):
     """Reads messages of the kinds in `T`, and bytes of binary frames; writes structs as JSON.
 
-    `async with Talk(…) as talk: async for message in talk: …` ends, cancelling the block, when the client leaves.
+    `async with MessageSocket(…) as messages: async for message in messages: …` ends, cancelling the block, when the
+    client leaves.
     """
 
     def __init__(
@@ -103,11 +104,11 @@ class MessageSocket(Generic[T]):
 
     async def _ended_by(self, error: Exception) -> bool:
         """Tell what ends the line; returns whether that is all, as with a full disk. Else somebody has to log it."""
-        told = as_modelhost_error(error)
+        known = as_modelhost_error(error)
         with contextlib.suppress(Exception):  # the client may have left as well
-            await self.tell(told)
-            await self.socket.close(INTERNAL_ERROR, told.code)
-        return told.code != "internal_error"
+            await self.tell(known)
+            await self.socket.close(INTERNAL_ERROR, known.code)
+        return known.code != "internal_error"
 
     async def _receive(self) -> None:
         receive: Callable[[], Awaitable[Any]] = self.socket.receive
@@ -177,7 +178,7 @@ class MessageSocket(Generic[T]):
             raise BadInputError(f"unknown field {first!r} in the URL", param=first, code="unknown_parameter")
         self._ignored = dict.fromkeys(map(printable, unknown[:MOST_IGNORED]))
 
-    def asked_in_url(self, kind: type[K]) -> K:
+    def message_in_url(self, kind: type[K]) -> K:
         """Return the message that was not sent: what the URL says, and the defaults."""
         message = kind(**self._settings)
         self._spell(message)

@@ -26,8 +26,8 @@ def settings_in(query: MultiDict[Any], kind: type[Any]) -> tuple[dict[str, Any],
 
 def merged(settings: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
     """Return a message with what the URL says where it says nothing itself, under that name or another."""
-    said = {name: value for name, value in message.items() if value is not None}
-    return {**{name: value for name, value in settings.items() if _OTHER_NAMES.get(name) not in said}, **said}
+    given = {name: value for name, value in message.items() if value is not None}
+    return {**{name: value for name, value in settings.items() if _OTHER_NAMES.get(name) not in given}, **given}
 
 
 def _value(field: msgspec.structs.FieldInfo, values: list[str]) -> Any:

@@ -18,7 +18,7 @@ class ConnectionCounts(Collector):
         """Look at the limits' own counts."""
         yield GaugeMetricFamily("modelhost_connections", "Open connections, WebSockets among them.", self._connections.open)
         refused = CounterMetricFamily(
-            "modelhost_connections_refused", "Connections that limits have refused or closed.", labels=("reason",)
+            "modelhost_connections_refused", "Connections refused or closed by limits.", labels=("reason",)
         )
         for reason, count in self._connections.refused.items():
             refused.add_metric((reason,), count)

@@ -74,10 +74,10 @@ async def generate_ws(socket: WebSocket[Any, Any, Any]) -> None:
                 running.cancel()
 
 
-async def _answer(messages: MessageSocket[Any], asked: Prompt) -> None:
+async def _answer(messages: MessageSocket[Any], prompt: Prompt) -> None:
     text = AnswerBuilder()
     try:
-        async with aclosing(messages.start("generate", asked.model, asked.to_request())) as events:
+        async with aclosing(messages.start("generate", prompt.model, prompt.to_request())) as events:
             async for event in events:
                 text.take(event)
                 if isinstance(event, Delta) and event.text:

@@ -19,10 +19,10 @@ class Incoming:
 
     def __init__(self, form: str, sample_rate: int, *, most_mb: float) -> None:
         """Take sound that is said to be of a format and a rate in Hz; as a file at most so many MiB."""
-        said = form.strip().lower().rpartition("/")[2].partition(";")[0].strip()
+        kind = form.strip().lower().rpartition("/")[2].partition(";")[0].strip()
         self.live_input = LiveInput()
-        self.live = None if said in PCM else False
-        self.format = "pcm" if said in PCM else said
+        self.live = None if kind in PCM else False
+        self.format = "pcm" if kind in PCM else kind
         self.sample_rate = sample_rate
         self.path: Path | None = None
         self._most_mb = most_mb

@@ -97,7 +97,7 @@ async def speak(socket: WebSocket[Any, Any, Any]) -> None:
                     case Speak():
                         session = SpeakingSession(messages, message)
                     case Text():
-                        session = session or SpeakingSession(messages, messages.asked_in_url(Speak))
+                        session = session or SpeakingSession(messages, messages.message_in_url(Speak))
                         await session.say(message.text)
                     case End():
                         await (session.end() if session else messages.send(Spoken(duration=0.0, ignored=messages.ignored())))
@@ -112,20 +112,20 @@ async def speak(socket: WebSocket[Any, Any, Any]) -> None:
 class SpeakingSession:
     """One text, from `start` to `end`."""
 
-    def __init__(self, messages: MessageSocket[Any], asked: Speak) -> None:
+    def __init__(self, messages: MessageSocket[Any], start: Speak) -> None:
         self._messages = messages
-        self._binary = asked.binary
+        self._binary = start.binary
         self._live_input = LiveInput()
         speech = messages.host.config.speech
         request = SynthesizeRequest(
             text="",
-            voice=named_voice(asked.voice or asked.reference_id),
-            speed=asked.speed,
-            format=asked.format or speech.format,
-            sample_rate=asked.sample_rate or speech.sample_rate,
-            **asked.settings(),
+            voice=named_voice(start.voice or start.reference_id),
+            speed=start.speed,
+            format=start.format or speech.format,
+            sample_rate=start.sample_rate or speech.sample_rate,
+            **start.settings(),
         )
-        self._asked = (asked.model, request)
+        self._model, self._request = start.model, request
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -142,7 +142,7 @@ class SpeakingSession:
     def _begin(self) -> None:
         if self._task is None:
             self._messages.live = True
-            self._task = self._messages.work(self._tell(*self._asked))
+            self._task = self._messages.work(self._tell(self._model, self._request))
 
     async def end(self) -> None:
         """Say that nothing follows, and wait until all is spoken."""
@@ -157,14 +157,14 @@ class SpeakingSession:
             self._task.cancel()
 
     async def _tell(self, model: str | None, request: SynthesizeRequest) -> None:
-        told = False
+        introduced = False
         try:
             call = self._messages.start("synthesize", model, request, live=self._live_input.stream, timed=False)
             async with aclosing(call) as events:
                 async for event in events:
                     if isinstance(event, AudioChunk):
-                        if not told:
-                            told = True
+                        if not introduced:
+                            introduced = True
                             media_type = MEDIA_TYPES[request.format]
                             form = SoundFormat(format=request.format, media_type=media_type, sample_rate=event.sample_rate)
                             await self._messages.send(form)

@@ -106,7 +106,7 @@ async def listen(socket: WebSocket[Any, Any, Any]) -> None:
                         await (session.end() if session else messages.send(_nothing_heard(messages)))
                         session = None
                     case _:
-                        session = session or Listening(messages, messages.asked_in_url(Listen))
+                        session = session or Listening(messages, messages.message_in_url(Listen))
                         try:
                             await session.hear(message if isinstance(message, bytes) else from_base64(message.audio, "audio"))
                         except BadInputError as error:
@@ -124,10 +124,10 @@ def _nothing_heard(messages: MessageSocket[Any]) -> Heard:
 class Listening:
     """One stretch of sound, from `start` to `end`."""
 
-    def __init__(self, messages: MessageSocket[Any], asked: Listen) -> None:
+    def __init__(self, messages: MessageSocket[Any], start: Listen) -> None:
         self._messages = messages
-        self._asked = asked
-        self._incoming = Incoming(asked.format, asked.sample_rate, most_mb=messages.host.config.server.max_audio_mb)
+        self._start = start
+        self._incoming = Incoming(start.format, start.sample_rate, most_mb=messages.host.config.server.max_audio_mb)
         self._task: asyncio.Task[None] | None = None
         self._refused = False
 
@@ -170,17 +170,17 @@ class Listening:
         self._incoming.forget()
 
     def _begin(self) -> None:
-        incoming, asked = self._incoming, self._asked
+        incoming, start = self._incoming, self._start
         self._messages.live = incoming.path is None
         request = TranscribeRequest(
             audio=Blob(path=incoming.path) if incoming.path else None,
             format=incoming.format,
             sample_rate=incoming.sample_rate,
-            language=spoken(asked.language),
-            prompt=asked.prompt or None,
-            hotwords=asked.hotwords,
-            word_timestamps=asked.word_timestamps,
-            options=asked.options,
+            language=spoken(start.language),
+            prompt=start.prompt or None,
+            hotwords=start.hotwords,
+            word_timestamps=start.word_timestamps,
+            options=start.options,
         )
         self._task = self._messages.work(self._tell(request))
 
@@ -188,7 +188,7 @@ class Listening:
         live = self._incoming.live_input.stream if request.audio is None else None
         transcript = Transcript("transcribe", request.language)
         try:
-            call = self._messages.start("transcribe", self._asked.model, request, live=live, timed=live is None)
+            call = self._messages.start("transcribe", self._start.model, request, live=live, timed=live is None)
             async with aclosing(call) as events:
                 async for event in events:
                     transcript.take(event)
@@ -203,7 +203,7 @@ class Listening:
 
     async def _pass_on(self, event: Any) -> None:
         match event:
-            case Partial() if self._asked.partial:
+            case Partial() if self._start.partial:
                 await self._messages.send(PartialText(text=event.text))
             case Segment() if not event.degenerate:
                 await self._messages.send(_final(event))

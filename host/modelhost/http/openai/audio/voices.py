@@ -82,11 +82,11 @@ async def list_voices(request: Request[Any, Any, Any], model: str | None = None)
 )
 async def add_voice(request: Request[Any, Any, Any]) -> JsonResponse:
     """A new voice, for all who use the model; it takes a model that clones voices."""
-    asked, files, headers = await _form.read(request)
-    sample = VoiceSample(audio=one_file(files, "a recording", "audio_sample", "file", "audio").audio, text=asked.text)
-    model = host_of(request).router.candidates("voices", asked.model)[0]
-    await _ask(request, model.name, VoicesRequest(add=asked.name, samples=(sample,), options=asked.options))
-    return JsonResponse(Voice(id=asked.name, name=asked.name), headers=headers)
+    payload, files, headers = await _form.read(request)
+    sample = VoiceSample(audio=one_file(files, "a recording", "audio_sample", "file", "audio").audio, text=payload.text)
+    model = host_of(request).router.candidates("voices", payload.model)[0]
+    await _ask(request, model.name, VoicesRequest(add=payload.name, samples=(sample,), options=payload.options))
+    return JsonResponse(Voice(id=payload.name, name=payload.name), headers=headers)
 
 
 @delete(
@@ -104,9 +104,9 @@ async def delete_voice(request: Request[Any, Any, Any], name: str, model: str | 
     return JsonResponse(DeletedVoice(id=named, deleted=True))
 
 
-async def _ask(request: Request[Any, Any, Any], model: str, asked: VoicesRequest) -> tuple[str, ...]:
+async def _ask(request: Request[Any, Any, Any], model: str, model_request: VoicesRequest) -> tuple[str, ...]:
     names: tuple[str, ...] = ()
-    async with reading(request, start_call(request, "voices", model, asked)) as events:
+    async with reading(request, start_call(request, "voices", model, model_request)) as events:
         async for event in events:
             if isinstance(event, Voices):
                 names = event.names

@@ -233,6 +233,6 @@ def _format(form: TextFormat | JsonObjectFormat | JsonSchemaFormat | None) -> Re
             return ResponseFormat(kind="json_object")
         case JsonObjectFormat(schema=schema):
             return ResponseFormat(kind="json_schema", schema=schema)
-        case JsonSchemaFormat(json_schema=asked):
-            return ResponseFormat(kind="json_schema", name=asked.name, schema=asked.schema, strict=bool(asked.strict))
+        case JsonSchemaFormat(json_schema=given):
+            return ResponseFormat(kind="json_schema", name=given.name, schema=given.schema, strict=bool(given.strict))
     return None

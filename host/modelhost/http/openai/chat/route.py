@@ -40,13 +40,13 @@ _body = JsonBody(ChatBody, base64_in=MEDIA)
 )
 async def chat_completions(request: Request[Any, Any, Any]) -> JsonResponse | Stream:
     """OpenAI's chat: whole or as a stream, with tools and reasoning where the model has them."""
-    asked, headers = await _body.read(request)
-    wanted = await made(request, asked.to_request, Media.of(request))
+    payload, headers = await _body.read(request)
+    model_request = await made(request, payload.to_request, Media.of(request))
     completion = Completion(
-        request_id_of(request), n=wanted.n, thinking=bool(asked.include_thinking), include_usage=asked.include_usage
+        request_id_of(request), n=model_request.n, thinking=bool(payload.include_thinking), include_usage=payload.include_usage
     )
-    call = start_call(request, "generate", asked.model, wanted)
-    if asked.stream:
+    call = start_call(request, "generate", payload.model, model_request)
+    if payload.stream:
         return await event_stream(request, completion.chunks(call), headers)
     async with reading(request, call):
         return await completion.whole(call, headers)

@@ -91,7 +91,7 @@ class Transcript:
         return _WRITERS[form](self)
 
     async def stream(
-        self, call: ClosableEvents[TranscribeEvent], form: Format, asked: list[str] | None
+        self, call: ClosableEvents[TranscribeEvent], form: Format, chosen: list[str] | None
     ) -> AsyncGenerator[bytes, None]:
         """Return server-sent events as OpenAI names them: the text as it is heard, then all of it, in the format asked for."""
         begun = False
@@ -102,7 +102,7 @@ class Transcript:
                     yield server_sent_event(TranscriptDelta(delta=one.text if begun else one.text.lstrip()))
                     begun = True
         if form == "verbose_json":
-            yield server_sent_event(VerboseTranscriptDone(**structs.asdict(self.verbose(granularities(asked)))))
+            yield server_sent_event(VerboseTranscriptDone(**structs.asdict(self.verbose(granularities(chosen)))))
         else:
             yield server_sent_event(TranscriptDone(text=self.text, usage=self.usage))
 
@@ -142,11 +142,11 @@ _WRITERS: dict[str, Callable[[Transcript], str]] = {
 }
 
 
-def granularities(asked: list[str] | None) -> tuple[str, ...]:
+def granularities(chosen: list[str] | None) -> tuple[str, ...]:
     """Return what a verbose transcript has: segments, unless words alone are asked for."""
-    return tuple(asked) if asked else ("segment",)
+    return tuple(chosen) if chosen else ("segment",)
 
 
-def answer_of(transcript: Transcript, form: Format, asked: list[str] | None) -> Any:
+def answer_of(transcript: Transcript, form: Format, chosen: list[str] | None) -> Any:
     """Return the JSON answer of a format."""
-    return transcript.verbose(granularities(asked)) if form == "verbose_json" else transcript.plain()
+    return transcript.verbose(granularities(chosen)) if form == "verbose_json" else transcript.plain()

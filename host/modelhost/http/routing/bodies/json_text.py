@@ -73,8 +73,8 @@ async def _without_media(
     server = server_of(request)
 
     def refusal() -> TooLargeError:
-        said = f"the {server.max_body_mb:g} MiB this host takes (max_body_mb under [server])"
-        return TooLargeError(f"the body without its recordings is larger than {said}")
+        most = f"the {server.max_body_mb:g} MiB this host takes (max_body_mb under [server])"
+        return TooLargeError(f"the body without its recordings is larger than {most}")
 
     body = await in_thread(arrived.lifted, names, media, plain_limit(server), refusal)
     held.shrink(len(body))
