@@ -122,7 +122,7 @@ def test_documents_travel_inline_and_thoughts_stay_here(load: Any, stand_in: Any
     content = (DocumentPart(document=Blob(b"%PDF-1.7"), name="a.pdf"), TextPart(text="sum it up"))
     thought = Message(role="assistant", content=(ReasoningPart(text="hm", signature="s"), TextPart(text="two")))
     messages = (Message(role="user", content=content), thought, turn("user", "again"))
-    first, second, _ = sent(load, stand_in, GenerateRequest(messages=messages)).body["contents"]
+    first, second, _ = sent(load, stand_in, GenerateRequest(messages=messages)).json["contents"]
     blob = first["parts"][0]["inlineData"]
     assert (blob.get("mimeType", blob.get("mime_type")), base64.b64decode(blob["data"])) == ("application/pdf", b"%PDF-1.7")
     assert [part["text"] for part in second["parts"]] == ["two"]
@@ -208,14 +208,14 @@ class TestTools:
         call = load().events("generate", chat("go", tools=(ADD,)))[0]
         again = ToolCall(id=call.id, name=call.name, arguments=call.arguments, signature=call.signature)
         history = (turn("user", "go"), turn("assistant", tool_calls=(again,)), turn("tool", "3", tool_call_id=call.id))
-        turns = sent(load, stand_in, GenerateRequest(messages=history, tools=(ADD,))).body["contents"]
+        turns = sent(load, stand_in, GenerateRequest(messages=history, tools=(ADD,))).json["contents"]
         assert base64.urlsafe_b64decode(turns[1]["parts"][0]["thoughtSignature"]) == b"signed"
 
     def test_a_tool_that_failed_is_told_so(self, load: Any, stand_in: Any) -> None:
         calls = (ToolCall(id="c1", name="add", arguments="{}"),)
         failed = turn("tool", "no such file", tool_call_id="c1", is_error=True)
         history = (turn("user", "go"), turn("assistant", tool_calls=calls), failed)
-        turns = sent(load, stand_in, GenerateRequest(messages=history, tools=(ADD,))).body["contents"]
+        turns = sent(load, stand_in, GenerateRequest(messages=history, tools=(ADD,))).json["contents"]
         assert turns[2]["parts"][0]["functionResponse"]["response"] == {"error": "no such file"}
 
 
