@@ -21,6 +21,7 @@ EVENT_BYTES = 64
 """About what an event takes in memory beside its words (`sys.getsizeof` of a `Delta`)."""
 
 FLOAT_BYTES = 4
+"""Bytes of a number of a vector, little-endian float32 (IEEE 754)."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[Ability, msgspec.msgpack.Decoder[Any]] = {
