@@ -100,9 +100,9 @@ class Completion:
                     for index in range(self._n):
                         yield self._chunk(envelope, index, ChatDelta(role="assistant", content="", refusal=None))
                 match event:
-                    case Delta(reasoning="", index=0, logprobs=()):
+                    case Delta(reasoning="", index=0, logprobs=()) if event.text:
                         yield plain_head + _encode(event.text) + plain_tail
-                    case Delta():
+                    case Delta() if event.text or event.reasoning or event.logprobs:
                         yield self._delta(envelope, event)
                     case ToolDelta():
                         yield self._chunk(envelope, event.index, ChatDelta(tool_calls=[_tool_call(event)]))
