@@ -1,8 +1,9 @@
 """The longest pause of the host's event loop while each route gets the largest input it takes, alone and four at once.
 
-Routes, their bodies and the bounds of their fields come from the application itself: each field is made as large as it may be,
-the others are those of the route's own example. A pause that is of the input comes every time, one that is of this machine does
-not: of `TIMES` tries the shortest counts.
+Routes, their bodies and the bounds of their fields come from the application itself: each field that can be large is made as
+large as it may be, the others are those of the route's first example. Counted is what the host itself computes while the loop is
+late, so that what else runs on the machine does not matter; of `TIMES` tries the shortest counts. Four at once are tried where
+one alone is worth it.
 """
 
 import argparse
@@ -22,11 +23,14 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from measurement import Host, serving, tell
 from modelhost.http.app import ROUTES
+from modelhost.http.routing.bodies.json_text import MOST_VALUES
 from modelhost.http.routing.spec import RouteSpec, spec_of
 from msgspec import inspect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+MOST = MOST_VALUES - 1000
+"""Objects or names in one body, beside those of the example: more are refused before they are decoded."""
 BODY_MB = 4
 AUDIO_MB = 24
 """A quarter of the default: what is larger is worked on in the same pieces."""
@@ -34,10 +38,16 @@ ROOM = BODY_MB * 2**20 - 4096
 """Bytes for the field that is to be large."""
 MESSAGE = 2**20 - 1024
 """Bytes of a WebSocket's message."""
+ENOUGH = 2**20
+"""Bytes of an answer: an echo of four megabytes goes on as it began, and to read it takes a client many seconds."""
 TIMES = 3
 MANY = 4
 WORTH_A_LOOK = 50
 """Milliseconds; what is below is not tried again."""
+WORTH_MANY = 20
+"""Milliseconds; what takes less alone is not tried four at once, which is less than four times as long."""
+LARGE = 64 * 1024
+"""Bytes; a field that makes no larger body, such as a number, is not tried."""
 CONFIG = f"""
 [server]
 threads = 1
@@ -76,7 +86,7 @@ def largest(kind: inspect.Type, room: int) -> Any:
             count = min(room // size, kind.max_length or room)
             return [largest(kind.item_type, room // count - 2) if room // count > 4 * size else item] * count
         case inspect.DictType() | inspect.AnyType() | inspect.RawType():
-            return {"x": [{}] * min(room // 4, 200_000)}
+            return {"x": [{}] * min(room // 4, MOST)}
         case inspect.StructType() if kind.fields:
             weighty = max(kind.fields, key=lambda field: _weight(field.type))
             return {**smallest(kind), weighty.encode_name: largest(weighty.type, room - 100)}
@@ -121,11 +131,14 @@ def bodies(kind: Any, example: dict[str, Any]) -> Iterator[tuple[str, dict[str, 
     assert isinstance(described, inspect.StructType)
     wishes = {field.encode_name: True for field in described.fields if _is_wish(field)}
     for field in described.fields:
-        body = {**example, field.encode_name: largest(field.type, ROOM)}
-        yield field.encode_name, body
-        yield f"{field.encode_name} and every wish", {**body, **wishes}
-    yield "unknown fields", {**example, **{f"k{number}": 1 for number in range(200_000)}}
-    yield "unknown objects", {**example, "unknown": [{}] * 200_000}
+        value = largest(field.type, ROOM)
+        if len(json.dumps(value)) > LARGE:
+            body = {**example, field.encode_name: value}
+            yield field.encode_name, body
+            if wishes:
+                yield f"{field.encode_name} and every wish", {**body, **wishes}
+    yield "unknown fields", {**example, **{f"k{number}": 1 for number in range(MOST)}}
+    yield "unknown objects", {**example, "unknown": [{}] * MOST}
 
 
 def _is_wish(field: inspect.Field) -> bool:
@@ -156,11 +169,10 @@ def cases_of(route: HTTPRouteHandler) -> Iterator[Case]:
     name = f"{method} {path}"
     if spec.body is None and spec.form is None:
         yield Case(name=name, method=method, path=path)
-    examples = [without_model(example.value) for example in spec.request_examples.values()] or [{}]
-    for kind in {spec.body} - {None}:
-        for example in examples:
-            for field, body in bodies(kind, example):
-                yield Case(name=f"{name} {field}", method=method, path=path, content=json.dumps(body).encode())
+    example = next((without_model(example.value) for example in spec.request_examples.values()), {})
+    if spec.body is not None:
+        for field, body in bodies(spec.body, example):
+            yield Case(name=f"{name} {field}", method=method, path=path, content=json.dumps(body).encode())
     if spec.form is not None:
         yield from forms_of(spec, name, path)
 
@@ -186,7 +198,8 @@ class Lateness:
 
     def __init__(self, host: Host) -> None:
         self._process = host.process
-        self._file = Path(f"/proc/{host.process.pid}/cwd/lateness.json").resolve()
+        folder = Path(f"/proc/{host.process.pid}/cwd").resolve()
+        self._file, self._own = folder / "lateness.json", folder / "own.json"
 
     async def since(self) -> float:
         """Return the longest since the last time, in milliseconds."""
@@ -194,14 +207,17 @@ class Lateness:
         self._process.send_signal(signal.SIGUSR1)
         while not self._file.exists():  # noqa: ASYNC110  # another process writes it
             await asyncio.sleep(0.01)
-        return max(json.loads(self._file.read_text()), default=math.inf)
+        return max(json.loads(self._own.read_text()), default=math.inf)
 
 
 async def ask(client: httpx.AsyncClient, case: Case) -> int:
-    """Send a request and drop the answer; returns its status."""
+    """Send a request, drop the beginning of the answer and leave; returns its status."""
+    took = 0
     async with client.stream(case.method, case.path, content=case.content, headers={"content-type": case.kind}) as answer:
-        async for _ in answer.aiter_raw(2**20):
-            pass
+        async for piece in answer.aiter_raw():
+            took += len(piece)
+            if took > ENOUGH:
+                break
     return answer.status_code
 
 
@@ -247,7 +263,7 @@ async def measure(host: Host, only: str) -> tuple[dict[str, float], float, dict[
                         path, lateness, lambda path=path, kinds=kinds: talk(host.url, path, kinds)
                     )
                 continue
-            if isinstance(route, HTTPRouteHandler):
+            if isinstance(route, HTTPRouteHandler) and any(only in path or path in only for path in route.paths):
                 for case in cases_of(route):
                     if only not in case.name:
                         continue
@@ -260,7 +276,7 @@ async def measure(host: Host, only: str) -> tuple[dict[str, float], float, dict[
                         await asyncio.gather(*(ask(client, case) for _ in range(MANY)))
 
                     pauses[case.name] = await _least(case.name, lateness, alone)
-                    if case.content:
+                    if pauses[case.name] > WORTH_MANY:
                         pauses[f"{MANY} × {case.name}"] = await _least(f"{MANY} × {case.name}", lateness, at_once)
     return pauses, idle, statuses
 

@@ -15,7 +15,7 @@ from modelhost.http.routing.bodies.memory import Held, hold
 from modelhost.http.routing.bodies.spool import Spool
 from modelhost.http.routing.errors import TooLargeError
 
-MOST_VALUES = 262_144
+MOST_VALUES = 131_072
 """Objects, lists, names and texts in one body: decoded they take up to 300 bytes each, whatever few bytes they came in, and the
 event loop waits while they are made (`benchmarks/loop_pauses.py`). Numbers in lists are not counted."""
 
