@@ -364,10 +364,16 @@ class TestRerank:
         assert (cache_of(answer), answer.json()["usage"]["total_tokens"]) == ("miss", 13)
 
 
+FAULTS = {"bad_input": 400, "raise": 500, "exit": 502}
+"""Fault → the status it is told with."""
+
+
 class TestFaults:
-    def test_a_fallback_s_vectors_are_never_mixed_with_those_of_the_first_model(self, serve: Serve) -> None:
-        """The first fails when part of what is asked is in its cache."""
-        host = serve(
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def faulty(serve: Serve) -> Served:
+        models = [f'[models.{fault}]\nplugin = "echo"\noptions = {{ fault = "{fault}", fault_after = 1 }}\n' for fault in FAULTS]
+        return serve(
             """
             [models.first]
             plugin = "echo"
@@ -379,40 +385,45 @@ class TestFaults:
             run = "inline"
             options = { dimensions = 16 }
 
+            [models.slow]
+            plugin = "echo"
+            run = "inline"
+            options = { delay = 1 }
+
             [routes]
             embed = ["first", "second"]
             """
+            + "".join(models)
         )
-        answer = host.client.post("/v1/embeddings", json={"input": ["known"]})
+
+    def test_a_fallback_s_vectors_are_never_mixed_with_those_of_the_first_model(self, faulty: Served) -> None:
+        """The first fails when part of what is asked is in its cache."""
+        answer = faulty.client.post("/v1/embeddings", json={"input": ["known"]})
         assert (answer.json()["model"], len(vectors(answer)[0])) == ("first", 8)
-        answer = host.client.post("/v1/embeddings", json={"input": ["known", "new", "newer"]})
+        answer = faulty.client.post("/v1/embeddings", json={"input": ["known", "new", "newer"]})
         assert (answer.json()["model"], [len(vector) for vector in vectors(answer)]) == ("second", [16] * 3)
         documents = {"query": "what", "documents": ["known", "new", "newest"]}
-        answer = host.client.post("/v1/rerank", json=documents)
+        answer = faulty.client.post("/v1/rerank", json=documents)
         assert (answer.status_code, answer.json()["model"]) == (200, "second")
 
-    @pytest.mark.parametrize("fault", ["bad_input", "raise", "exit"])
-    def test_a_failure_reaches_all_who_ask_for_the_same_and_is_not_kept(self, serve: Serve, fault: str) -> None:
-        options = f'options = {{ fault = "{fault}", fault_after = 1 }}'
-        host = serve(f'[models.faulty]\nplugin = "echo"\nrun = "process"\n{options}\n')
-        statuses = {"bad_input": 400, "raise": 500, "exit": 502}
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_a_failure_reaches_all_who_ask_for_the_same_and_is_not_kept(self, faulty: Served, fault: str) -> None:
         with ThreadPoolExecutor(3) as pool:
-            answers = list(pool.map(lambda _: ask(host, "faulty", input=["one", "two"]), range(3)))
-        assert {answer.status_code for answer in answers} <= {statuses[fault], 503}
-        assert statuses[fault] in {answer.status_code for answer in answers}
+            answers = list(pool.map(lambda _: ask(faulty, fault, input=["one", "two"]), range(3)))
+        assert {answer.status_code for answer in answers} <= {FAULTS[fault], 503}
+        assert FAULTS[fault] in {answer.status_code for answer in answers}
         assert all("x-modelhost-cache" not in answer.headers for answer in answers)
 
-    def test_a_client_that_leaves_takes_nobody_along_who_asks_for_the_same(self, serve: Serve) -> None:
-        host = serve('[models.slow]\nplugin = "echo"\nrun = "inline"\noptions = { delay = 1 }\n')
+    def test_a_client_that_leaves_takes_nobody_along_who_asks_for_the_same(self, faulty: Served) -> None:
         body = {"model": "slow", "input": ["one", "two", "three"]}
 
         def leave() -> None:
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(f"{host.url}/v1/embeddings", json=body, timeout=0.7, trust_env=False)
+                httpx.post(f"{faulty.url}/v1/embeddings", json=body, timeout=0.7, trust_env=False)
 
         with ThreadPoolExecutor(1) as pool:
             leaving = pool.submit(leave)
-            eventually(lambda: bool(host.client.get("/v1/requests").json()["data"]))
-            answer = host.client.post("/v1/embeddings", json=body)
+            eventually(lambda: bool(faulty.client.get("/v1/requests").json()["data"]))
+            answer = faulty.client.post("/v1/embeddings", json=body)
             leaving.result()
         assert (cache_of(answer), len(vectors(answer))) == ("miss", 3)
