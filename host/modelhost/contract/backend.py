@@ -107,8 +107,8 @@ class Backend(Generic[O]):
 def options_type(owner: type, base: str = "Backend") -> type[Options]:
     """Find the `O` in a class's `Backend[O]` or `Extension[O]`."""
     for cls in owner.__mro__:
-        for base in getattr(cls, "__orig_bases__", ()):
-            for arg in get_args(base):
+        for parent in getattr(cls, "__orig_bases__", ()):
+            for arg in get_args(parent):
                 if isinstance(arg, type) and issubclass(arg, Options):
                     return arg
     raise PluginError(f"{owner.__name__} must subclass {base}[...] with its options in the brackets")
