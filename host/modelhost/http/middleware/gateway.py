@@ -15,7 +15,7 @@ from modelhost.config import ServerConfig
 from modelhost.contract.errors import BadInputError, ModelhostError, NotReadyError, RequestError, UnauthenticatedError
 from modelhost.http.middleware.access import SUBPROTOCOL, caller_of, key_in, key_places
 from modelhost.http.middleware.access_log import Observer, server_timing
-from modelhost.http.middleware.head import BodyNotWantedError, as_get, without_body
+from modelhost.http.middleware.head import as_get, is_for_want_of_a_body, without_body
 from modelhost.http.middleware.origins import Origins, cors_headers, preflight_headers
 from modelhost.http.routing.dialects import Dialects
 from modelhost.http.routing.error_response import error_response, headers_of
@@ -97,16 +97,15 @@ class Gateway:
             if await self._refused(in_flight, headers, repeated, extra, receive, answer):
                 return
             await self._app(scope, receive, answer)
-        except BodyNotWantedError:
-            pass
         except asyncio.CancelledError:
             # By DELETE /v1/requests, or because the server is going down and this request has been waited for long enough.
             if not in_flight.cancelled and not self._draining():
                 raise
             await self._tell(RequestCancelledError() if in_flight.cancelled else _stopping(), in_flight, receive, answer)
         except Exception as error:
-            self._observer.cut(in_flight, error)
-            await self._tell(as_modelhost_error(error), in_flight, receive, answer)
+            if not is_for_want_of_a_body(error):
+                self._observer.cut(in_flight, error)
+                await self._tell(as_modelhost_error(error), in_flight, receive, answer)
         finally:
             in_flight.end_of_work()
             in_flight.leave()

@@ -10,6 +10,13 @@ class BodyNotWantedError(OSError):
     """Ends an application that would go on streaming what nobody gets."""
 
 
+def is_for_want_of_a_body(error: BaseException | None) -> bool:
+    """Whether an error is `BodyNotWantedError`, or what a framework has made of it on its way."""
+    while error is not None and not isinstance(error, BodyNotWantedError):
+        error = error.__cause__
+    return error is not None
+
+
 def as_get(scope: Any) -> Any:
     """Return the scope as the application sees it; the server keeps its own, by which it sends no body."""
     return {**scope, "method": "GET", HEAD: True}
