@@ -240,6 +240,12 @@ def test_a_schema_that_msgspec_cannot_say_lets_through_what_the_plugin_then_judg
     assert problem_of("it", odd, {"it": {"z": 3}}, "m") is not None
 
 
+@pytest.mark.parametrize(("path", "body"), [("/v1/embeddings", {"input": "x"}), ("/v1/summaries", {"text": "x"})])
+def test_a_number_that_no_frame_can_hold_is_refused(host: Served, path: str, body: dict[str, Any]) -> None:
+    options = {"fancy": {"beams": 2**70}}
+    assert host.client.post(path, json={"model": "it", **body, "plugin_options": options}).status_code == 400
+
+
 def test_options_of_nobody_are_defaults() -> None:
     assert Wide.of(chat("hi")) == Wide()
 

@@ -97,7 +97,7 @@ class _Lookup:
 
     def __init__(self, request: EmbedRequest, model: Model, context: Context) -> None:
         self.request = request
-        settings = (request.dimensions, request.prompt_name, request.title, request.overlong, request.options)
+        settings = (request.dimensions, request.prompt_name, request.title, request.overlong, repr(request.options))
         begun = key_of("embed", model, context, *settings)
         self.keys = [_key(begun, given) for given in request.inputs]
         self.inputs = dict(zip(self.keys, request.inputs, strict=True))

@@ -127,6 +127,7 @@ async def _state(model: Model, context: Context) -> bytes:
 def _key(model: Model, context: Context, request: SummarizeRequest, state: bytes) -> bytes:
     """Return the digest of all of a request; blocks while the text is read, which may be a file."""
     fields = {name: value for name, value in msgspec.structs.asdict(request).items() if name != "text"}
+    fields["options"] = repr(request.options)  # which may hold numbers that no frame can
     digest = key_of("summarize", model, context, fields, state)
     with request.text.open() as file:
         while piece := file.read(2**20):

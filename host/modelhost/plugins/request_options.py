@@ -51,6 +51,10 @@ def problem_of(plugin: str, schema: Schema | None, given: Mapping[str, Any], mod
         told = f"{FIELD}.{plugin}: there is no option {key[:60]!r}; {hint}there are: {', '.join(known)}"
         return BadInputError(told, param=f"{FIELD}.{plugin}.{key[:60]}")
     try:
+        msgspec.msgpack.encode(given[plugin])
+    except OverflowError:
+        return BadInputError(f"{FIELD}.{plugin} has a number of more than 64 bits", param=f"{FIELD}.{plugin}")
+    try:
         msgspec.convert(given[plugin], _checked_by(msgspec.json.encode(schema)), strict=False)
     except msgspec.ValidationError as error:
         return refusal(plugin, error)
