@@ -117,7 +117,7 @@ def test_a_choice_that_is_done_has_no_more(more: Any) -> None:
         async for _ in complete("generate", GenerateRequest(n=2), events(), failed=lambda error: error):
             pass
 
-    with pytest.raises(PluginError, match="of a choice"):
+    with pytest.raises(PluginError, match="after the ChoiceDone of its choice"):
         asyncio.run(read())
 
 

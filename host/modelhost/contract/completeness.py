@@ -61,6 +61,7 @@ class _Checks:
 
     def __init__(self, ability: Ability, request: Any, *, values: bool) -> None:
         self._ability = ability
+        self._request = request
         self._values = values
         self._choices = {ANY, *range(getattr(request, "n", 1))}
         self._written = WrittenSize(ability)
@@ -71,14 +72,20 @@ class _Checks:
         if self.done or not isinstance(event, _EVENT_TYPES[self._ability]):
             raise PluginError(_wrong(self._ability, event, done=self.done))
         if getattr(event, "index", ANY) not in self._choices:
-            kind = type(event).__name__
-            raise PluginError(f"{self._ability} yielded a {kind} of a choice nobody asked for, or that was done")
+            raise PluginError(_of_wrong_choice(self._ability, event, self._request))
         if self._values:
             check_values(self._ability, event)
         self._written.add(event)
         if isinstance(event, ChoiceDone):
             self._choices.discard(event.index)
         self.done = isinstance(event, Done)
+
+
+def _of_wrong_choice(ability: Ability, event: Any, request: Any) -> str:
+    kind = type(event).__name__
+    if event.index in range(getattr(request, "n", 1)):
+        return f"{ability} yielded a {kind} after the ChoiceDone of its choice; yield that when the choice is complete"
+    return f"{ability} yielded a {kind} of a choice nobody asked for"
 
 
 def _wrong(ability: Ability, event: object, *, done: bool) -> str:

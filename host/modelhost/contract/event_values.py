@@ -39,7 +39,7 @@ def check_values(ability: Ability, event: Any) -> None:
         limits = "texts of whole characters, numbers of at most 64 bits and the types that it names"
         raise PluginError(f"{ability} yielded a {type(event).__name__} beyond {limits} ({type(error).__name__})") from None
     if isinstance(event, Vectors) and not _finite(event.data):
-        raise PluginError(f"{ability} yielded Vectors with a number that is not finite")
+        raise PluginError(f"{ability} yielded Vectors with NaN or infinity in them")
 
 
 def _finite(data: bytes) -> bool:

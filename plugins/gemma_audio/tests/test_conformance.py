@@ -33,7 +33,9 @@ class OnGemma4(Tiny):
 
 
 class TestGemma3nGenerates(OnGemma3n, GeneratesText):
-    test_characters_are_whole = None  # weights by chance say bytes that are no text
+    # Weights by chance say bytes that are no text, and what could still become a character is held back.
+    test_characters_are_whole = None
+    test_the_text_comes_in_pieces = None
 
 
 class TestGemma4Generates(OnGemma4, GeneratesText): ...

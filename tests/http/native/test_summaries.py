@@ -158,22 +158,22 @@ class TestAsOlderClientsAsk:
         assert answer.keys() == {"language", "summary"}
         assert answer["language"] == "Python"
         assert "return a + b" in answer["summary"]
-        (asked,) = google.asked
-        assert "safetySettings" not in asked.body
+        (received,) = google.requests
+        assert "safetySettings" not in received.json()
 
     def test_without_a_name_the_configured_one_does(self, host: Served, google: Any, tmp_path: Path) -> None:
         google.forget()
         answer = self.type_in(self.LOCAL, host, tmp_path)
         assert answer.keys() == {"language", "summary"}
         assert "return a + b" in answer["summary"]
-        assert google.asked == []
+        assert google.requests == []
 
     def test_safety_settings_reach_the_model_that_has_them(self, host: Served, google: Any, tmp_path: Path) -> None:
         google.forget()
         assert self.type_in(self.SECURITY, host, tmp_path)["language"] == "Markdown"
-        (asked,) = google.asked
-        assert asked.body["safetySettings"]
-        assert "THREAT ASSESSMENT" in json.dumps(asked.body["systemInstruction"])
+        (received,) = google.requests
+        assert received.json()["safetySettings"]
+        assert "THREAT ASSESSMENT" in json.dumps(received.json()["systemInstruction"])
 
     def test_one_without_such_settings_says_that_it_filtered_nothing(self, host: Served) -> None:
         for colour in ({}, {"colour": "red"}):

@@ -365,7 +365,7 @@ class TestForms:
     def test_words_to_expect_stay_whole(self, value: str, meant: list[str]) -> None:
         form = Form()
         form.add("hotwords", value)
-        assert FormReader(TranscriptionForm, files=("file",)).asked(form)[0].hotwords == meant
+        assert FormReader(TranscriptionForm, files=("file",)).payload_of(form)[0].hotwords == meant
 
 
 @pytest.fixture(scope="module")
