@@ -159,7 +159,7 @@ class TestAsOlderClientsAsk:
         assert answer["language"] == "Python"
         assert "return a + b" in answer["summary"]
         (received,) = google.requests
-        assert "safetySettings" not in received.json()
+        assert "safetySettings" not in received.json
 
     def test_without_a_name_the_configured_one_does(self, host: Served, google: Any, tmp_path: Path) -> None:
         google.forget()
@@ -172,8 +172,8 @@ class TestAsOlderClientsAsk:
         google.forget()
         assert self.type_in(self.SECURITY, host, tmp_path)["language"] == "Markdown"
         (received,) = google.requests
-        assert received.json()["safetySettings"]
-        assert "THREAT ASSESSMENT" in json.dumps(received.json()["systemInstruction"])
+        assert received.json["safetySettings"]
+        assert "THREAT ASSESSMENT" in json.dumps(received.json["systemInstruction"])
 
     def test_one_without_such_settings_says_that_it_filtered_nothing(self, host: Served) -> None:
         for colour in ({}, {"colour": "red"}):
