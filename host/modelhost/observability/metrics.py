@@ -15,7 +15,6 @@ minutes (a long recording)."""
 _FIRST = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """The same up to the first token. Chosen, because nobody waits for it longer than a minute."""
 _GAP = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
-_LOOKUP = ("model", "ability", "result")
 _LOAD = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 """Seconds of the buckets for loading a model. Chosen, because `load_timeout` is 600 where nobody sets it."""
 
