@@ -23,6 +23,8 @@ class Held:
         self.threads.add(threading.current_thread())
         self.begun.put(list(numbers))
         self.go.acquire()
+        if -999 in numbers:
+            raise SystemExit
         if any(number < 0 for number in numbers):
             raise ValueError("negative")
         return [number * 2 for number in numbers if number <= 1000]
@@ -144,6 +146,18 @@ def test_a_piece_that_fails_takes_no_other_with_it_and_the_engine_goes_on(held):
     with pytest.raises(ValueError, match="negative"):
         bad.result(timeout=10)
     assert held.engine.submit("later", 5).result(timeout=10) == 10
+
+
+def test_a_step_that_would_end_the_process_is_told_to_who_waits_and_the_engine_goes_on(held):
+    first = held.engine.submit("a", -999)
+    held.begun_with()
+    held.go.release()
+    with pytest.raises(SystemExit):
+        first.result(10)
+    after = held.engine.submit("b", 3)
+    held.begun_with()
+    held.go.release()
+    assert after.result(10) == 6
 
 
 def test_a_step_without_a_result_for_each_piece_is_an_error_of_that_piece(held):

@@ -113,7 +113,7 @@ class BatchEngine(Generic[P, R]):
             results = self._step([entry.piece for entry in batch])
             if len(results) != len(batch):
                 raise ValueError(f"a step of {len(batch)} pieces has {len(results)} results")
-        except Exception as error:
+        except BaseException as error:  # SystemExit would end the loop, and who waits would wait for ever
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
                 return
