@@ -1,6 +1,7 @@
 """One loaded backend: checks that it keeps the contract, runs its hooks, sorts what it raises."""
 
 import inspect
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from difflib import get_close_matches
@@ -44,6 +45,14 @@ def hooks_of(backend: type[Backend[Any]]) -> tuple[Ability, ...]:
     return tuple(sorted(found, key=ABILITIES.index))
 
 
+def _about_arguments(told: str) -> str:
+    """Say what is wrong with a hook's arguments: pluggy's own text names the object by a number."""
+    found = re.search(r"for hook '(\w+)'.*Argument\(s\) \{(.+?)\}", told, re.DOTALL)
+    if not found:
+        return told.replace("\n", " ")
+    return f"{found[1]} has the argument {found[2]}: a hook takes request, context or both, and nothing else"
+
+
 def _named(names: tuple[str, ...]) -> str:
     return ", ".join(names)
 
@@ -76,7 +85,7 @@ class Instance:
         try:
             self._plugins.register(self._backend)
         except pluggy.PluginValidationError as error:
-            raise PluginError(str(error).replace("\n", " ")) from None
+            raise PluginError(_about_arguments(str(error))) from None
 
     def load(self) -> ModelCard:
         """Load the model and complete its card. Raises `ModelhostError` only; anything else becomes one and is logged."""
