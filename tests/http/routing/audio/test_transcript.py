@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import get_args
 
 import pytest
 from modelhost import Done, Segment, Usage
+from modelhost.cli.transcripts import SUFFIXES
 from modelhost.contract.types import TranscribeEvent
 from modelhost.dialogue.transcription import collect_transcript
-from modelhost.http.routing.audio.transcript import Transcript
+from modelhost.http.routing.audio.transcript import TEXT_FORMATS, Format, Transcript
 
 SAID = (
     Segment(start=0, end=1, text=" Good morning."),
@@ -26,8 +28,8 @@ async def written(transcript: Transcript, form: str) -> str:
     if form == "stream":
         return b"".join([piece async for piece in transcript.stream(events(), "verbose_json", ["segment"])]).decode()
     await transcript.collect(events())
-    if form in ("text", "srt", "vtt"):
-        return transcript.written(form)
+    if as_text := TEXT_FORMATS.get(form):
+        return as_text.write(transcript)
     return repr(transcript.plain() if form == "json" else transcript.verbose(("segment",)))
 
 
@@ -38,6 +40,10 @@ def test_a_loop_is_left_out_of_every_format(form: str) -> None:
     assert "Good morning." in told
     assert "Good night." in told
     assert "la la" not in told
+
+
+def test_the_command_line_can_name_a_file_of_every_format_that_a_model_here_has() -> None:
+    assert set(SUFFIXES) == set(get_args(Format)) - {"diarized_json"}
 
 
 def test_a_loop_is_no_part_of_a_conversation() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from msgspec import structs
 
@@ -22,13 +22,6 @@ from modelhost.http.routing.audio.transcript_shapes import (
 from modelhost.http.routing.dialect import server_sent_event
 
 Format = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
-
-MEDIA_TYPES = {
-    "text": "text/plain; charset=utf-8",
-    "srt": "application/x-subrip; charset=utf-8",
-    "vtt": "text/vtt; charset=utf-8",
-}
-"""Of the formats that are not JSON."""
 
 
 class Transcript:
@@ -86,10 +79,6 @@ class Transcript:
             usage=self.usage,
         )
 
-    def written(self, form: str) -> str:
-        """Return the text, or subtitles."""
-        return _WRITERS[form](self)
-
     async def stream(
         self, call: ClosableEvents[TranscribeEvent], form: Format, chosen: list[str] | None
     ) -> AsyncGenerator[bytes, None]:
@@ -135,10 +124,31 @@ def _time(seconds: float, mark: str) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
 
 
-_WRITERS: dict[str, Callable[[Transcript], str]] = {
-    "text": lambda transcript: f"{transcript.text}\n",
-    "srt": lambda transcript: "\n".join(_subtitles(transcript, ",")),
-    "vtt": lambda transcript: "\n".join(["WEBVTT\n", *(cue.partition("\n")[2] for cue in _subtitles(transcript, "."))]),
+def _text(transcript: Transcript) -> str:
+    return f"{transcript.text}\n"
+
+
+def _srt(transcript: Transcript) -> str:
+    return "\n".join(_subtitles(transcript, ","))
+
+
+def _vtt(transcript: Transcript) -> str:
+    return "\n".join(["WEBVTT\n", *(cue.partition("\n")[2] for cue in _subtitles(transcript, "."))])
+
+
+class TextFormat(NamedTuple):
+    """A format that is not JSON."""
+
+    media_type: str
+    write: Callable[[Transcript], str]
+    streams: bool = False
+    """Whether it can be written before the end is known."""
+
+
+TEXT_FORMATS = {
+    "text": TextFormat("text/plain; charset=utf-8", _text, streams=True),
+    "srt": TextFormat("application/x-subrip; charset=utf-8", _srt),
+    "vtt": TextFormat("text/vtt; charset=utf-8", _vtt),
 }
 
 

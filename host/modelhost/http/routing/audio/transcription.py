@@ -8,7 +8,7 @@ from msgspec import Meta
 from modelhost.authors.languages import spoken
 from modelhost.contract.errors import BadInputError, UnsupportedError
 from modelhost.contract.types import TranscribeRequest
-from modelhost.http.routing.audio.transcript import MEDIA_TYPES, Format, Transcript, answer_of
+from modelhost.http.routing.audio.transcript import TEXT_FORMATS, Format, Transcript, answer_of
 from modelhost.http.routing.audio.transcript_shapes import (
     TranscriptDelta,
     TranscriptDone,
@@ -79,7 +79,7 @@ SPEC: dict[str, Any] = {
     "tag": "Audio",
     "files": ("file",),
     "answer": (Transcription, VerboseTranscription),
-    "media": tuple(MEDIA_TYPES.values()),
+    "media": tuple(form.media_type for form in TEXT_FORMATS.values()),
     "event": (TranscriptDelta, TranscriptDone, VerboseTranscriptDone),
     "response_examples": {
         "text": Example(value={"text": "Hello, world.", "usage": {"type": "duration", "seconds": 1.4}}),
@@ -116,7 +116,8 @@ async def answer_recording(
     form = payload.response_format
     if form == "diarized_json":
         raise UnsupportedError("no model here tells who speaks; use json or verbose_json", param="response_format")
-    if payload.stream and form in ("srt", "vtt"):
+    as_text = TEXT_FORMATS.get(form)
+    if payload.stream and as_text and not as_text.streams:
         raise BadInputError(f"{form} comes whole; leave stream out, or use json", param="response_format")
     transcript = Transcript(transcribe.task, transcribe.language)
     call = start_call(request, "transcribe", payload.model, transcribe)
@@ -124,8 +125,8 @@ async def answer_recording(
         return await event_stream(request, transcript.stream(call, form, granularities), headers)
     async with reading(request, call) as events:
         await transcript.collect(events)
-    if form in MEDIA_TYPES:
-        return Response(transcript.written(form).encode(), media_type=MEDIA_TYPES[form], headers=headers)
+    if as_text:
+        return Response(as_text.write(transcript).encode(), media_type=as_text.media_type, headers=headers)
     return JsonResponse(answer_of(transcript, form, granularities), headers=headers)
 
 
