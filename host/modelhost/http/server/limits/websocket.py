@@ -27,7 +27,7 @@ from modelhost.http.server.limits.connections import Connection, Connections
 PIECE = 4096
 """Bytes that are parsed in one turn of the loop: 700 frames at most, which take some 5 ms."""
 MANY = 64
-"""Pings, pongs and fragments in a piece that are more work than they carry."""
+"""Pings, pongs, fragments and what comes after our close: so many in a piece are more work than they carry."""
 REST = 0.02
 """Seconds that whoever sends so many waits before the next piece is read."""
 
@@ -164,6 +164,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
     def _pass_on(self, whole: Any) -> None:
         if self.close_sent:  # nobody reads it; the client's answer to our close still has to come
+            self._idle_frames += 1
             return
         if self.curr_msg_data_type == "text" and not _is_utf8(whole):
             self.conn.fail(CloseCode.INVALID_DATA, "text has to be UTF-8")
