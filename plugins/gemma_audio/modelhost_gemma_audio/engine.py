@@ -47,14 +47,14 @@ class Row:
     ended: bool = False
     """Whether the model ended it itself, by one of `ends`, which is not given."""
     sampler: Sampler | None = None
-    steps: "SimpleQueue[int | Exception | None]" = field(default_factory=SimpleQueue)
+    steps: "SimpleQueue[int | BaseException | None]" = field(default_factory=SimpleQueue)
     """What has been computed; None is the end."""
 
     def tokens(self) -> Iterator[int]:
         """Yield tokens as they are chosen; closing the iterator cancels the rest. Raises what went wrong."""
         try:
             while (step := self.steps.get()) is not None:
-                if isinstance(step, Exception):
+                if isinstance(step, BaseException):
                     raise step
                 yield step
         finally:
@@ -137,7 +137,7 @@ class Engine:
             for group in _groups(self._coming):
                 self._begin(group)
             self._step()
-        except Exception as error:
+        except BaseException as error:  # SystemExit would end the loop, and who waits would wait for ever
             self._fail([*self._coming, *self._rows], error)
             self._forget()
         self._coming = []
@@ -149,15 +149,18 @@ class Engine:
                 torch.cuda.empty_cache()
             self._changed.wait_for(lambda: self._closed or self._rows or len(self._waiting))
             taken = [] if self._closed else self._waiting.take(self._slots - len(self._rows))
-            self._coming = [row for row in taken if row.room]  # of some, nobody reads the answer any more
+            self._coming = [row for row in taken if row.room]
+            for row in taken:
+                if not row.room:  # it may have no token, or nobody reads its answer any more
+                    row.steps.put(None)
             return not self._closed
 
     def _begin(self, newcomers: list[Row]) -> None:
         """Read newcomers' prompts together; where that fails each by itself, since only one may be to blame."""
-        failed: Exception | None = None
+        failed: BaseException | None = None
         try:
             batch, tokens = self._read(newcomers)
-        except Exception as error:
+        except BaseException as error:
             failed = error.with_traceback(None)  # its frames hold what has filled the memory
         if failed and len(newcomers) > 1 and not _is_fatal(failed):
             self._clear()
@@ -226,7 +229,7 @@ class Engine:
                 continue
             try:
                 tokens[number] = row.sampler.choose(logits[number])
-            except RuntimeError as error:  # what one request asked for is nothing to the others
+            except BaseException as error:  # what one request asked for is nothing to the others
                 if _is_fatal(error):
                     raise
                 row.cancelled = True
@@ -276,22 +279,27 @@ class Engine:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _fail(self, rows: list[Row], error: Exception) -> None:
+    def _fail(self, rows: list[Row], error: BaseException) -> None:
         """Send rows an error; after one that a GPU does not recover from, end this process: the host starts another."""
         self._log.error("a step failed", error=type(error).__name__, rows=len(rows))
-        if isinstance(error, torch.OutOfMemoryError):
+        if _is_out_of_memory(error):
             error = OverloadedError("the device has no memory left for this; send less, or its operator lowers batch_size")
         _tell(rows, error)
         if _is_fatal(error):
             os._exit(1)
 
 
-def _tell(rows: list[Row], error: Exception) -> None:
+def _tell(rows: list[Row], error: BaseException) -> None:
     for row in rows:
         row.steps.put(error)
 
 
-def _is_fatal(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Return whether a step found no memory; of main memory PyTorch (c10/core/impl/alloc_cpu.cpp) tells in words alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _is_fatal(error: BaseException) -> bool:
     """Return whether the GPU is lost to this process, as after an assertion or a wrong address in a kernel."""
     fatal: Any = getattr(torch, "AcceleratorError", ())  # older ones have no name for it
     return isinstance(error, fatal) and not isinstance(error, torch.OutOfMemoryError)

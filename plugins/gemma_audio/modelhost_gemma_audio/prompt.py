@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jinja2
-from modelhost import AudioPart, BadInputError, Message, TextPart, Tool, UnsupportedError
+from modelhost import AudioPart, BadInputError, Message, NotReadyError, TextPart, Tool, UnsupportedError
+from modelhost.authors.processor_time import ProcessorTimeError, within_processor_time
 
 from modelhost_gemma_audio.audio_features import Clip
 from modelhost_gemma_audio.checkpoint import Checkpoint
@@ -14,6 +15,19 @@ from modelhost_gemma_audio.vocabulary import MAX_TEXT, Vocabulary
 
 AROUND = {"gemma3n": "\n\n", "gemma4": "", "gemma4_unified": ""}
 """What Google's processors put before and after a clip, by architecture (transformers/models/*/processing_*.py)."""
+MAX_SECONDS = 5.0
+"""Seconds of processor time that a template may take, as in gguf_chat. Chosen, because 10,000 turns take less than one."""
+MAX_PROBING_SECONDS = 1.0
+"""The same for a small conversation that a template is tried with. Chosen, because those of Gemmas take milliseconds."""
+MAX_OWN_OUTPUT = 256 * 1024
+"""Characters a template may write over eight times what it was given. Chosen, because a template's own text has some thousand."""
+LONG = 64
+"""Turns, and thousands of characters, from which on it is the conversation that is too long, not the template that is bad.
+Chosen, because any good template renders shorter ones at once."""
+
+
+class _OverBoundError(Exception):
+    """A template does more than it may; the text goes on after "this model's chat template"."""
 
 
 class Prompts:
@@ -51,11 +65,15 @@ class Prompts:
             raise UnsupportedError("this model has no chat template, so it only continues a raw prompt", param="messages")
         if not messages:
             raise BadInputError("there are no messages; send at least one", param="messages")
+        if continues and not any(isinstance(part, TextPart) for part in messages[-1].content or (TextPart(text=""),)):
+            raise BadInputError("the last message has no text to continue; write its beginning", param="messages")
         try:
             turns, definitions = self._turns(messages), [_definition(tool) for tool in tools]
             self._check(turns, definitions)
             how = {"begins": begins, "continues": continues}
             tokens = self._render(turns, tools=definitions or None, thinking=thinking, **how)
+        except _OverBoundError as error:
+            raise _over_bound(error, turns) from None
         except jinja2.TemplateError as error:
             raise BadInputError(f"this model's chat template refuses the conversation: {error}", param="messages") from None
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
@@ -81,27 +99,37 @@ class Prompts:
         thinking: bool = False,
         begins: bool = True,
         continues: bool = False,
+        probing: bool = False,
     ) -> list[int]:
+        """Return the tokens of turns. Raises `_OverBoundError`, and what a template raises."""
         render: Any = self._vocabulary.tokenizer.apply_chat_template
-        with self._vocabulary.lock:
-            return render(  # type: ignore[no-any-return]
-                turns,
-                tools=tools,
-                chat_template=self._template,
-                add_generation_prompt=begins and not continues,
-                continue_final_message=continues,
-                tokenize=True,
-                return_dict=False,
-                sanitize_control_tokens=True,
-                **({"enable_thinking": thinking} if self.can_think else {}),
+        turns, tools = self._vocabulary.marked([turns, tools])
+        try:
+            text: str = within_processor_time(
+                MAX_PROBING_SECONDS if probing else MAX_SECONDS,
+                lambda: render(
+                    turns,
+                    tools=tools,
+                    chat_template=self._template,
+                    add_generation_prompt=begins and not continues,
+                    continue_final_message=continues,
+                    tokenize=False,
+                    **({"enable_thinking": thinking} if self.can_think else {}),
+                ),
             )
+        except ProcessorTimeError:
+            raise _OverBoundError("takes too long") from None
+        if len(text) > MAX_OWN_OUTPUT + 8 * _length([turns, tools]):
+            raise _OverBoundError("makes too much of this conversation")
+        return self._vocabulary.chat(text)
 
     def _takes(self, *roles: str) -> bool:
         """Return whether the template renders turns of these roles, with all of their text."""
         texts = [f"{n}{n}{n}" for n in range(len(roles))]
         try:
-            tokens = self._render([{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)])
-        except (jinja2.TemplateError, ValueError, TypeError, AttributeError, LookupError):
+            turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+            tokens = self._render(turns, probing=True)
+        except (_OverBoundError, jinja2.TemplateError, ValueError, TypeError, AttributeError, LookupError):
             return False
         written = self._vocabulary.text(tokens)
         return all(text in written for text in texts)
@@ -145,6 +173,28 @@ def _replaced(template: str, old: str, new: str) -> str:
         # Line ends that stand in the text behind a tag would be trimmed, so it is an expression that writes them.
         pieces.append(piece.replace(old, escaped if kind == "string" else f"{{{{ '{escaped}' }}}}"))
     return "".join(pieces)
+
+
+def _over_bound(error: _OverBoundError, turns: list[dict[str, Any]]) -> BadInputError | NotReadyError:
+    """Return what a caller is told of a template that does more than it may, by who can put it right."""
+    length = _length(turns)
+    if len(turns) <= LONG and length <= LONG * 1000:
+        return NotReadyError(f"this model's chat template {error}; its operator can take another checkpoint", retry=False)
+    return BadInputError(
+        f"this conversation is too long for this model's chat template, which {error}: "
+        f"{len(turns)} messages with {length} characters; leave older ones out",
+        code="context_length_exceeded",
+        param="messages",
+    )
+
+
+def _length(value: Any) -> int:
+    """Return the characters in a JSON value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + _length(item) for key, item in value.items())
+    return sum(map(_length, value)) if isinstance(value, list) else 1
 
 
 def _turn(message: Message) -> dict[str, Any]:

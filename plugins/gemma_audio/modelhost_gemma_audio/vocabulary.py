@@ -7,6 +7,7 @@ from typing import Any
 
 from modelhost import BadInputError
 from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import encode_marked_chat, mark_control_tokens
 
 from modelhost_gemma_audio.checkpoint import Checkpoint
 
@@ -49,6 +50,7 @@ class Vocabulary:
             for token, added in tokenizer.added_tokens_decoder.items()
             if added.special or (_MARK.fullmatch(added.content) and added.content in template)
         }
+        self._marked = _any_of(_taken_for_text(tokenizer, template))
 
     def ids(self, text: str, *, control: bool = False, param: str = "prompt") -> list[int]:
         """Cut a text into tokens; names of control tokens in it are letters unless `control`."""
@@ -57,6 +59,16 @@ class Vocabulary:
             raise BadInputError(message, code="context_length_exceeded", param=param)
         with self.lock:
             found: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not control)
+        return found
+
+    def marked(self, value: Any) -> Any:
+        """Return a JSON value with marks around names of control tokens in its texts, which tell `chat` that they are letters."""
+        return mark_control_tokens(value, self._marked)
+
+    def chat(self, text: str) -> list[int]:
+        """Cut what a chat template has written out of `marked` values."""
+        with self.lock:
+            found: list[int] = encode_marked_chat(self.tokenizer, text)
         return found
 
     def existing(self, tokens: Sequence[int], param: str) -> list[int]:
@@ -91,6 +103,22 @@ class Vocabulary:
     def words(self, marks: Sequence[str] = ()) -> "Words":
         """Return a decoder for an answer. It drops control tokens, but for those named in `marks`."""
         return Words(self.tokenizer, frozenset(token for token, name in self._control.items() if name not in marks))
+
+
+def _taken_for_text(tokenizer: Any, template: str) -> list[str]:
+    """Return the tokens whose names are letters where a person writes them, by the rule of `apply_chat_template`."""
+    listed = tokenizer.chat_control_tokens
+    return [
+        added.content
+        for added in tokenizer.added_tokens_decoder.values()
+        if added.special
+        or (added.content in template and not added.content.isspace() if listed is None else added.content in listed)
+    ]
+
+
+def _any_of(names: list[str]) -> re.Pattern[str]:
+    longest_first = sorted(names, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
 class Words:

@@ -14,6 +14,7 @@ from modelhost import (
     Delta,
     Done,
     GenerateRequest,
+    NotReadyError,
     TokenizeRequest,
     Tokens,
     Tool,
@@ -460,3 +461,55 @@ def test_the_prompt_is_the_one_the_models_own_processor_makes(load, folder):
     ours = gemma.model.parts.prompts.of_chat([turn("user", samples, "What\nis it?")], [clip])
     assert ours == theirs["input_ids"][0].tolist()
     assert torch.equal(clip.features, theirs["input_features"][0])
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+"""Ten thousand million turns: an hour."""
+
+
+@pytest.fixture(scope="module")
+def strange(load, tiny, tmp_path_factory):
+    """A model whose template goes on for ever where somebody says LOOP, and writes a million letters where somebody says MUCH."""
+    folder = tiny.gemma2(tmp_path_factory.mktemp("strange"))
+    template = folder / "chat_template.jinja"
+    much = "{{ 'a' * 1000000 }}"
+    conditions = f"{{% if 'LOOP' in messages[-1]['content'] %}}{ENDLESS}{{% endif %}}"
+    conditions += f"{{% if 'MUCH' in messages[-1]['content'] %}}{much}{{% endif %}}"
+    template.write_text(conditions + template.read_text())
+    return load(folder)
+
+
+def test_a_template_that_does_not_end_is_stopped_and_the_model_goes_on(strange, monkeypatch):
+    monkeypatch.setattr("modelhost_gemma_audio.prompt.MAX_SECONDS", 0.3)
+    with pytest.raises(NotReadyError, match="chat template takes too long; its operator can") as caught:
+        strange.answer(chat("LOOP"))
+    assert not caught.value.retry
+    with pytest.raises(BadInputError, match=r"101 messages with .* leave older ones out"):
+        strange.answer(GenerateRequest(messages=(*[turn("user", "Hi."), turn("assistant", "Hi.")] * 50, turn("user", "LOOP"))))
+    with pytest.raises(NotReadyError, match="makes too much"):
+        strange.answer(chat("MUCH"))
+    assert isinstance(strange.answer(chat("Hi.", max_tokens=1))[-1], Done)
+
+
+def test_nobody_waits_for_the_template_of_another(strange, monkeypatch):
+    monkeypatch.setattr("modelhost_gemma_audio.prompt.MAX_SECONDS", 3.0)
+    with ThreadPoolExecutor() as threads:
+        looping = threads.submit(strange.answer, chat("LOOP"))
+        for _ in range(3):
+            assert isinstance(strange.answer(chat("Hi.", max_tokens=1))[-1], Done)
+        assert not looping.done()
+        with pytest.raises(NotReadyError):
+            looping.result()
+
+
+def test_a_template_that_never_ends_does_not_keep_a_model_from_loading(load, tiny, tmp_path):
+    folder = tiny.gemma2(tmp_path)
+    (folder / "chat_template.jinja").write_text(ENDLESS)
+    gemma = load(folder)
+    assert not gemma.model.parts.prompts._takes_system
+
+
+def test_sound_alone_cannot_be_continued(gemma4):
+    messages = (turn("user", "Hi."), turn("assistant", voiced(1.0)))
+    with pytest.raises(BadInputError, match="no text to continue"):
+        gemma4.answer(GenerateRequest(messages=messages, continue_final_message=True))

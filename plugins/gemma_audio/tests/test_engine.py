@@ -9,7 +9,7 @@ from modelhost import ComputeThread, NotReadyError, OverloadedError
 from modelhost.contract.log import Log, silent
 from modelhost_gemma_audio.audio_features import encoder_arguments
 from modelhost_gemma_audio.engine import Engine, Row, _groups
-from modelhost_gemma_audio.sampling import Sampling
+from modelhost_gemma_audio.sampling import Sampler, Sampling
 from sounds import voiced
 
 LIMIT = 24
@@ -215,3 +215,54 @@ def test_a_step_that_fails_is_told_to_all_its_rows_and_the_next_ones_are_compute
     follower = row(one_family, 1)
     engine.submit(follower)
     assert list(follower.tokens()) == alone(one_family, follower)
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), ValueError("of a library")])
+@pytest.mark.parametrize("where", ["_step", "_forward"])
+def test_what_would_end_the_loop_is_told_to_who_waits_and_the_next_ones_are_computed(
+    one_family, engine, monkeypatch, where, error
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(engine, where, fail)
+    broken = row(one_family, 0)
+    engine.submit(broken)
+    with pytest.raises(type(error)):
+        list(broken.tokens())
+    monkeypatch.undo()
+    follower = row(one_family, 1)
+    engine.submit(follower)
+    assert list(follower.tokens()) == alone(one_family, follower)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: no memory")])
+def test_main_memory_that_is_full_is_no_failure_of_the_backend(one_family, engine, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(engine, "_forward", fail)
+    one = row(one_family, 0)
+    engine.submit(one)
+    with pytest.raises(OverloadedError, match="no memory left"):
+        list(one.tokens())
+
+
+def test_a_sampler_that_fails_harms_no_other(one_family, engine, monkeypatch):
+    good, bad = row(one_family, 1), row(one_family, 2, temperature=1.0, seed=1)
+
+    def fail(sampler, logits):
+        raise OverflowError
+
+    monkeypatch.setattr(Sampler, "choose", fail)
+    for one in (bad, good):
+        engine.submit(one)
+    with pytest.raises(OverflowError):
+        list(bad.tokens())
+    assert list(good.tokens()) == alone(one_family, good)
+
+
+def test_a_row_that_may_have_no_token_ends_at_once(one_family, engine):
+    one = row(one_family, 0, limit=0)
+    engine.submit(one)
+    assert list(one.tokens()) == []
