@@ -1,7 +1,10 @@
 """JSON that is none is told where, and what can be read all the same is read: on every route, and on every line."""
 
+import contextlib
+import gc
 import gzip
 import json
+import sys
 import time
 from typing import Any
 
@@ -9,6 +12,8 @@ import pytest
 from litestar.handlers import HTTPRouteHandler
 from modelhost.contract.errors import BadInputError
 from modelhost.http.app import ROUTES
+from modelhost.http.native.generate import GenerateBody
+from modelhost.http.routing.json.fields import reader_of
 from modelhost.http.routing.json.text import decoded
 from modelhost.http.routing.spec import spec_of
 from msgspec.json import decode
@@ -105,6 +110,19 @@ def test_half_an_emoji_does_not_end_a_conversation(host: Served) -> None:
     body = rb'{"model": "echo", "messages": [%s, {"role": "assistant", "content": "\ude00"}, %s]}' % (turn, turn)
     answer = host.client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
     assert answer.json()["choices"][0]["message"]["content"] == "I like � "
+
+
+@pytest.mark.parametrize("more", ['"zzz": 1', '"temperature": "hot"', '"seed": 1e400'])
+def test_nothing_keeps_a_body_that_has_been_read(more: str) -> None:
+    body = b'{"prompt": "%s", %s}' % (b"x" * 10_000, more.encode())
+    before = sys.getrefcount(body)
+    gc.disable()  # what only it finds stays for thousands of requests
+    try:
+        with contextlib.suppress(BadInputError):
+            reader_of(GenerateBody).read(body)
+        assert sys.getrefcount(body) == before
+    finally:
+        gc.enable()
 
 
 def ask(host: Served, path: str, *messages: dict[str, Any]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_a_crowd_that_ends_no_handshake_gives_way_to_a_newcomer_of_its_address(c
         assert served(crowded, "127.0.0.1")
         assert crowd[22].ended()
         assert served(crowded, "127.0.0.2")
-        assert connections_of(crowded) == 7
+        eventually(lambda: connections_of(crowded) == 7)
 
 
 def test_crowds_that_end_no_handshake_give_way_to_a_newcomer_from_elsewhere(crowded: Served) -> None:

@@ -69,6 +69,7 @@ async def generate_ws(socket: WebSocket[Any, Any, Any]) -> None:
                     await messages.tell(BadInputError("an answer is being made; wait for `done`, or send `cancel`"))
                 else:
                     running = messages.work(_answer(messages, message))
+                del message  # it may be large, and the next one long in coming
         finally:
             if running:
                 running.cancel()

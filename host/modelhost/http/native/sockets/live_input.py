@@ -20,11 +20,11 @@ class LiveInput:
         self._over = False
 
     async def put(self, data: bytes) -> None:
-        """Add bytes, when there is room for them."""
-        await self._room.wait()
-        self._waiting += len(data)
-        if self._waiting > AHEAD and not self._over:
+        """Add bytes, when there is room for them or nothing else waits."""
+        while self._waiting and self._waiting + len(data) > AHEAD and not self._over:
             self._room.clear()
+            await self._room.wait()
+        self._waiting += len(data)
         self.stream.put(data, len(data))
 
     def finish(self) -> None:
@@ -36,8 +36,7 @@ class LiveInput:
 
     def _free(self, size: int) -> None:
         self._waiting -= size
-        if self._waiting <= AHEAD:
-            self._room.set()
+        self._room.set()
 
     def _let_go(self) -> None:
         self._loop.call_soon_threadsafe(self._end)

@@ -104,6 +104,7 @@ async def speak(socket: WebSocket[Any, Any, Any]) -> None:
                         session = None
                     case _:
                         await messages.tell(BadInputError("text comes as JSON, not as binary frames"))
+                del message  # it may be large, and the next one long in coming
         finally:
             if session:
                 session.cancel()

@@ -111,6 +111,7 @@ async def listen(socket: WebSocket[Any, Any, Any]) -> None:
                             await session.hear(message if isinstance(message, bytes) else from_base64(message.audio, "audio"))
                         except BadInputError as error:
                             await messages.tell(error)
+                del message  # it may be large, and the next one long in coming
         finally:
             if session:
                 session.cancel()

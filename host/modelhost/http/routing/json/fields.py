@@ -188,7 +188,7 @@ class Reader(Generic[T]):
         try:
             return decoded(self._plain_cases.decode, body), {}
         except msgspec.ValidationError as error:
-            first = error
+            first = error.with_traceback(None)  # else it and this call would keep each other, and the body
         try:
             plain = decoded(msgspec.json.decode, body)
         except msgspec.ValidationError:  # a number beyond what anybody computes with: the type knows the field's name

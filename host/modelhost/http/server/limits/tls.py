@@ -21,6 +21,8 @@ from modelhost.http.server.limits.connections import Connection, Connections
 
 NEVER = 1e6
 """Seconds, for uvloop's own timer: `header_timeout` is what counts here."""
+READ = 32 * 1024
+"""Bytes that are read from the system at once: two records of TLS. uvloop reads 256 KiB, and has them four times meanwhile."""
 
 
 class TlsHandshake(Connection):
@@ -72,16 +74,18 @@ class TlsHandshake(Connection):
         result = self.loop.create_future()
         result.add_done_callback(self._ended)
         tls = SSLProtocol(self.loop, _Success(self), self._context, result, server_side=True, ssl_handshake_timeout=NEVER)
-        self.transport.set_protocol(tls)
+        self.transport.set_protocol(_Reading(tls))
         tls.connection_made(self.transport)
 
     def _ended(self, result: "asyncio.Future[None]") -> None:
         result.exception()  # it was no TLS, or was given up: nobody is to be told
         self._end()
 
-    def succeed(self, encrypted: asyncio.Transport) -> None:
+    def succeed(self, encrypted: Any) -> None:
         """Make room for what it becomes."""
         self._end()
+        # The lower one has to be above a record (16 KiB and a little): with a part of one there, nothing more would be read.
+        encrypted.set_read_buffer_limits(high=2 * READ, low=READ)
         encrypted.set_protocol(self._after)
         self._after.connection_made(encrypted)
 
@@ -115,6 +119,23 @@ class TlsHandshake(Connection):
     def _end(self) -> None:
         self._connections.forget(self)
         self._others.discard(self)
+
+
+class _Reading(asyncio.BufferedProtocol):
+    """uvloop's TLS with less read at once: who does not take its answers must not fill the host's memory."""
+
+    def __init__(self, tls: Any) -> None:
+        self._get_buffer = tls.get_buffer
+        self.buffer_updated = tls.buffer_updated  # type: ignore[method-assign]
+        self.eof_received = tls.eof_received  # type: ignore[method-assign]
+        self.pause_writing = tls.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = tls.resume_writing  # type: ignore[method-assign]
+        self.connection_lost = tls.connection_lost  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to read to."""
+        buffer: memoryview = self._get_buffer(sizehint)
+        return buffer[:READ]
 
 
 class _Success(asyncio.Protocol):

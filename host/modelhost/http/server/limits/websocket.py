@@ -2,9 +2,11 @@
 
 uvicorn reads on whatever happens to what it writes, and answers every ping: whoever only sends fills the host's memory.
 Here a line is read a little at a time: nothing while answers wait to be taken, while the application has a message to read, or
-before the handshake is done. What is not read stays with the client.
+before the handshake is done, and of a message that nobody has asked for yet no more than its beginning. What is not read stays
+with the client.
 """
 
+import asyncio
 import codecs
 import http
 from typing import Any, Literal
@@ -15,6 +17,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request, Response
 
@@ -28,6 +31,10 @@ PIECE = 4096
 """Bytes that are parsed in one turn of the loop: 700 frames at most, which take some 5 ms."""
 MANY = 64
 """Pings, pongs, fragments and what comes after our close: so many in a piece are more work than they carry."""
+AHEAD = 64 * 1024
+"""Bytes of a message that are read before the application asks for one: as many as a connection holds anyway."""
+PART = 32 * 1024
+"""Bytes or characters of a message that are written at once, as a fragment: with TLS each byte is there three times meanwhile."""
 REST = 0.02
 """Seconds that whoever sends so many waits before the next piece is read."""
 
@@ -57,6 +64,11 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self._idle_frames = 0
         self._message = bytearray()
         """What has come of a message: each of its fragments would cost more than it carries."""
+        self._asked = 0
+        """How often the application waits for a message."""
+        self._holding = False
+        """Whether nothing is taken from the line."""
+        self._sending = asyncio.Lock()
         self.conn.reject = _rejection  # type: ignore[method-assign]
 
     def shake_hands(self, head: bytes) -> bool:
@@ -117,21 +129,35 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self._go_on()
 
     def _may_parse(self) -> bool:
-        ready = self.handshake_complete and self.writable.is_set()
-        return ready and not (self.read_paused or self._resting or self.transport.is_closing())
+        return self.handshake_complete and not (self._must_wait or self.transport.is_closing())
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether something else has to happen before more of the line can be parsed."""
+        if self.read_paused or self._resting or not self.writable.is_set():
+            return True
+        wanted = self._asked or self.close_sent
+        return not wanted and len(self.conn.reader.buffer) + len(self._message) >= AHEAD
 
     def _hold(self) -> None:
         """Take from the line only what can be parsed at once."""
+        self._holding = bool(self._unread) or self._must_wait
         if self.transport.is_closing():
             self._unread = memoryview(b"")
-        elif self._unread or self.read_paused or self._resting or not self.writable.is_set():
+        elif self._holding:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
 
     async def receive(self) -> Any:
         """Return the next message; the line is read again when there is no other."""
-        message: Any = await self.queue.get()
+        self._asked += 1
+        try:
+            if self.queue.empty():
+                self._go_on()
+            message: Any = await self.queue.get()
+        finally:
+            self._asked -= 1
         if self.queue.empty():
             self.read_paused = False
             self._go_on()
@@ -154,13 +180,15 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
     def handle_cont(self, event: Frame) -> None:
         """Take more of a message: in one piece, as each of its fragments would cost more than it carries."""
+        data, event.data = event.data, b""  # the parser keeps the last frame until there is another
         if not event.fin:
             self._idle_frames += 1
-            self._message += event.data
+            self._message += data
             return
-        whole = self._message + event.data if self._message else event.data
-        self._message = bytearray()
-        self._pass_on(whole)
+        if self._message:
+            self._message += data
+            data, self._message = bytes(self._message), bytearray()
+        self._pass_on(data)
 
     def _pass_on(self, whole: Any) -> None:
         if self.close_sent:  # nobody reads it; the client's answer to our close still has to come
@@ -186,7 +214,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """Give up a client that is silent; not one that is not read."""
-        if self._unread or self.read_paused or self._heard > self.ping_sent_at:
+        if self._holding or self._heard > self.ping_sent_at:
             self.pong_timer = self.loop.call_later(self.ping_timeout or 0, self.keepalive_timeout)
         else:
             super().keepalive_timeout()
@@ -197,9 +225,41 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """Send a message when the client has taken those before it."""
         if self.transport.is_closing() and not self.close_sent:
             raise ClientDisconnected  # what is written now would only be warned of
-        await super().send(message)
+        async with self._sending:
+            whole = message.get("text") if message.get("bytes") is None else message["bytes"]
+            if whole and len(whole) > PART and self.handshake_complete and not self.close_sent:
+                await self._send_parts(whole)
+            else:
+                await super().send(message)
         self._watched.used()
         self._go_on()
+
+    async def _send_parts(self, whole: str | bytes) -> None:
+        """Send a long message in fragments, each when the client has taken those before it."""
+        for start in range(0, len(whole), PART):
+            try:
+                await self.writable.wait()
+            except asyncio.CancelledError:
+                if start:  # half of it has been sent: what follows must not be taken for the other half
+                    self._send_part(whole, start, len(whole))
+                raise
+            self._send_part(whole, start, start + PART)
+
+    def _send_part(self, whole: str | bytes, start: int, end: int) -> None:
+        if self.transport.is_closing():
+            raise ClientDisconnected
+        part, last = whole[start:end], end >= len(whole)
+        data = part.encode() if isinstance(part, str) else part
+        try:
+            if start:
+                self.conn.send_continuation(data, last)
+            elif isinstance(part, str):
+                self.conn.send_text(data, last)
+            else:
+                self.conn.send_binary(data, last)
+        except InvalidState:  # the line was closed meanwhile
+            raise ClientDisconnected from None
+        self.transport.write(b"".join(self.conn.data_to_send()))
 
     def pause_writing(self) -> None:
         """Begin to watch whether the client takes what is written, and take nothing from it meanwhile."""
