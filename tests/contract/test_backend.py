@@ -1,8 +1,21 @@
 """What a backend keeps between `load` and `unload`."""
 
 import pytest
-from modelhost import Backend, Context, Delta, Done, GenerateRequest, ModelCard, NotReadyError, Options, hookimpl
+from modelhost import (
+    Backend,
+    Context,
+    Delta,
+    Done,
+    GenerateRequest,
+    ModelCard,
+    NotReadyError,
+    Options,
+    PluginError,
+    hookimpl,
+)
+from modelhost.contract.log import Log, silent
 from modelhost.testing import chat
+from modelhost.worker.instance import Instance
 
 
 class Runtime:
@@ -51,3 +64,24 @@ def test_what_cannot_be_closed_is_let_go():
     backend.unload()
     with pytest.raises(NotReadyError):
         _ = backend.loaded
+
+
+class Forgets(Keeps):
+    def load(self):
+        return ModelCard()
+
+
+def test_who_forgets_to_set_it_is_told_so():
+    instance = Instance(Forgets, {}, model="m", threads=1, log=Log(silent))
+    instance.load()
+    with pytest.raises(PluginError, match=r"load of Forgets has not set self\.loaded"):
+        next(instance.begin("generate", chat("hi"), Context()))
+
+
+def test_a_plugin_may_have_a_loaded_of_its_own():
+    class Own(Forgets):
+        loaded = Runtime()
+
+    instance = Instance(Own, {}, model="m", threads=1, log=Log(silent))
+    instance.load()
+    assert next(instance.begin("generate", chat("hi"), Context())) == Delta(text="0")

@@ -161,12 +161,53 @@ MISTAKES = {
         "clean up in `finally`",
         "Generate",
     ),
+    "blocks the event loop": Mistake(
+        (
+            ("    def embed(", "    async def embed("),
+            ("            digest =", "            import time; time.sleep(0.4)\n            digest ="),
+        ),
+        "an_async_hook_lets_the_others_run",
+        "asyncio.to_thread",
+        "Embed",
+    ),
+    "an empty piece where nothing was asked": edit(
+        "        stops, count",
+        "        if not prompt: yield Delta(text='')\n        stops, count",
+        "odd_input_is_answered_or_refused",
+        "empty Delta",
+        "Generate",
+    ),
+    "remembers who asked before": edit(
+        "        dice = random.Random(",
+        "        before, self.before = getattr(self, 'before', ''), prompt\n        dice = random.Random(f'{before}' + ",
+        "a_call_leaves_nothing_to_the_next",
+        "before it",
+        "Generate",
+    ),
+    "never sets what it reads": edit(
+        "        size = request.dimensions or 16",
+        "        self.loaded\n        size = request.dimensions or 16",
+        "the_answer_ends_with_one_done",
+        "has not set self.loaded",
+        "Embed",
+    ),
     "never ends": edit(
         "        prompt = ",
         "        import time\n        while request.seed == 7: time.sleep(0.05)\n        prompt = ",
         "characters_are_whole",
         "has not ended after",
         "Generate",
+    ),
+    "never says that it is done": edit(DONE, "", "the_answer_ends_with_one_done", "ended without Done", "Generate"),
+    "a hook without a mark": edit(
+        "    @hookimpl\n    def embed", "    def embed", "the_hook_is_implemented", "lacks @hookimpl", "Embed"
+    ),
+    "cannot be loaded": edit(
+        "        return ModelCard(",
+        "        self.words['x']\n        return ModelCard(",
+        "the_card_can_cross_to_the_host",
+        "load raised TypeError",
+        "Embed",
     ),
     "unload raises": edit(
         "        self.words = []\n",

@@ -28,6 +28,18 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
     return {name: failures(folder / "report.xml", number) for number, name in enumerate(["good", *MISTAKES])}
 
 
+def all_failures(folder: Path, name: str) -> Verdict:
+    """What the whole kit says of a mistake."""
+    (folder / "text.txt").write_text("one two three four five six seven eight nine ten eleven twelve")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider --disable-plugin-autoload\n")
+    (folder / "plugin_0.py").write_text(planted(name))
+    (folder / "test_0.py").write_text(KIT.format(module="plugin_0", source=str(folder / "text.txt")))
+    command = [sys.executable, "-m", "pytest", "-q", "--junitxml", "report.xml"]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=170, check=False)
+    return failures(folder / "report.xml", 0)
+
+
 def planted(name: str) -> str:
     code = GOOD
     for before, after in MISTAKES[name].edits:
@@ -60,3 +72,10 @@ def test_a_plugin_that_does_everything_right_passes(verdicts: dict[str, Verdict]
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_caught_and_it_is_said_what_to_do(verdicts: dict[str, Verdict], name: str) -> None:
     assert MISTAKES[name].says in verdicts[name].get(MISTAKES[name].test, "it passed")
+
+
+@pytest.mark.parametrize("name", ["never says that it is done", "a hook without a mark", "unload raises", "cannot be loaded"])
+def test_one_mistake_is_told_once(tmp_path: Path, name: str) -> None:
+    told = all_failures(tmp_path, name)
+    assert list(told) == [MISTAKES[name].test]
+    assert MISTAKES[name].says in told[MISTAKES[name].test]

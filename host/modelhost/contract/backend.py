@@ -1,5 +1,6 @@
 """What a plugin brings: a class whose instances run one model each."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
@@ -28,11 +29,19 @@ class Options(Struct, forbid_unknown_fields=True):
     """
 
 
+_NEVER_SET = object()
+"""Stands in `loaded` where `load` has returned and not set it."""
+
+
 class _Loaded:
-    """The attribute `loaded`: it cannot be read before `load` has set it."""
+    """The attribute `loaded`: it cannot be read before `load` has set it, and who forgets to is told so."""
 
     def __get__(self, backend: "Backend[Any] | None", owner: type["Backend[Any]"]) -> Any:
         made = self if backend is None else backend.__dict__.get("loaded")
+        if made is _NEVER_SET:
+            raise PluginError(
+                f"load of {owner.__name__} has not set self.loaded, which this reads; set it there, before the card"
+            )
         if made is None:
             raise NotReadyError("this model is not loaded; wait until it is ready and send the request again")
         return made
@@ -55,7 +64,8 @@ class Backend(Generic[O]):
     request_options: ClassVar[type[RequestOptions] | None] = None
     """What requests may carry for this plugin alone, under its name in `plugin_options`; None for nothing."""
     loaded: Any = _Loaded()
-    """What `load` makes for the hooks, and sets; a subclass says its type. Raises `NotReadyError` before, and after `unload`."""
+    """What `load` makes for the hooks, and sets; a subclass says its type. Raises `NotReadyError` before, and after `unload`, and
+    `PluginError` where `load` has not set it."""
 
     def __init__(self, options: O, *, model: str = "", threads: int = 1, log: Log | None = None) -> None:
         self.options = options
@@ -102,6 +112,12 @@ class Backend(Generic[O]):
         close = getattr(self.__dict__.pop("loaded", None), "close", None)
         if close is not None:
             close()
+
+
+def has_loaded(backend: Backend[Any]) -> None:
+    """Note that `load` has returned: from here on, a `loaded` that was not set is the plugin's mistake."""
+    if isinstance(inspect.getattr_static(type(backend), "loaded"), _Loaded):
+        backend.__dict__.setdefault("loaded", _NEVER_SET)
 
 
 def options_type(owner: type, base: str = "Backend") -> type[Options]:

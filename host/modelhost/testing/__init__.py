@@ -9,7 +9,7 @@
         options = {"prefix": "You said: "}
 
 Needs pytest. A backend is loaded once a class; set `request` for one that needs more than the simplest. Every step ends by
-itself, whatever the backend does, and every failure says what to do.
+itself, whatever the backend does, every failure says what to do, and a mistake is told once.
 """
 
 from modelhost.testing.backends import BackendTests

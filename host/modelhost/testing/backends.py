@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, ClassVar, TypeVar
 
@@ -18,6 +19,18 @@ from modelhost.testing.bad_weights import outcome_of_loading
 from modelhost.testing.imports import Import, imported
 from modelhost.testing.loaded import BUDGET, LOAD_PATIENCE, PATIENCE, Loaded, sources_of
 from modelhost.testing.time_limits import EndsWithPytest, within
+from modelhost.testing.told_once import (
+    BAD_IMPORT,
+    BAD_UNLOAD,
+    BAD_WEIGHTS,
+    NO_HOOKS,
+    NOT_LOADED,
+    UNANSWERED,
+    ToldOnce,
+    subject,
+    telling,
+    was_told,
+)
 from modelhost.wire.frames import from_wire, to_wire
 from modelhost.worker.describe import options_schema
 from modelhost.worker.instance import hooks_of
@@ -28,6 +41,13 @@ which is 30."""
 
 STILL_COMES = 3
 """Events that may come after a call was cancelled. Chosen, because some were made already."""
+
+LONGEST_PAUSE = 0.25
+"""Seconds for which an async hook may keep all others waiting. Chosen, because loops of busy machines pause for half as long
+(benchmarks/loop_pauses.py), and who blocks one mostly does so for longer."""
+
+PAUSE_TRIES = 3
+"""Answers of which the shortest pause counts. Chosen, because a busy machine makes one pause long, and not three."""
 
 IMPORT_SECONDS = 1.0
 """Seconds that importing a plugin may take. Chosen, because the host gives it 10, with everything that it does at its start
@@ -65,9 +85,14 @@ class BackendTests:
     @classmethod
     def loaded(cls) -> Iterator[Loaded]:
         """Yield the backend, loaded once for all tests of the class."""
-        loaded = cls.load(cls.options)
+        with telling(*subject(cls), NOT_LOADED):
+            loaded = cls.load(cls.options)
         yield loaded
-        loaded.close()
+        try:
+            loaded.close()
+        except (AssertionError, pytest.fail.Exception):
+            if not was_told(*subject(cls), BAD_UNLOAD):
+                raise
 
     @classmethod
     def load(cls, options: dict[str, Any]) -> Loaded:
@@ -85,13 +110,15 @@ class BackendTests:
     @classmethod
     def answered(cls, loaded: Loaded) -> list[Any]:
         """Return the events of `request`, asked once for all tests of the class that only look at them."""
-        return loaded.events(cls.ability, cls.request)
+        with telling(*subject(cls), cls.ability, UNANSWERED):
+            return loaded.events(cls.ability, cls.request)
 
     @pytest.fixture(scope="session", autouse=True)
     @staticmethod
     def ends(pytestconfig: pytest.Config) -> None:
-        """Let pytest end, whatever a backend leaves running."""
+        """Let pytest end, whatever a backend leaves running, and tell a mistake once."""
         EndsWithPytest.of(pytestconfig)
+        ToldOnce.of(pytestconfig)
 
     def test_the_request_is_of_the_abilitys_type(self) -> None:
         """Guards the kit itself against a wrong `request`."""
@@ -100,25 +127,28 @@ class BackendTests:
 
     def test_the_hook_is_implemented(self) -> None:
         """`hooks_of` also refuses misspelt hooks and ones without `@hookimpl`."""
-        found = hooks_of(self.backend)
+        with telling(self.backend, NO_HOOKS):
+            found = hooks_of(self.backend)
         assert self.ability in found, (
             f"{self.backend.__name__} has no method {self.ability} with @hookimpl; it has {', '.join(found)}"
         )
 
     def test_importing_the_plugin_is_quick_and_imports_no_runtime(self) -> None:
         """A heavy import before `load` makes every start of the host slow."""
-        seen = self.imported()
-        what = ", ".join(seen.runtimes)
-        assert not seen.runtimes, f"importing {seen.module} imports {what}; import that in `load`, or where it is used"
-        assert seen.seconds < IMPORT_SECONDS, (
-            f"importing {seen.module} takes {seen.seconds:.1f} s; the host asks plugins about themselves often: "
-            "move what takes long into `load`"
-        )
+        with telling(self.backend.__module__, "time", BAD_IMPORT):
+            seen = self.imported()
+            what = ", ".join(seen.runtimes)
+            assert not seen.runtimes, f"importing {seen.module} imports {what}; import that in `load`, or where it is used"
+            assert seen.seconds < IMPORT_SECONDS, (
+                f"importing {seen.module} takes {seen.seconds:.1f} s; the host asks plugins about themselves often: "
+                "move what takes long into `load`"
+            )
 
     def test_importing_the_plugin_prints_nothing(self) -> None:
         """Whoever lists the plugins reads that."""
-        seen = self.imported()
-        assert not seen.printed, f"importing {seen.module} prints {seen.printed[:60]!r}; use self.log in `load`"
+        with telling(self.backend.__module__, "print", BAD_IMPORT):
+            seen = self.imported()
+            assert not seen.printed, f"importing {seen.module} prints {seen.printed[:60]!r}; use self.log in `load`"
 
     def imported(self) -> Import:
         """Return what was seen when the plugin's module was imported in an interpreter of its own."""
@@ -131,6 +161,44 @@ class BackendTests:
         except msgspec.ValidationError:
             return
         pytest.fail("an unknown option is accepted; leave forbid_unknown_fields of `Options` as it is")
+
+    def test_weights_that_are_none_are_refused_by_load(self) -> None:
+        """An empty file, or folder, where the weights should be: the operator is told what is wrong, and nothing crashes."""
+        sources = sources_of(self.backend, self.options)
+        if not sources:
+            pytest.skip("no option names weights")
+        with telling(*subject(type(self)), BAD_WEIGHTS):
+            problem = outcome_of_loading(self.backend, self.options, tuple(sources), self.load_patience)
+            assert problem is None, problem
+
+    def test_the_card_can_cross_to_the_host(self, loaded: Loaded) -> None:
+        """A numpy scalar in a card, for one, cannot."""
+        card = loaded.card
+        assert card.abilities is not None
+        assert self.ability in card.abilities, f"the card's abilities leave {self.ability} out"
+        assert set(card.abilities) <= set(ABILITIES)
+        try:
+            crossed = msgspec.msgpack.decode(msgspec.msgpack.encode(card), type=ModelCard)
+        except (TypeError, msgspec.ValidationError) as error:
+            pytest.fail(f"the card cannot cross to the host: {error}; put plain values into it, such as int(…)")
+        assert crossed == card, f"the card arrives as another: {crossed}"
+
+    def test_the_answer_ends_with_one_done(self, answered: list[Any]) -> None:
+        """Nothing comes after `Done`, and nothing is complete without it."""
+        assert answered, f"{self.ability} yields nothing; the last event is Done"
+        assert isinstance(answered[-1], Done), f"{self.ability} ends with {type(answered[-1]).__name__}; yield Done(…) last"
+        assert sum(isinstance(event, Done) for event in answered) == 1, f"{self.ability} yields Done more than once"
+        assert len(answered) > 1, f"{self.ability} yields nothing but Done for {self.request!r:.80}"
+
+    def test_every_event_can_cross_to_the_host(self, answered: list[Any]) -> None:
+        """Events are encoded for the border, in `process` and in later ways to run."""
+        kind: Any = EVENTS[self.ability]
+        try:
+            raw = msgspec.msgpack.encode(answered, enc_hook=to_wire)
+            crossed = msgspec.msgpack.decode(raw, type=list[kind], dec_hook=from_wire)
+        except (TypeError, NotImplementedError, msgspec.ValidationError) as error:
+            pytest.fail(f"an event cannot cross to the host: {error}; put plain values into it, such as float(…) or bytes(…)")
+        assert crossed == answered, "an event arrives as another; put plain values into it"
 
     def test_request_options_are_read_as_they_are_described(self, loaded: Loaded) -> None:
         """What a request may carry for the plugin has defaults, refuses what it does not know, and is asked for and answered."""
@@ -145,43 +213,6 @@ class BackendTests:
             kind.of(given)
         asked = msgspec.structs.replace(self.request, options={"it": self.request_options})
         self.complete(loaded.events(self.ability, asked), f"with the options {self.request_options}")
-
-    def test_weights_that_are_none_are_refused_by_load(self) -> None:
-        """An empty file, or folder, where the weights should be: the operator is told what is wrong, and nothing crashes."""
-        sources = sources_of(self.backend, self.options)
-        if not sources:
-            pytest.skip("no option names weights")
-        problem = outcome_of_loading(self.backend, self.options, tuple(sources), self.load_patience)
-        assert problem is None, problem
-
-    def test_the_card_can_cross_to_the_host(self, loaded: Loaded) -> None:
-        """A numpy scalar in a card, for one, cannot."""
-        card = loaded.card
-        assert card.abilities is not None
-        assert self.ability in card.abilities, f"the card's abilities leave {self.ability} out"
-        assert set(card.abilities) <= set(ABILITIES)
-        try:
-            crossed = msgspec.msgpack.decode(msgspec.msgpack.encode(card), type=ModelCard)
-        except (TypeError, msgspec.ValidationError) as error:
-            pytest.fail(f"the card cannot cross to the host: {error}; put plain values into it, such as int(…)")
-        assert crossed == card, f"the card arrives as another: {crossed}"
-
-    def test_every_event_can_cross_to_the_host(self, answered: list[Any]) -> None:
-        """Events are encoded for the border, in `process` and in later ways to run."""
-        kind: Any = EVENTS[self.ability]
-        try:
-            raw = msgspec.msgpack.encode(answered, enc_hook=to_wire)
-            crossed = msgspec.msgpack.decode(raw, type=list[kind], dec_hook=from_wire)
-        except (TypeError, NotImplementedError, msgspec.ValidationError) as error:
-            pytest.fail(f"an event cannot cross to the host: {error}; put plain values into it, such as float(…) or bytes(…)")
-        assert crossed == answered, "an event arrives as another; put plain values into it"
-
-    def test_the_answer_ends_with_one_done(self, answered: list[Any]) -> None:
-        """Nothing comes after `Done`, and nothing is complete without it."""
-        assert answered, f"{self.ability} yields nothing; the last event is Done"
-        assert isinstance(answered[-1], Done), f"{self.ability} ends with {type(answered[-1]).__name__}; yield Done(…) last"
-        assert sum(isinstance(event, Done) for event in answered) == 1, f"{self.ability} yields Done more than once"
-        assert len(answered) > 1, f"{self.ability} yields nothing but Done for {self.request!r:.80}"
 
     def test_the_same_request_can_be_asked_again(self, loaded: Loaded) -> None:
         """A call leaves nothing behind that breaks the next."""
@@ -275,6 +306,20 @@ class BackendTests:
             within(self.patience + self.stops_within, leave_early, f"{self.ability} gives no first event in {self.patience:g} s")
         self.complete(loaded.events(self.ability, self.request), "after one that was closed early")
 
+    def test_an_async_hook_lets_the_others_run(self, loaded: Loaded) -> None:
+        """All calls of an async backend share one loop: what blocks it (`time.sleep`, a blocking client) blocks them all."""
+        if self.plain_hook(loaded, self.request, loaded.context()) is not None:
+            pytest.skip("a plain hook has a thread of its own")
+        pause = math.inf
+        for _ in range(PAUSE_TRIES):
+            pause = min(pause, loaded.run(loaded.longest_pause(self.ability, self.request)))
+            if pause < LONGEST_PAUSE:
+                return
+        pytest.fail(
+            f"{self.ability} blocks the event loop for {pause:.1f} s, and with it all other calls: await what waits, put what "
+            "computes into a thread (asyncio.to_thread), or make the hook a plain generator, which has a thread of its own"
+        )
+
     def plain_hook(self, loaded: Loaded, request: Any, context: Any) -> Callable[[], Iterator[Any]] | None:
         """Return what calls the hook by itself, as a plain iterator; None for an async one."""
         hook = getattr(self.backend, self.ability)
@@ -324,7 +369,8 @@ class BackendTests:
     def test_it_can_be_unloaded_and_loaded_again(self, loaded: Loaded) -> None:
         """Unloading raises nothing and does not block, and what is loaded then is as good as the first."""
         card = loaded.card
-        loaded.reload()
+        with telling(*subject(type(self)), BAD_UNLOAD):
+            loaded.reload()
         assert loaded.card == card, f"loaded again, its card is another: {loaded.card}"
         self.complete(loaded.events(self.ability, self.request), "after it was loaded again")
 

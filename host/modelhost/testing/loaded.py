@@ -38,6 +38,9 @@ BUDGET = 60.0
 """Seconds that all answers of a class may take together; what would come after that is not tried. Chosen, because authors run the
 kit often."""
 
+BEAT = 0.005
+"""Seconds between two turns that are timed. Chosen, because a pause that matters is fifty times as long."""
+
 T = TypeVar("T")
 
 
@@ -138,6 +141,17 @@ class Loaded:
     async def collect(self, ability: Ability, request: Any, context: Context | None = None) -> list[Any]:
         """Call a hook and collect its events; for several at once."""
         return [event async for event in self.instance.call(ability, request, context or self.context())]
+
+    async def longest_pause(self, ability: Ability, request: Any) -> float:
+        """Call a hook, and return the longest time in seconds for which nothing else on its loop had a turn."""
+        call = asyncio.ensure_future(self.collect(ability, request))
+        longest = 0.0
+        while not call.done():
+            began = time.monotonic()
+            await asyncio.wait([call], timeout=BEAT)
+            longest = max(longest, time.monotonic() - began - BEAT)
+        await call
+        return longest
 
     def begin(self, ability: Ability, request: Any, context: Context) -> Iterator[Any] | AsyncIterator[Any]:
         """Call a hook as it stands, and return the iterator it returns."""

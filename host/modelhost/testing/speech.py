@@ -43,6 +43,8 @@ class TranscribesSpeech(BackendTests):
         TranscribeRequest(audio=Blob(tone(seconds=0.01)), format="mp3"),
         TranscribeRequest(audio=Blob(tone()), format="wav", language="no-such-language"),
     )
+    steady: ClassVar[bool] = True
+    """Whether the same recording gives the same text; False for what computes elsewhere."""
 
     def test_segments_follow_each_other_in_time(self, answered: list[Any]) -> None:
         """Starts never go back, and no segment ends before it starts."""
@@ -63,9 +65,31 @@ class TranscribesSpeech(BackendTests):
                 times = [word.start for word in segment.words]
                 assert times == sorted(times), f"words begin at {times}; give them in order of time"
 
+    def test_recordings_at_once_do_not_mix(self, loaded: Loaded) -> None:
+        """What is heard beside others is what is heard alone."""
+        if loaded.card.concurrency == 1 or not self.steady:
+            pytest.skip("there is one call at a time, or nothing to compare with")
+        requests = [self.request, TranscribeRequest(audio=Blob(tone(seconds=3.0)), format="wav")] * 2
+        alone = [heard(loaded.events("transcribe", one)) for one in requests[:2]] * 2
+
+        async def all_at_once() -> list[list[Any]]:
+            return await asyncio.gather(*(loaded.collect("transcribe", one) for one in requests))
+
+        for before, events in zip(alone, loaded.run(all_at_once()), strict=True):
+            beside = heard(events)
+            assert beside == before, (
+                f"beside others a recording is heard as {beside!r:.80}, alone as {before!r:.80}: keep what belongs to a call in "
+                "local variables; say concurrency=1 if the runtime cannot; set `steady = False` if no answer is the same"
+            )
+
     def test_a_recording_brings_no_partial_results(self, answered: list[Any]) -> None:
         """Those are for live audio."""
         assert not any(isinstance(event, Partial) for event in answered), "a recording gives a Partial; yield Segments alone"
+
+
+def heard(events: list[Any]) -> list[tuple[float, float, str]]:
+    """Return what was said, and when."""
+    return [(event.start, event.end, event.text) for event in events if isinstance(event, Segment)]
 
 
 class SynthesizesSpeech(BackendTests):

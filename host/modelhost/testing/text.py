@@ -39,11 +39,20 @@ class WritesText(BackendTests):
     """Tests of whatever yields `Delta`."""
 
     def test_no_piece_is_empty(self, answered: list[Any]) -> None:
-        """Empty pieces cost a frame and a chunk each, and say nothing."""
-        for event in answered:
+        """Empty pieces cost a frame and a chunk each, and say nothing; `complete` looks at all other answers."""
+        self.without_empty_pieces(answered, f"of {self.request!r:.80}")
+
+    def complete(self, events: list[Any], which: str) -> None:
+        """Assert that an answer is complete, and that no piece of it is empty."""
+        super().complete(events, which)
+        self.without_empty_pieces(events, which)
+
+    def without_empty_pieces(self, events: list[Any], which: str) -> None:
+        """Assert that every piece says something."""
+        for event in events:
             if isinstance(event, Delta):
                 said = event.text or event.reasoning or event.signature or event.logprobs or event.audio
-                assert said, f"{self.ability} yields an empty Delta; leave it out"
+                assert said, f"{self.ability} yields an empty Delta in an answer {which}; leave it out"
 
     def test_the_text_has_no_control_tokens(self, answered: list[Any]) -> None:
         """They are for the template; thoughts belong into `Delta.reasoning`."""
@@ -215,6 +224,27 @@ class GeneratesText(WritesText):
                 "keep what belongs to a call in local variables, "
                 "not on self; say concurrency=1 if the runtime cannot; set `same_together = False` if a batch rounds differently"
             )
+
+    def test_a_call_leaves_nothing_to_the_next(self, loaded: Loaded) -> None:
+        """What is said after another conversation, one that was left in the middle, is what is said without it."""
+        if not self.steady:
+            pytest.skip("it says that it is not steady")
+        asked = chat("Tell me about a red fox.", max_tokens=12, temperature=0.0, seed=3)
+        other = chat("Tell me about winter bread.", max_tokens=12, temperature=0.8, seed=4)
+        before = text_of(loaded.events("generate", asked))
+        loaded.events("generate", other)
+        loaded.run(self.left_early(loaded, other))
+        after = text_of(loaded.events("generate", asked))
+        assert after == before, (
+            f"after another call an answer is {after[:60]!r}, before it {before[:60]!r}: keep what belongs to a call in local "
+            "variables, not on self, and clear a runtime's cache before each"
+        )
+
+    async def left_early(self, loaded: Loaded, request: GenerateRequest) -> None:
+        """Take one event of an answer, and leave."""
+        events = loaded.instance.call("generate", request, loaded.context())
+        await anext(aiter(events), None)
+        await events.aclose()
 
     def test_token_probabilities_come_when_asked_for(self, loaded: Loaded) -> None:
         """With `logprobs` in the features."""

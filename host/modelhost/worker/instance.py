@@ -13,7 +13,7 @@ import pluggy
 
 from modelhost.concurrency.thread_iteration import iterate_in_thread
 from modelhost.contract import hookspecs
-from modelhost.contract.backend import Backend, options_type, read_options
+from modelhost.contract.backend import Backend, has_loaded, options_type, read_options
 from modelhost.contract.card import FEATURES, ModelCard, unknown_features
 from modelhost.contract.completeness import complete
 from modelhost.contract.context import Context
@@ -98,6 +98,7 @@ class Instance:
             raise BackendFailedError(f"loading failed ({type(error).__name__}); the log says where") from None
         if not isinstance(card, ModelCard):
             raise PluginError("load must return a ModelCard")
+        has_loaded(self._backend)
         abilities = self._hooks if card.abilities is None else card.abilities
         if beyond := set(abilities) - set(self._hooks):
             raise PluginError(f"the card claims {_named(tuple(beyond))}, for which there is no hook")
