@@ -362,6 +362,7 @@ class TestDoctor:
             r"speaks for \d+\.\d s",
             "hears in a second of silence: '.*'",
             "summarises: '.*'",
+            r"cuts 'Hello\.' into 7 tokens",
         ):
             assert re.search(rf"^ok   model echo {told}$", ended.stdout, re.M), told
 

@@ -74,6 +74,12 @@ def test_its_python_is_formatted_and_no_line_is_left_to_fill_in() -> None:
             assert all(len(line) <= 130 for line in text.splitlines())
 
 
+def test_it_takes_the_versions_of_the_host_that_keep_the_contract() -> None:
+    (needed,) = tomllib.loads(written("owl")["pyproject.toml"])["project"]["dependencies"]
+    (echoes,) = tomllib.loads((Path(__file__).parents[2] / "plugins/echo/pyproject.toml").read_text())["project"]["dependencies"]
+    assert needed == echoes
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -217,6 +217,12 @@ class TestEmbed:
         assert len(json.loads(typed("embed", "one", "-m", "slow", "--dimensions", "8").stdout)) == 8
         assert "no model 'nobody'" in typed("embed", "one", "-m", "nobody").stderr
 
+    def test_a_length_that_is_not_on_the_card_is_refused(self, typed: Typed) -> None:
+        """The echo would make vectors of any length."""
+        ended = typed("embed", "one", "--dimensions", "9")
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr.startswith("Error: this model's vectors have 8 dimensions; ask for these")
+
     def test_what_is_no_text_is_one_line(self, typed: Typed, tmp_path: Path) -> None:
         (tmp_path / "picture").write_bytes(b"\xff\xd8\xff")
         ended = typed("embed", "picture")

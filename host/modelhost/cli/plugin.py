@@ -40,11 +40,13 @@ def new(name: str, into: Path | None) -> None:
 
 def written(name: str) -> dict[str, str]:
     """Return the files of a new plugin by their paths in its folder."""
+    major, minor = map(int, version("modelhost").split(".")[:2])
     facts = {
         "name": name,
         "dashed": name.replace("_", "-"),
         "kind": "".join(part.capitalize() for part in name.split("_")),
-        "modelhost": ".".join(version("modelhost").split(".")[:2]),
+        "modelhost": f"{major}.{minor}",
+        "next": f"{major}.{minor + 1}" if major == 0 else f"{major + 1}",  # before 1.0 a minor version may break things
     }
 
     def filled(file: str) -> str:

@@ -39,6 +39,11 @@ def _summarize(client: httpx.Client, model: str) -> str:
     return f"summarises: {ask(client, 'POST', '/v1/summaries', json=payload)['summary']!r}"
 
 
+def _tokenize(client: httpx.Client, model: str) -> str:
+    count = ask(client, "POST", "/tokenize", json={"model": model, "prompt": "Hello."})["count"]
+    return f"cuts 'Hello.' into {count} token{'' if count == 1 else 's'}"
+
+
 def _silence() -> bytes:
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
@@ -55,5 +60,6 @@ TRIALS: dict[str, Trial] = {
     "synthesize": _synthesize,
     "transcribe": _transcribe,
     "summarize": _summarize,
+    "tokenize": _tokenize,
 }
 """Ability → its trial."""

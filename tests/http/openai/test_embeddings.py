@@ -175,6 +175,12 @@ class TestWhatIsRefused:
         status, named, _ = refusal(ask(host, "minilm", **{"input": "x", **fields}))
         assert (status, named) == (400, param)
 
+    def test_a_length_that_is_not_on_the_card_is_refused_though_the_plugin_would_make_it(self, host: Served) -> None:
+        """The echo makes vectors of any length; its card names one."""
+        answer = ask(host, "echo", input="x", dimensions=9)
+        assert refusal(answer) == (400, "dimensions", "invalid_value")
+        assert "have 8 dimensions; ask for these" in answer.text
+
     def test_an_unknown_model_and_a_body_over_the_limit(self, host: Served) -> None:
         assert refusal(ask(host, "nobody", input="x")) == (404, "model", "model_not_found")
         assert ask(host, input="x" * 2**20).status_code == 413
@@ -256,6 +262,9 @@ class TestFile:
         assert {name: len(vector) for name, vector in answer.json().items()} == {"embedding_128d": 128}
         assert list(self.embed(host, model="wide").json()) == ["embedding_768d"]
         assert answer.json()["embedding_128d"] == vectors(ask(host, "minilm", input="A text in a file.", dimensions=128))[0]
+
+    def test_a_length_that_is_not_on_the_card_is_refused_though_the_plugin_would_make_it(self, host: Served) -> None:
+        assert refusal(self.embed(host, model="echo", dimensions=[8, 9])) == (400, "dimensions", "invalid_value")
 
     def test_several_lengths_come_in_one_answer(self, host: Served) -> None:
         assert list(self.embed(host, model="minilm", dimensions=[384, 128]).json()) == ["embedding_384d", "embedding_128d"]
