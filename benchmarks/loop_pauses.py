@@ -82,9 +82,11 @@ def largest(kind: inspect.Type, room: int) -> Any:
             return "1" if kind.pattern else "1 " * (min(room, kind.max_length or room) // 2)
         case inspect.ListType() | inspect.CollectionType():
             item = smallest(kind.item_type)
-            size = len(json.dumps(item)) + 1
-            count = min(room // size, kind.max_length or room)
-            return [largest(kind.item_type, room // count - 2) if room // count > 4 * size else item] * count
+            size = len(json.dumps(item)) + len(", ")
+            most = room if isinstance(item, int | float) else MOST
+            count = min(room // size, kind.max_length or most)
+            larger = room // count > 4 * size and not isinstance(item, dict)  # the values in one would be too many
+            return [largest(kind.item_type, room // count - size) if larger else item] * count
         case inspect.DictType() | inspect.AnyType() | inspect.RawType():
             return {"x": [{}] * min(room // 4, MOST)}
         case inspect.StructType() if kind.fields:

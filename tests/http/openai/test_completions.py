@@ -121,6 +121,13 @@ class TestTokens:
         assert [token["piece"] for token in answer["tokens"]] == ["a", [0xC3], [0xBC]]
         assert answer["token_strs"] == ["a", "\ufffd", "\ufffd"]
 
+    @pytest.mark.parametrize("length", [2047, 2048, 2049, 4096, 50_000])
+    def test_an_answer_that_is_written_in_portions_says_what_a_short_one_does(self, host: Served, length: int) -> None:
+        plain = ask(host, "/tokenize", content="x" * length)
+        assert (plain["count"], plain["tokens"]) == (length, [ord("x")] * length)
+        told = ask(host, "/tokenize", content="x" * length, with_pieces=True, return_token_strs=True)
+        assert told == {**plain, "tokens": [{"id": ord("x"), "piece": "x"}] * length, "token_strs": ["x"] * length}
+
     def test_a_chat_costs_what_generating_counts(self, host: Served) -> None:
         assert ask(host, "/tokenize", messages=[{"role": "user", "content": "hi"}])["count"] > 2
 

@@ -1,6 +1,6 @@
 """`POST /tokenize` and `/detokenize`: what a text costs, in the shapes of llama.cpp's server and of vLLM's."""
 
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
 from litestar import Request, post
 from msgspec import UNSET, Meta, UnsetType
@@ -14,7 +14,7 @@ from modelhost.http.routing.bodies.media import Media
 from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.chat_messages import MEDIA, ChatMessage, messages_of
 from modelhost.http.routing.json_body import JsonBody, host_of
-from modelhost.http.routing.json_response import JsonResponse, listed
+from modelhost.http.routing.json_response import PORTION, JsonResponse, JsonStream
 from modelhost.http.routing.plugin_options import PluginFields
 from modelhost.http.routing.prefill import check_prefill
 from modelhost.http.routing.spec import Example
@@ -158,7 +158,7 @@ _detokenize_body = JsonBody(DetokenizeBody)
         },
     ),
 )
-async def tokenize(request: Request[Any, Any, Any]) -> JsonResponse:
+async def tokenize(request: Request[Any, Any, Any]) -> JsonResponse | JsonStream:
     """What the model would read; never waits behind an answer that is being written."""
     payload, headers = await _tokenize_body.read(request)
     found, model = await _ask(request, payload.model, await made(request, payload.to_request, Media.of(request)))
@@ -166,18 +166,19 @@ async def tokenize(request: Request[Any, Any, Any]) -> JsonResponse:
         raise BadInputError("this model does not tell its tokens' texts", param="with_pieces")
     card = host_of(request).router.find(model).card
 
-    def answer() -> TokenizeAnswer:
-        pieces = map(_piece, found.tokens, found.pieces)
-        texts = (data.decode(errors="replace") for data in found.pieces)
-        return TokenizeAnswer(
-            model=model,
-            count=len(found.tokens),
-            max_model_len=card.context_length if card else None,
-            tokens=cast(Any, listed(pieces if payload.with_pieces else found.tokens)),
-            token_strs=cast(Any, listed(texts)) if payload.return_token_strs else UNSET,
-        )
-
-    return await JsonResponse.of_many(len(found.tokens), answer, headers)
+    tokens = map(_piece, found.tokens, found.pieces) if payload.with_pieces else iter(found.tokens)
+    texts = (data.decode(errors="replace") for data in found.pieces)
+    large = len(found.tokens) > PORTION
+    answer = TokenizeAnswer(
+        model=model,
+        count=len(found.tokens),
+        max_model_len=card.context_length if card else None,
+        tokens=[] if large else list(tokens),
+        token_strs=UNSET if not payload.return_token_strs else [] if large else list(texts),
+    )
+    if not large:
+        return JsonResponse(answer, headers=headers)
+    return JsonStream.of_lists(answer, tokens, *([texts] if payload.return_token_strs else []), headers=headers)
 
 
 @post(

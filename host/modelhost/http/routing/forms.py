@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 import msgspec
 from litestar import Request
 
-from modelhost.concurrency.executor import in_thread
+from modelhost.concurrency.executor import in_thread, parsed
 from modelhost.contract.errors import BadInputError
 from modelhost.contract.types import Blob
 from modelhost.http.routing.bodies.form import Form, Texts, Upload
@@ -150,23 +150,24 @@ class FormReader(Generic[T]):
                 read_urlencoded(source, form, texts, base64_as=self._base64, new=Spool.of(request).new)
 
         try:
-            await in_thread(read)
+            await (in_thread if isinstance(found, bytes) else parsed)(read)
             await self._take_texts(request, texts, form)
         finally:
             texts.close()
         return form
 
     async def _take_texts(self, request: Request[Any, Any, Any], texts: Texts, form: Form) -> None:
-        if texts.size > SMALL:
+        large = texts.size > SMALL
+        if large:
             await hold(request, texts.size)
             Media.of(request).large = True
-        await in_thread(texts.read_into, form)
+        await (parsed if large else in_thread)(texts.read_into, form)
 
     async def _json(self, request: Request[Any, Any, Any]) -> Form:
         names = frozenset({self._base64} if self._base64 else ())
         body = await json_of(request, names, "; send it as a file (multipart/form-data), which takes less room")
         form = Form()
-        await in_thread(self._of_json, body, form, Media.of(request))
+        await (parsed if len(body) > SMALL else in_thread)(self._of_json, body, form, Media.of(request))
         return form
 
     def _of_json(self, body: bytes, form: Form, media: Media) -> None:

@@ -1,6 +1,6 @@
 """Answers in JSON. What takes long to write is written in a thread or piece by piece: the event loop waits for no answer."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -56,6 +56,23 @@ class JsonStream(Response[bytes]):
         self._pieces = pieces
         self._size = size
 
+    @classmethod
+    def of_lists(cls, answer: Any, *lists: Iterable[Any], headers: dict[str, str]) -> "JsonStream":
+        """Send an answer whose last fields are empty lists, with `lists` in their places."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            first, *others = msgspec.json.encode(answer).rsplit(b"[]", len(lists))
+            yield first
+            for elements, after in zip(lists, others, strict=True):
+                left, comma = iter(elements), b""
+                yield b"["
+                while some := await computed(_portion, left):
+                    yield comma + some
+                    comma = b","
+                yield b"]" + after
+
+        return cls(pieces(), headers=headers)
+
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIApp:  # type: ignore[override]  # any ASGI application will do
         """Return the messages of the answer."""
         length = [] if self._size is None else [(b"content-length", str(self._size).encode())]
@@ -70,13 +87,9 @@ class JsonStream(Response[bytes]):
         return send_it
 
 
-def listed(values: Sequence[Any] | Iterator[Any]) -> msgspec.Raw:
-    """Encode a list portion by portion."""
-    left = iter(values)
-    portions = []
-    while some := list(islice(left, PORTION)):
-        portions.append(msgspec.json.encode(some)[1:-1])
-    return msgspec.Raw(b"[" + b",".join(portions) + b"]")
+def _portion(left: Iterator[Any]) -> bytes:
+    """Encode the next elements of a list, without its brackets; nothing at its end."""
+    return msgspec.json.encode(list(islice(left, PORTION)))[1:-1]
 
 
 def _encoded(headers: Any) -> list[tuple[bytes, bytes]]:

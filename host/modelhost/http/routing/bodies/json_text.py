@@ -6,7 +6,7 @@ from typing import IO, Any, cast
 
 from litestar import Request
 
-from modelhost.concurrency.executor import computed, in_thread
+from modelhost.concurrency.executor import computed, in_thread, parsed
 from modelhost.contract.errors import BadInputError
 from modelhost.http.routing.bodies.base64_fields import Lifter
 from modelhost.http.routing.bodies.incoming import SMALL, arriving, base64_limit, handed, plain_limit, server_of
@@ -43,8 +43,11 @@ async def json_of(request: Request[Any, Any, Any], base64_in: frozenset[str] = f
     media.large = True
     held = await hold(request, min(found.size, plain_limit(server)))
     if found.size <= plain_limit(server):
-        return await in_thread(found.whole)
-    return await _without_media(request, found, media, base64_in, held)
+        body = await in_thread(found.whole)
+    else:
+        body = await _without_media(request, found, media, base64_in, held)
+    await computed(check_values, body)
+    return body
 
 
 async def arrived_of(request: Request[Any, Any, Any], most: int, refusal: Callable[[], TooLargeError]) -> "bytes | Arrived":
@@ -76,7 +79,7 @@ async def _without_media(
         most = f"the {server.max_body_mb:g} MiB this host takes (max_body_mb under [server])"
         return TooLargeError(f"the body without its recordings is larger than {most}")
 
-    body = await in_thread(arrived.lifted, names, media, plain_limit(server), refusal)
+    body = await parsed(arrived.lifted, names, media, plain_limit(server), refusal)
     held.shrink(len(body))
     return body
 
@@ -105,11 +108,10 @@ class Arrived:
         self._file.close()
 
     def whole(self) -> bytes:
-        """Read it. Raises `BadInputError` where it would take many times its size in memory."""
+        """Read it."""
         path = Path(self._file.name)
         body = path.read_bytes()
         path.unlink(missing_ok=True)
-        check_values(body)
         return body
 
     def open(self) -> IO[bytes]:
@@ -122,7 +124,6 @@ class Arrived:
         with path.open("rb") as source:
             body = Lifter(source, names, media, most=most, refusal=refusal).run()
         path.unlink(missing_ok=True)
-        check_values(body)
         return body
 
 
