@@ -1,12 +1,10 @@
 """Speech through the host beside the bare engines: speed, fairness, first sound, formats, and words that come back wrong."""
 
 import importlib.util
-import io
 import json
 import statistics
 import threading
 import time
-import wave
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from faster_whisper import WhisperModel
 from measurement import Host, interleaved, ratio, serving, tell
 from modelhost.audio import SAMPLE_RATE, Resampler, from_pcm, to_pcm
+from modelhost.authors.wav import wav
 from piper import PiperVoice
 
 ROUNDS = 5
@@ -96,17 +95,6 @@ def recording(seconds: float) -> np.ndarray:
     return np.concatenate(pieces)[: int(seconds * SAMPLE_RATE)]
 
 
-def wav(samples: np.ndarray) -> bytes:
-    """Make a file of samples."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE)
-        out.writeframes(to_pcm(samples))
-    return file.getvalue()
-
-
 def seconds(work: Callable[[], Any]) -> float:
     """Return how long something takes."""
     began = time.perf_counter()
@@ -167,7 +155,7 @@ def transcription(client: Client) -> None:
     short, long = recording(20), recording(41)
     alike = np.concatenate([said("One, two, three, four, five, six, seven, eight, nine, ten.")] * 12)[: 41 * SAMPLE_RATE]
     whole = recording(32)
-    files = [wav(whole[start * SAMPLE_RATE :][: 6 * SAMPLE_RATE]) for start in (0, 8, 16, 24)]
+    files = [wav(to_pcm(whole[start * SAMPLE_RATE :][: 6 * SAMPLE_RATE])) for start in (0, 8, 16, 24)]
 
     def together(model: str) -> None:
         threads = [threading.Thread(target=client.hear, args=(file, model)) for file in files]
@@ -176,7 +164,7 @@ def transcription(client: Client) -> None:
         for thread in threads:
             thread.join()
 
-    short_file, long_file, alike_file = wav(short), wav(long), wav(alike)
+    short_file, long_file, alike_file = (wav(to_pcm(one)) for one in (short, long, alike))
     client.hear(short_file)
     values = interleaved(
         ROUNDS,
@@ -205,9 +193,9 @@ def transcription(client: Client) -> None:
 
 def fairness(client: Client) -> None:
     """Measure how long a short clip waits beside a long recording, in windows of that."""
-    clip, long = wav(recording(3)), wav(recording(600))
+    clip, long = wav(to_pcm(recording(3))), wav(to_pcm(recording(600)))
     alone = statistics.median(seconds(lambda: client.hear(clip)) for _ in range(ROUNDS))
-    window = statistics.median(seconds(lambda: client.hear(wav(recording(28)))) for _ in range(3))
+    window = statistics.median(seconds(lambda: client.hear(wav(to_pcm(recording(28))))) for _ in range(3))
     thread = threading.Thread(target=client.hear, args=(long,))
     thread.start()
     time.sleep(3)  # it is being decoded and cut
@@ -266,7 +254,7 @@ def dialogue(client: Client) -> None:
 def errors(client: Client) -> None:
     """Count the words that come back wrong."""
     total = sum(len(words(sentence)) for sentence in SENTENCES)
-    bad = sum(wrong(words(sentence), words(client.hear(wav(said(sentence))))) for sentence in SENTENCES)
+    bad = sum(wrong(words(sentence), words(client.hear(wav(to_pcm(said(sentence)))))) for sentence in SENTENCES)
     tell("spoken by Piper, heard by Whisper", "word error rate <= 0.1 over 20 sentences", word_error_rate=bad / total)
 
 

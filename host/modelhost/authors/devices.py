@@ -6,6 +6,8 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from modelhost.contract.errors import BadInputError
+
 DEVICE_FILES = ("nvidia[0-9]*", "dxg", "kfd")
 """What drivers put into /dev: NVIDIA's, Windows' for its Linux subsystem, AMD's, whose GPUs torch calls `cuda` as well."""
 
@@ -46,3 +48,22 @@ def device_problem(device: str, kinds: tuple[str, ...] = ("cpu", "cuda", "mps"))
     if kind == "mps" and sys.platform != "darwin":
         return "device: only a Mac has `mps`; write `auto` or `cpu`"
     return None
+
+
+def torch_device(requested: str, *, gpus: int, mps: bool) -> str:
+    """Return PyTorch's name of a device, with its number; `gpus` and `mps` are what it sees, which only a loading backend asks.
+
+    Raises `BadInputError` for a device that is not here.
+    """
+    if requested == "auto":
+        return "cuda:0" if gpus else "mps" if mps else "cpu"
+    kind, _, number = requested.partition(":")
+    if requested == "cpu" or (requested == "mps" and mps):
+        return requested
+    if requested == "mps":
+        raise BadInputError("options.device: there is no `mps` here, only a Mac has it; use `auto` or `cpu`")
+    if kind == "cuda" and (not number or number.isdecimal()):
+        if int(number or 0) < gpus:
+            return f"cuda:{int(number or 0)}"
+        raise BadInputError(f"options.device: there is no {requested!r} here, but {gpus} CUDA GPUs; use `auto` or `cpu`")
+    raise BadInputError(f"options.device: torch runs on `cpu`, `cuda`, `cuda:N` and `mps`, not on {requested!r}")

@@ -1,12 +1,11 @@
 """Small real requests that show whether a model does what it says: one for each ability."""
 
-import io
-import wave
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 
+from modelhost.authors.wav import wav
 from modelhost.cli.client import ask
 
 Trial = Callable[[httpx.Client, str], str]
@@ -30,7 +29,7 @@ def _synthesize(client: httpx.Client, model: str) -> str:
 
 
 def _transcribe(client: httpx.Client, model: str) -> str:
-    form: dict[str, Any] = {"data": {"model": model}, "files": {"file": ("silence.wav", _silence())}}
+    form: dict[str, Any] = {"data": {"model": model}, "files": {"file": ("silence.wav", wav(bytes(2 * 16_000)))}}
     return f"hears in a second of silence: {ask(client, 'POST', '/v1/audio/transcriptions', **form)['text']!r}"
 
 
@@ -42,16 +41,6 @@ def _summarize(client: httpx.Client, model: str) -> str:
 def _tokenize(client: httpx.Client, model: str) -> str:
     count = ask(client, "POST", "/tokenize", json={"model": model, "prompt": "Hello."})["count"]
     return f"cuts 'Hello.' into {count} token{'' if count == 1 else 's'}"
-
-
-def _silence() -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(16_000)
-        sound.writeframes(bytes(2 * 16_000))
-    return file.getvalue()
 
 
 TRIALS: dict[str, Trial] = {

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from modelhost import NotReadyError
+from modelhost.authors.devices import torch_device
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
 from modelhost_embedding.batches import Piece, Row
-from modelhost_embedding.device import find_device, find_dtype
+from modelhost_embedding.dtype import find_dtype
 from modelhost_embedding.families import family_of
 from modelhost_embedding.options import EmbeddingOptions
 from modelhost_embedding.sizes import unit
@@ -37,7 +38,8 @@ class Encoder:
 
     def __init__(self, folder: Path, options: EmbeddingOptions) -> None:
         """Load it. Raises `NotReadyError` with the library's reason, `BadInputError` for an option that cannot work here."""
-        self.device = find_device(options.device, force_cpu=options.force_cpu)
+        requested = "cpu" if options.force_cpu else options.device
+        self.device = torch_device(requested, gpus=torch.cuda.device_count(), mps=torch.backends.mps.is_available())
         self._model = _load(folder, self.device)
         first = self._model[0]
         if not isinstance(first, Transformer) or first.tokenizer is None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from modelhost import BadInputError, NotReadyError
 from modelhost_embedding.checkpoint import check
-from modelhost_embedding.device import find_device, find_dtype
+from modelhost_embedding.dtype import find_dtype
 from modelhost_embedding.sizes import Sizes
 
 
@@ -128,25 +128,10 @@ def test_auto_is_float32_but_for_16_bit_weights_on_cuda():
     assert find_dtype("float16", device="cuda", stored=torch.float32, float16=True) == torch.float16
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "tpu", "cuda:x", "cpu:1", "", "CUDA"])
-def test_a_device_that_is_not_here_is_refused_with_what_to_use(device):
+def test_force_cpu_wins_over_any_device(load, minilm):
+    assert load(minilm, device="cuda:7", force_cpu=True).card.device == "cpu"
     with pytest.raises(BadInputError, match=r"options\.device"):
-        find_device(device, force_cpu=False)
-
-
-def test_force_cpu_wins_over_any_device():
-    assert find_device("cuda:7", force_cpu=True) == "cpu"
-
-
-def test_auto_takes_what_torch_sees(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert find_device("auto", force_cpu=False) == "cuda"
-    assert find_device("cuda:1", force_cpu=False) == "cuda:1"
-    with pytest.raises(BadInputError, match="2 CUDA GPUs"):
-        find_device("cuda:2", force_cpu=False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert find_device("auto", force_cpu=False) == find_device("mps", force_cpu=False) == "mps"
+        load(minilm, device="cuda:7")
 
 
 def test_sizes_are_checked_against_the_model_and_the_usual_one_is_first():

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from modelhost import BadInputError, NotReadyError
+from modelhost.authors.devices import torch_device
 from modelhost.authors.extras import how_to_install
 
 from modelhost_gemma_audio.checkpoint import Checkpoint
@@ -38,30 +39,13 @@ class Placement:
 
 def choose_placement(checkpoint: Checkpoint, options: GemmaAudioOptions) -> Placement:
     """Choose device and formats. Raises `BadInputError` for an impossible option, `NotReadyError` where it does not fit."""
-    device = find_device(options.device)
+    device = torch_device(options.device, gpus=torch.cuda.device_count(), mps=torch.backends.mps.is_available())
     dtype = _dtype(options, device, checkpoint)
     quantization = _quantization(options, device, checkpoint.bytes_as(dtype.itemsize))
     if device == "cpu":
         stored = {"none": dtype.itemsize, "int8": 1}[quantization]
         _check_main_memory(checkpoint.bytes_as(dtype.itemsize, stored), options)
     return Placement(device, dtype, quantization)
-
-
-def find_device(requested: str) -> str:
-    """Return torch's name of a device. Raises `BadInputError` for one that is not here."""
-    gpus, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
-    if requested == "auto":
-        return "cuda:0" if gpus else "mps" if mps else "cpu"
-    kind, _, number = requested.partition(":")
-    if requested == "cpu" or (requested == "mps" and mps):
-        return requested
-    if requested == "mps":
-        raise BadInputError("options.device: there is no `mps` here, only a Mac has it; use `auto` or `cpu`")
-    if kind == "cuda" and (not number or number.isdecimal()):
-        if int(number or 0) < gpus:
-            return f"cuda:{int(number or 0)}"
-        raise BadInputError(f"options.device: there is no {requested!r} here, but {gpus} CUDA GPUs; use `auto` or `cpu`")
-    raise BadInputError(f"options.device: torch runs on `cpu`, `cuda`, `cuda:N` and `mps`, not on {requested!r}")
 
 
 def load_arguments(placement: Placement, options: GemmaAudioOptions) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jinja2
-from modelhost import AudioPart, BadInputError, Message, NotReadyError, TextPart, Tool, UnsupportedError
+from modelhost import AudioPart, BadInputError, Message, TextPart, Tool, UnsupportedError
+from modelhost.authors.chat_templates import OverBoundError, characters, told_over_bound
 from modelhost.authors.processor_time import ProcessorTimeError, within_processor_time
 
 from modelhost_gemma_audio.audio_features import Clip
@@ -21,13 +22,6 @@ MAX_PROBING_SECONDS = 1.0
 """The same for a small conversation that a template is tried with. Chosen, because those of Gemmas take milliseconds."""
 MAX_OWN_OUTPUT = 256 * 1024
 """Characters a template may write over eight times what it was given. Chosen, because a template's own text has some thousand."""
-LONG = 64
-"""Turns, and thousands of characters, from which on it is the conversation that is too long, not the template that is bad.
-Chosen, because any good template renders shorter ones at once."""
-
-
-class _OverBoundError(Exception):
-    """A template does more than it may; the text goes on after "this model's chat template"."""
 
 
 class Prompts:
@@ -72,8 +66,8 @@ class Prompts:
             self._check(turns, definitions)
             how = {"begins": begins, "continues": continues}
             tokens = self._render(turns, tools=definitions or None, thinking=thinking, **how)
-        except _OverBoundError as error:
-            raise _over_bound(error, turns) from None
+        except OverBoundError as error:
+            raise told_over_bound(error, turns, "its operator can take another checkpoint") from None
         except jinja2.TemplateError as error:
             raise BadInputError(f"this model's chat template refuses the conversation: {error}", param="messages") from None
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
@@ -101,7 +95,7 @@ class Prompts:
         continues: bool = False,
         probing: bool = False,
     ) -> list[int]:
-        """Return the tokens of turns. Raises `_OverBoundError`, and what a template raises."""
+        """Return the tokens of turns. Raises `OverBoundError`, and what a template raises."""
         render: Any = self._vocabulary.tokenizer.apply_chat_template
         turns, tools = self._vocabulary.marked([turns, tools])
         try:
@@ -118,9 +112,9 @@ class Prompts:
                 ),
             )
         except ProcessorTimeError:
-            raise _OverBoundError("takes too long") from None
-        if len(text) > MAX_OWN_OUTPUT + 8 * _length([turns, tools]):
-            raise _OverBoundError("makes too much of this conversation")
+            raise OverBoundError("takes too long") from None
+        if len(text) > MAX_OWN_OUTPUT + 8 * characters([turns, tools]):
+            raise OverBoundError("makes too much of this conversation")
         return self._vocabulary.chat(text)
 
     def _takes(self, *roles: str) -> bool:
@@ -129,7 +123,7 @@ class Prompts:
         try:
             turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
             tokens = self._render(turns, probing=True)
-        except (_OverBoundError, jinja2.TemplateError, ValueError, TypeError, AttributeError, LookupError):
+        except (OverBoundError, jinja2.TemplateError, ValueError, TypeError, AttributeError, LookupError):
             return False
         written = self._vocabulary.text(tokens)
         return all(text in written for text in texts)
@@ -173,28 +167,6 @@ def _replaced(template: str, old: str, new: str) -> str:
         # Line ends that stand in the text behind a tag would be trimmed, so it is an expression that writes them.
         pieces.append(piece.replace(old, escaped if kind == "string" else f"{{{{ '{escaped}' }}}}"))
     return "".join(pieces)
-
-
-def _over_bound(error: _OverBoundError, turns: list[dict[str, Any]]) -> BadInputError | NotReadyError:
-    """Return what a caller is told of a template that does more than it may, by who can put it right."""
-    length = _length(turns)
-    if len(turns) <= LONG and length <= LONG * 1000:
-        return NotReadyError(f"this model's chat template {error}; its operator can take another checkpoint", retry=False)
-    return BadInputError(
-        f"this conversation is too long for this model's chat template, which {error}: "
-        f"{len(turns)} messages with {length} characters; leave older ones out",
-        code="context_length_exceeded",
-        param="messages",
-    )
-
-
-def _length(value: Any) -> int:
-    """Return the characters in a JSON value."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(len(key) + _length(item) for key, item in value.items())
-    return sum(map(_length, value)) if isinstance(value, list) else 1
 
 
 def _turn(message: Message) -> dict[str, Any]:

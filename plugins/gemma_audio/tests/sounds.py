@@ -1,10 +1,8 @@
 """Sound for tests, and what a tiny model says to it."""
 
-import io
-import wave
-
 import numpy as np
 from modelhost.audio import SAMPLE_RATE, to_pcm
+from modelhost.authors.wav import wav as wav_of
 
 SENTENCE = (" The", " quick", " brown", " fox", " jumps.", "<turn|>")
 
@@ -20,10 +18,4 @@ def voiced(seconds, *, pitch=150.0, pauses=()):
 
 
 def wav(samples, rate=SAMPLE_RATE):
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(to_pcm(samples))
-    return file.getvalue()
+    return wav_of(to_pcm(samples), rate)

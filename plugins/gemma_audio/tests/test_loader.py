@@ -135,10 +135,9 @@ class TestCheckpoint:
 
 
 class TestPlacement:
-    @pytest.mark.parametrize("device", ["cuda:7", "gpu", "cuda:x", "cpu:1", "mps", "tpu"])
-    def test_a_device_that_is_not_here_is_an_error_of_the_configuration(self, device):
+    def test_a_device_that_is_not_here_is_an_error_of_the_configuration(self, folder):
         with pytest.raises(BadInputError, match=r"options\.device"):
-            placement.find_device(device)
+            placement.choose_placement(checkpoint.look(folder("gemma4")), options(device="cuda:7"))
 
     @pytest.mark.parametrize(
         ("settings", "dtype"),

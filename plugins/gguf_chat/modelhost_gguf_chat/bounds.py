@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
+from modelhost.authors.chat_templates import OverBoundError
+
 MAX_MADE = 32 * 1024 * 1024
 """Characters, and 16 times elements of lists, that a rendering may make; chosen so that no template holds gigabytes."""
 MAX_NUMBER = 1_000_000
@@ -27,10 +29,6 @@ LARGE = 16 * 1024
 between two looks."""
 ELEMENT = 16
 """What an element of a list costs, in characters. Chosen, because it is a pointer, and space to grow."""
-
-
-class OverBoundError(Exception):
-    """A template does more than it may; the text goes on after "this model's chat template"."""
 
 
 class Budget:

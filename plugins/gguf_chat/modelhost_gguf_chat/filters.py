@@ -13,10 +13,10 @@ from jinja2.exceptions import SecurityError
 from jinja2.filters import do_format, do_indent, do_replace, do_round, do_title, make_attrgetter, sync_do_join
 from jinja2.nodes import EvalContext
 from jinja2.utils import generate_lorem_ipsum
+from modelhost.authors.chat_templates import OverBoundError
 
 from modelhost_gguf_chat.bounds import (
     MAX_SLOW,
-    OverBoundError,
     check_method,
     check_numbers,
     check_operator,

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from jinja2 import Template, TemplateError
-from modelhost import BadInputError, Message, NotReadyError, Tool
+from modelhost import BadInputError, Message, Tool
+from modelhost.authors.chat_templates import OverBoundError, characters, told_over_bound
 
 from modelhost_gguf_chat import bounds
-from modelhost_gguf_chat.bounds import Budget, OverBoundError
+from modelhost_gguf_chat.bounds import Budget
 from modelhost_gguf_chat.filters import RefusedError
 from modelhost_gguf_chat.origins import Piece, Traced, joined, own, pieces, traced
 from modelhost_gguf_chat.sandbox import Sandbox
@@ -30,9 +31,6 @@ MAX_PROBING_SECONDS = 1.0
 """The same for all small conversations together that a template is tried with. Chosen, because published ones take up to 0.2."""
 MAX_PROBE_MADE = 2 * 1024 * 1024
 """Characters a template may make of each of them. Chosen, because they are a few turns of a few words."""
-LONG = 64
-"""Turns, and thousands of characters, from which on it is the conversation that is too long, not the template that is bad.
-Chosen, because any good template renders shorter ones at once."""
 SHOWN = 80
 """Characters of a template's line that a message shows. Chosen, because the error stays in one line."""
 
@@ -89,7 +87,7 @@ class ChatTemplate:
         return {"messages": turns, "tools": _tools(tools) or shape.no_tools, "documents": None, **self._names}
 
     def _rendered(self, values: dict[str, Any], generation_prompt: bool, budget: Budget | None = None) -> Traced:
-        length = sum(_length(turn) for turn in values["messages"]) + _length(values["tools"])
+        length = characters(values["messages"]) + characters(values["tools"])
         budget = budget or Budget(seconds=self._max_seconds, made=bounds.MAX_MADE + MADE_FOR_EACH * length)
         left = MAX_OWN_OUTPUT + 8 * length
         token = bounds.rendering.set(budget)
@@ -136,18 +134,7 @@ class ChatTemplate:
         except RefusedError as refusal:
             raise BadInputError(f"this model's chat template refuses the conversation: {refusal}", param="messages") from None
         except OverBoundError as error:
-            length = sum(map(_length, turns))
-            if len(turns) > LONG or length > LONG * 1000:
-                raise BadInputError(
-                    f"this conversation is too long for this model's chat template, which {error}: "
-                    f"{len(turns)} messages with {length} characters; leave older ones out",
-                    code="context_length_exceeded",
-                    param="messages",
-                ) from None
-            raise NotReadyError(
-                f"this model's chat template {error}; its operator can set another one with `chat_template_file`",
-                retry=False,
-            ) from None
+            raise told_over_bound(error, turns, "its operator can set another one with `chat_template_file`") from None
         except Exception as error:  # a template can raise anything Python can; its text may quote a message
             hint = "check roles and their order"
             if any(isinstance(call["function"]["arguments"], str) for turn in turns for call in turn.get("tool_calls", ())):
@@ -198,11 +185,3 @@ def _tools(tools: tuple[Tool, ...]) -> list[Any] | None:
         }
         for tool in tools
     ]
-
-
-def _length(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(len(key) + _length(item) for key, item in value.items())
-    return sum(map(_length, value)) if isinstance(value, list) else 1

@@ -1,13 +1,12 @@
 import importlib.util
-import io
 import shutil
-import wave
 from pathlib import Path
 
 import ctranslate2
 import pytest
 from modelhost import Blob, Context, Done, Segment, Source, TranscribeRequest
 from modelhost.audio import SAMPLE_RATE, Resampler, from_pcm, to_pcm
+from modelhost.authors.wav import wav as wav_of
 from modelhost_whisper import WhisperBackend, WhisperOptions
 
 
@@ -19,13 +18,7 @@ def folder_of(package: str) -> Path:
 
 
 def wav(samples, rate=SAMPLE_RATE):
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(to_pcm(samples))
-    return file.getvalue()
+    return wav_of(to_pcm(samples), rate)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import openai
 import pytest
 from modelhost import Blob
 from modelhost.audio import SAMPLE_RATE, decode
+from modelhost.authors.wav import wav
 from serving import Serve, Served, eventually
 
 CONFIG = """
@@ -200,13 +201,7 @@ class TestTranscriptions:
         assert answer.json()["error"]["param"] == "file"
 
     def test_silence_is_an_empty_text(self, host: Served) -> None:
-        file = io.BytesIO()
-        with wave.open(file, "wb") as out:
-            out.setnchannels(1)
-            out.setsampwidth(2)
-            out.setframerate(16_000)
-            out.writeframes(bytes(64_000))
-        assert transcribe(host, file.getvalue()).json()["text"] == ""
+        assert transcribe(host, wav(bytes(64_000))).json()["text"] == ""
 
     def test_a_file_over_the_limit_is_refused_and_leaves_nothing_behind(self, host: Served) -> None:
         assert transcribe(host, bytes(5 * 2**20)).status_code == 413
