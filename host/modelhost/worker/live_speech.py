@@ -45,6 +45,8 @@ async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> 
             async with aclosing(synthesis if context.input is None else _if_there_is_something(synthesis)) as events:
                 async for event in events:
                     if isinstance(event, AudioChunk):
+                        if not (event.data or event.words):
+                            continue  # a file of nothing would have a head all the same
                         encoder = encoder or _encoder(request, event.sample_rate)
                         words = tuple(_later(word, begun) for word in event.words) if begun else event.words
                         spoken_for += len(event.data) / _SAMPLE_BYTES / event.sample_rate

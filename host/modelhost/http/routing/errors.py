@@ -100,6 +100,15 @@ class LargeHeadersError(RequestError):
     code = "headers_too_large"
 
 
+class TransferCodingError(RequestError):
+    """The body arrives in a way that is not spoken here (RFC 9112, section 6.1)."""
+
+    code = "unsupported_transfer_coding"
+
+    def __init__(self) -> None:
+        super().__init__("a body is sent with Content-Length, or with Transfer-Encoding: chunked and nothing else")
+
+
 class WebSocketVersionError(RequestError):
     """The handshake is of a version of the WebSocket protocol that is not spoken here."""
 

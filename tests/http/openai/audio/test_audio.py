@@ -320,6 +320,16 @@ class TestSpeech:
         assert error["param"] == param
         assert code is None or error["code"] == code
 
+    @pytest.mark.parametrize("form", ["wav", "pcm", "mp3", "opus", "flac", "aac"])
+    @pytest.mark.parametrize("more", [{}, {"stream": False}, {"stream": True}, {"stream_format": "sse"}])
+    def test_no_sound_at_all_is_no_answer_in_any_format(self, host: Served, form: str, more: dict[str, Any]) -> None:
+        body = {"model": "echo", "input": " ", "response_format": form, **more}
+        answer = host.client.post("/v1/audio/speech", json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "nothing_to_say")
+        older = {"model": "echo", "text": " ", "format": form, "stream": more.get("stream", False)}
+        answer = host.client.post("/v1/text-to-speech", json=older)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "nothing_to_say")
+
     def test_the_older_route_answers_in_json_or_with_the_sound(self, host: Served) -> None:
         body = {"text": "Hello there.", "format": "wav", "reference_id": "default", "model": "piper"}
         answer = host.client.post("/v1/text-to-speech", json=body).json()

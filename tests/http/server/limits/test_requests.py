@@ -1,5 +1,7 @@
 """The connection guard and what it is sent: too much, what is no HTTP, and many requests on one connection."""
 
+import contextlib
+import json
 import re
 from pathlib import Path
 
@@ -96,6 +98,7 @@ def test_fifty_megabytes_of_what_does_not_end_are_not_kept(host: Served, opening
         GET + b"content-length: +1\r\n\r\n",
         GET + b"transfer-encoding: chunked, identity\r\n\r\n",
         GET + b"transfer-encoding: identity\r\n\r\n",
+        GET + b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n",
         CHUNKED + b"3\nabc\r\n0\r\n\r\n",
         CHUNKED + b"3\r\nabc0\r\n\r\n",
         CHUNKED + b"3\r\nabc\n0\r\n\r\n",
@@ -107,6 +110,32 @@ def test_fifty_megabytes_of_what_does_not_end_are_not_kept(host: Served, opening
 def test_what_is_not_http_gets_the_envelope(host: Served, sent: bytes) -> None:
     with Client(host.url) as client:
         assert client.send(sent).error() == (400, "malformed_request")
+
+
+def test_a_coding_that_is_not_spoken_is_refused_and_not_taken_for_text(host: Served) -> None:
+    with Client(host.url) as client:
+        coded = CHUNKED.replace(b"chunked", b"gzip, chunked") + b"3\r\nabc\r\n0\r\n\r\n"
+        assert client.send(coded).error() == (501, "unsupported_transfer_coding")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_who_knows_no_chunks_gets_none(host: Served, stream: bool) -> None:
+    whole = chat("hello old world", stream=stream).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+    with Client(host.url) as client:
+        client.send(whole)
+        with contextlib.suppress(EOFError):
+            while True:
+                client._more()
+        head, _, body = client._read.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    if stream:
+        events = [line.removeprefix(b"data: ") for line in body.split(b"\n\n") if line]
+        assert events.pop() == b"[DONE]"
+        said = "".join(json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events)
+    else:
+        said = json.loads(body)["choices"][0]["message"]["content"]
+    assert said.strip() == "hello old world"
 
 
 def test_nothing_is_answered_after_connection_close(host: Served) -> None:

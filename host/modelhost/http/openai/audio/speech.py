@@ -13,7 +13,7 @@ from modelhost.contract.structs import Struct
 from modelhost.contract.types import AudioChunk, AudioFormat, Done, SynthesizeEvent, SynthesizeRequest, Usage
 from modelhost.contract.types.synthesize import MEDIA_TYPES
 from modelhost.http.openai.dialect import route_spec
-from modelhost.http.routing.audio.speech import SpeechFields, Speed, collect_sound, named_voice, sound_bytes
+from modelhost.http.routing.audio.speech import SpeechFields, Speed, audible, collect_sound, named_voice, sound_bytes
 from modelhost.http.routing.calls import reading, start_call
 from modelhost.http.routing.dialect import server_sent_event
 from modelhost.http.routing.json_body import JsonBody, host_of
@@ -146,7 +146,7 @@ async def speech(request: Request[Any, Any, Any]) -> Response[Any]:
 
 
 async def _as_events(call: ClosableEvents[SynthesizeEvent]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(call) as events:
+    async with aclosing(audible(call)) as events:
         async for one in events:
             if isinstance(one, AudioChunk):
                 yield server_sent_event(SpeechDelta(audio=base64.b64encode(one.data).decode()))

@@ -47,9 +47,27 @@ class SpeechFields(PluginFields):
         return {**chosen, **{name: getattr(self, name) for name in names}}
 
 
-async def sound_bytes(call: ClosableEvents[SynthesizeEvent]) -> AsyncGenerator[bytes, None]:
-    """Yield the sound alone, while it is made."""
+async def audible(call: ClosableEvents[SynthesizeEvent]) -> AsyncGenerator[SynthesizeEvent, None]:
+    """Pass on what a voice says. Raises `BadInputError` where that is nothing at all."""
+    silent = True
     async with aclosing(call) as events:
+        async for event in events:
+            if isinstance(event, AudioChunk):
+                if not event.data:
+                    continue
+                silent = False
+            elif isinstance(event, Done) and silent:
+                raise _nothing_to_say()
+            yield event
+
+
+def _nothing_to_say() -> BadInputError:
+    return BadInputError("there is nothing in the text that can be spoken", param="text", code="nothing_to_say")
+
+
+async def sound_bytes(call: ClosableEvents[SynthesizeEvent]) -> AsyncGenerator[bytes, None]:
+    """Yield the sound alone, while it is made. Raises `BadInputError` where there is none."""
+    async with aclosing(audible(call)) as events:
         async for event in events:
             if isinstance(event, AudioChunk):
                 yield event.data
@@ -66,6 +84,6 @@ async def collect_sound(events: AsyncIterable[SynthesizeEvent], form: AudioForma
         elif isinstance(event, Done):
             usage = event.usage
     if not sound.size:
-        raise BadInputError("there is nothing in the text that can be spoken", code="nothing_to_say")
+        raise _nothing_to_say()
     await sound.finish(wav=form == "wav")
     return sound, rate, usage

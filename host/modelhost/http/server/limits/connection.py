@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from modelhost.http.server.limits.connections import Connection, Connections
+from modelhost.http.server.limits.old_http import without_chunks
 from modelhost.http.server.limits.refusals import ANSWERS, MAX_HEAD, MAX_HEADERS, MAX_URL
 from modelhost.http.server.limits.websocket import LimitedWebSocket
 
@@ -208,6 +209,8 @@ class LimitedConnection(HttpToolsProtocol, Connection):
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                self._give_up("transfer_coding" if value.lower().endswith(b"chunked") else "malformed")
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -251,6 +254,8 @@ class LimitedConnection(HttpToolsProtocol, Connection):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         cycle.keep_alive = cycle.keep_alive and not self.guest
+        if cycle.scope["http_version"] == "1.0":
+            app = without_chunks(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

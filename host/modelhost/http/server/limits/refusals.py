@@ -6,7 +6,7 @@ import msgspec
 
 from modelhost.contract.errors import BadInputError, ModelhostError, OverloadedError, OverQuotaError
 from modelhost.http.openai.dialect import OPENAI
-from modelhost.http.routing.errors import LargeHeadersError, LongUrlError, SlowRequestError
+from modelhost.http.routing.errors import LargeHeadersError, LongUrlError, SlowRequestError, TransferCodingError
 from modelhost.http.routing.statuses import status_of
 
 MAX_HEAD = 64 * 1024
@@ -25,6 +25,7 @@ REFUSALS: dict[str, ModelhostError | None] = {
     "late_body": SlowRequestError("the request's body came too slowly"),
     "long_url": LongUrlError("the URL is longer than this host takes"),
     "large_headers": LargeHeadersError(f"more than {MAX_HEADERS} headers or {MAX_HEAD} bytes of them"),
+    "transfer_coding": TransferCodingError(),
     "pipelined": OverQuotaError("too many requests sent ahead on one connection"),
     "full": OverloadedError(FULL),
     "dropped": OverloadedError("this connection had to make room for another; ask again in a moment"),
