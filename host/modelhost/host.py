@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from modelhost.contract.failures import FailureReport
 from modelhost.contract.log import Level, Log
 from modelhost.contract.types import Ability
 from modelhost.dialogue import Dialogue
+from modelhost.observability.logs import say
 from modelhost.observability.metrics import Metrics
 from modelhost.planning import Plan
 from modelhost.plugins.extensions import Extensions
@@ -88,7 +88,7 @@ class ModelHost:
             model.last_failure = report
             if model.plugin.name in self.debug_plugins:
                 where = f"{model.name} failed in {report.what} (request {report.request_id or '-'})"
-                sys.stderr.write(f"{where}:\n{report.traceback}")
+                say(f"{where}:\n{report.traceback}")
 
         if model.planned.run == "inline":
             return InlineRunner(

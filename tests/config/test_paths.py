@@ -31,13 +31,17 @@ def test_a_file_is_read_up_to_its_limit_and_refused_beyond_it(tmp_path: Path) ->
         read_bytes(tmp_path / "file", 9)
 
 
-def test_a_pipe_is_read_where_it_may_be_one_and_no_further_than_its_limit() -> None:
-    reading, writing = os.pipe()
-    os.write(writing, b"a" * 10)
-    with pytest.raises(ConfigError, match="longer than the 9 bytes"):
-        read_bytes(Path(f"/dev/fd/{reading}"), 9, regular=False)
-    os.close(reading)
-    os.close(writing)
+@pytest.mark.parametrize("make", NO_FILES.values(), ids=NO_FILES)
+@pytest.mark.parametrize("name", ["modelhost.toml", ".env"])
+def test_what_is_no_file_is_refused_where_the_configuration_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], name: str
+) -> None:
+    (tmp_path / "modelhost.toml").write_text("")
+    (tmp_path / name).unlink(missing_ok=True)
+    make(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=rf"{name} is (not a file but )?a folder"):
+        load_config(environ={})
 
 
 @pytest.mark.parametrize("make", NO_FILES.values(), ids=NO_FILES)

@@ -1,9 +1,12 @@
 """What libraries and Python itself say: lines of the host's log, which never stops the host whoever reads it, or nobody."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import warnings
@@ -11,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fake_plugins import fake_plugin
 from modelhost.contract.log import Log
 from modelhost.observability.library_log import listen, listen_to_loop
 from raw_client import Client, chat, handshake
-from serving import READY, Serve, Served
+from serving import READY, Serve, Served, clean_environment, eventually
 
 SECRET = "what-somebody-said-5f1d"
 
@@ -158,6 +162,30 @@ def test_a_log_that_nobody_reads_stops_neither_the_host_nor_its_end(tmp_path: Pa
         host.process.kill()
         host.client.close()
         host.process.stderr.close()  # type: ignore[union-attr]  # it is a pipe
+
+
+@pytest.mark.hostile
+def test_a_log_on_a_full_disk_stops_neither_the_hosts_start_nor_its_end(tmp_path: Path) -> None:
+    (tmp_path / "modelhost.toml").write_text(CONFIG)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "modelhost", "serve", "--port", str(port)]
+    with Path("/dev/full").open("w") as full:
+        host = subprocess.Popen(command, cwd=tmp_path, env=clean_environment(tmp_path), stderr=full)
+
+    def alive() -> bool:
+        assert host.poll() is None
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).status_code == 200
+        return False
+
+    try:
+        eventually(alive)
+        host.send_signal(signal.SIGTERM)
+        assert host.wait(20) == 0
+    finally:
+        host.kill()
+        host.wait()
 
 
 def test_every_line_is_json_where_json_is_asked(serve: Serve, site: Path) -> None:

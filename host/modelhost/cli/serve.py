@@ -56,7 +56,7 @@ def serve_command(
     from modelhost.http.server.bind import address_of, bind, check_server
     from modelhost.http.server.run import run
     from modelhost.http.server.temporary_folder import scratch
-    from modelhost.observability.logs import host_log, set_up
+    from modelhost.observability.logs import host_log, say, set_up
 
     server = loaded.config.server
     set_up(server.log_level, server.log_format, server.log_levels)
@@ -80,11 +80,11 @@ def serve_command(
         return made
 
     def say_ready() -> None:
-        click.echo(f"modelhost is serving {loaded.name} on {address_of(sock, server)}", err=True)
+        say(f"modelhost is serving {loaded.name} on {address_of(sock, server)}")
         if not any(model.enabled for model in loaded.config.models.values()):
-            click.echo(f"Warning: {NO_MODELS}", err=True)
+            say(f"Warning: {NO_MODELS}")
         for name, why in plan.left_out.items():
-            click.echo(f"  without {name}: {why}", err=True)
+            say(f"  without {name}: {why}")
 
     try:
         with scratch():

@@ -106,7 +106,7 @@ def _read_all(path: Path, files_read: list[Path], above: tuple[Path, ...] = ()) 
     if path.resolve() in above:
         raise ConfigError(f"{above[-1]}: include names {path}, which includes this file in turn")
     files_read.append(path)
-    raw = _read(path, included=bool(above))
+    raw = _read(path)
     models = raw.get("models")
     origins = dict.fromkeys(models, path) if isinstance(models, dict) else {}
     merged: dict[str, Any] = {}
@@ -120,9 +120,9 @@ def _read_all(path: Path, files_read: list[Path], above: tuple[Path, ...] = ()) 
     return merged, origins
 
 
-def _read(path: Path, *, included: bool) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(read_text(path, MOST_BYTES, regular=included))
+        raw = tomllib.loads(read_text(path, MOST_BYTES))
         if at := _nul_in({key: value for key, value in raw.items() if key != "include"}):  # which is told of below
             raise ConfigError(f"{path}: {at} has a NUL character in it, which neither a path nor a name may have")
         return raw
@@ -150,7 +150,7 @@ def _beside(path: Path) -> dict[str, str]:
     """Read the .env beside a file, if there is one."""
     file = path.parent / ".env"
     try:
-        text = read_text(file, MOST_BYTES, regular=False) if file.exists() else ""
+        text = read_text(file, MOST_BYTES) if file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({type(error).__name__})") from None
     for binding in parse_stream(StringIO(text)):

@@ -15,13 +15,13 @@ def path_in(folder: Path, written: str, at: str) -> Path:
         raise ConfigError(f"{at}: {who} is nobody's home folder on this machine; write the path in full") from None
 
 
-def read_bytes(path: Path, most: int, *, regular: bool = True) -> bytes:
+def read_bytes(path: Path, most: int) -> bytes:
     """Return what is in a file.
 
-    Raises `ConfigError` for one of more than `most` bytes, of which no more is read, because a device has no end; and for what is
-    not `regular` where it must be, because a pipe may wait for its writer for ever. Raises OSError.
+    Raises `ConfigError` for one of more than `most` bytes, of which no more is read, and for what is no regular file, because a
+    device has no end, and a pipe waits for its writer and can be read but once. Raises OSError.
     """
-    if regular and not stat.S_ISREG(path.stat().st_mode):
+    if not stat.S_ISREG(path.stat().st_mode):
         raise ConfigError(f"{path} is not a file but a folder, a pipe or a device")
     with path.open("rb") as file:
         content = file.read(most + 1)
@@ -30,9 +30,9 @@ def read_bytes(path: Path, most: int, *, regular: bool = True) -> bytes:
     return content
 
 
-def read_text(path: Path, most: int, *, regular: bool = True) -> str:
+def read_text(path: Path, most: int) -> str:
     """Return the text in a file of UTF-8, without the mark that Windows' editors begin it with.
 
     Raises UnicodeDecodeError, and what `read_bytes` raises.
     """
-    return read_bytes(path, most, regular=regular).decode("utf-8-sig")
+    return read_bytes(path, most).decode("utf-8-sig")

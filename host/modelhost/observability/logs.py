@@ -166,6 +166,12 @@ def set_up(level: Level, form: Literal["auto", "console", "json"], levels: Mappi
     listen(host_log())
 
 
+def say(text: str) -> None:
+    """Write to standard error what is no line of the log; where that is full or closed, nobody is told."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
 def sink(level: Level, event: str, facts: dict[str, Any]) -> None:
     """Write a line of a backend or of the host."""
     output = _output

@@ -10,7 +10,7 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 from modelhost import BackendFailedError, Context, DeadlineError, GenerateEvent, GenerateRequest, NotReadyError
-from modelhost.authors.upstream import UNPACKED, keep_small
+from modelhost.authors.upstream import UNPACKED, is_event_stream, keep_small
 
 from modelhost_gemini.answer import Answer
 from modelhost_gemini.conversation import contents_of, system_of
@@ -25,6 +25,8 @@ _responses: ContextVar[list[httpx2.Response]] = ContextVar("_responses")
 
 async def _note(response: httpx2.Response) -> None:
     await keep_small(response)
+    if response.is_success and not is_event_stream(response):
+        raise BackendFailedError("Gemini answers whole where a stream was asked for; check base_url")
     _responses.get().append(response)
 
 

@@ -26,6 +26,7 @@ from modelhost import (
 from modelhost.authors import upstream
 from modelhost.contract.backend import read_options
 from modelhost.testing import chat
+from modelhost.testing.upstream import Answer
 from modelhost_gemini import GeminiBackend, GeminiOptions
 
 TOOLS = (Tool(name="add"), Tool(name="sub"))
@@ -222,6 +223,22 @@ class TestTheLine:
     def test_what_is_no_json_is_told(self, load: Any, stand_in: Any) -> None:
         stand_in.says(b"data: {oops\r\n\r\n")
         assert "check base_url" in refused(load).message
+
+    def test_an_answer_that_is_no_stream_is_not_read(self, load: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stand_in, "answer", lambda request: Answer("application/json", [b"[", stand_in.HOLD]))
+        assert "check base_url" in refused(load).message
+        assert stand_in.left.wait(10)
+
+    @pytest.mark.parametrize("begin", [b"data: ", b"", b"{"])
+    def test_an_event_without_end_is_broken_off(self, load: Any, stand_in: Any, begin: bytes) -> None:
+        stand_in.says(begin, *[b"x" * 2**20] * 9, stand_in.HOLD)
+        assert "more than 8 MiB" in refused(load).message
+
+    def test_of_an_error_without_end_the_beginning_is_told(self, load: Any, stand_in: Any) -> None:
+        stand_in.fail(400, b"no such thing " * 2**20)
+        error = refused(load)
+        assert "no such thing" in error.message
+        assert len(error.message) < 3000
 
     def test_a_silent_server_is_given_up(self, load: Any, stand_in: Any) -> None:
         stand_in.says(stand_in.HOLD)
