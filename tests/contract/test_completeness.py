@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 from fake_plugins import fake_plugin
-from serving import Serve, Served
+from serving import Serve, Served, eventually
 
 UNFAITHFUL = """
 import asyncio
@@ -238,7 +238,7 @@ def test_an_extension_that_breaks_when_it_is_asked_is_named(host: Served) -> Non
     answer = host.chat("broken")
     assert answer.status_code == 500
     assert "the extension 'broken' failed" in answer.json()["error"]["message"]
-    assert any('"extension failed"' in line and "SystemExit" in line for line in host.log)
+    eventually(lambda: any('"extension failed"' in line and "SystemExit" in line for line in host.log))
 
 
 def test_the_host_is_alive_after_all_of_that(host: Served) -> None:

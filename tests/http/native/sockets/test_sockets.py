@@ -137,7 +137,7 @@ class TestListening:
             line.say(type="start", model="echo")
             line.say(type="end")
             assert line.until("done")[-1]["text"] == "heard 0 bytes", "half a recording is not taken for the whole"
-            assert not host.uploads()
+            eventually(lambda: not host.uploads())
 
     def test_a_second_start_before_the_end_and_broken_base64_are_told(self, host: Served) -> None:
         with open_line(host, "/ws/stt?model=echo") as line:
