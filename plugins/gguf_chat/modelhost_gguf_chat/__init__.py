@@ -12,6 +12,7 @@ from modelhost import (
     Context,
     EmbedEvent,
     EmbedRequest,
+    EventStream,
     GenerateEvent,
     GenerateRequest,
     ModelCard,
@@ -58,7 +59,7 @@ class GgufChatBackend(Backend[GgufChatOptions]):
         return self.loaded.card()
 
     @hookimpl
-    def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
+    def generate(self, request: GenerateRequest, context: Context) -> EventStream[GenerateEvent]:
         """Continue the conversation or the prompt, token by token."""
         return self._chat().generate(request, context)
 

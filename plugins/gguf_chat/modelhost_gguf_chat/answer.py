@@ -14,7 +14,8 @@ class Answer:
     A token's probability comes with the text it begins; one that begins inside or after the stop string is dropped.
     """
 
-    def __init__(self, stops: tuple[str, ...]) -> None:
+    def __init__(self, stops: tuple[str, ...], index: int = 0) -> None:
+        self._index = index
         self._decoder = Utf8Decoder()
         self._stops = StopStrings(stops)
         self._decoded = 0
@@ -53,4 +54,4 @@ class Answer:
         due = []
         while self._logprobs and self._logprobs[0][0] < self._released:
             due.append(self._logprobs.popleft()[1])
-        return Delta(text=text, logprobs=tuple(due)) if text or due else None
+        return Delta(text=text, logprobs=tuple(due), index=self._index) if text or due else None

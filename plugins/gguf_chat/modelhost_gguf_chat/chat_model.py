@@ -1,15 +1,16 @@
 """A loaded model: where template, tokens, engine and answer meet."""
 
+from array import array
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 
 import llama_cpp
 from modelhost import (
     BadInputError,
     ComputeThread,
     Context,
-    Delta,
     Done,
+    EventStream,
     GenerateEvent,
     GenerateRequest,
     Log,
@@ -18,16 +19,15 @@ from modelhost import (
     TokenizeRequest,
     Tokens,
     UnsupportedError,
-    Usage,
 )
 
-from modelhost_gguf_chat.answer import Answer
-from modelhost_gguf_chat.clock import Clock
-from modelhost_gguf_chat.engine import Engine, Finished, Job, Prefilled
-from modelhost_gguf_chat.logprobs import token_logprob
+from modelhost_gguf_chat.engine.cells import TOKENS
+from modelhost_gguf_chat.engine.engine import Engine
+from modelhost_gguf_chat.engine.jobs import Job
+from modelhost_gguf_chat.engine.sampling import SEEDS, Sampler, decide
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.origins import Piece
-from modelhost_gguf_chat.sampling import decide, is_seed
+from modelhost_gguf_chat.reply import Reply, echo
 from modelhost_gguf_chat.template import ChatTemplate
 from modelhost_gguf_chat.tokens import NO_TOKEN
 from modelhost_gguf_chat.weights import Weights, device_of
@@ -37,6 +37,8 @@ MAX_TEXT = 1024 * 1024
 be stopped."""
 MAX_TOKENS = MAX_TEXT
 """Tokens to turn back into text."""
+PROMPTS = 4
+"""Threads that write prompts. Chosen, because Python runs one of them at a time, and a slow template must not hold up all others."""
 
 
 class ChatModel:
@@ -55,10 +57,12 @@ class ChatModel:
         except BaseException:
             self._engine.close()
             raise
+        self._prompts = ThreadPoolExecutor(PROMPTS, "modelhost-prompts")
         self._engine.start(compute)
 
     def close(self) -> None:
-        """Cancel what runs and free everything."""
+        """End what runs and free everything."""
+        self._prompts.shutdown(wait=False)
         self._engine.close()
 
     def card(self) -> ModelCard:
@@ -66,70 +70,52 @@ class ChatModel:
         return ModelCard(
             abilities=("generate", "tokenize"),
             features=(
-                *("streaming", "stop", "logprobs", "completion", "top_k", "min_p", "repeat_penalty"),
+                *("streaming", "stop", "logprobs", "completion", "n", "top_k", "min_p", "repeat_penalty"),
                 *("presence_penalty", "frequency_penalty", "logit_bias", "ignore_eos"),
                 *(("suffix",) if self._vocabulary.gap else ()),
                 *(() if isinstance(self._template, str) else ("prefill",)),
             ),
             context_length=self._engine.n_ctx,
-            concurrency=1,
+            concurrency=self._engine.parallel,
             size_bytes=self._size,
             device=device_of(self._options),
         )
 
-    def generate(self, request: GenerateRequest, context: Context) -> Iterator[GenerateEvent]:
-        """Answer a request; raises `BadInputError` or `UnsupportedError` before the first event."""
-        with self._engine.in_use():
-            prompt = self.prompt(request)
-            job = Job(
-                prompt,
-                decide(request, self._options, self._vocabulary),
-                self._token_limit(request, len(prompt)),
-                logits=request.logprobs,
-                exact=is_seed(request.seed),
-                caller=context.caller,
-            )
-            echoed = self._echoed_prompt(request)
-        context.on_cancel(lambda: self._engine.cancel(job))
-        answer = Answer(request.stop)
-        clock = Clock()
-        cached = produced = 0
-        finished: Finished | None = None
-        if echoed:
-            yield Delta(text=echoed)
-        with closing(self._engine.run(job)) as steps:
-            for step in steps:
-                if context.cancelled:
-                    return
-                if isinstance(step, Prefilled):
-                    cached = step.cached
-                    clock.read()
-                elif isinstance(step, Finished):
-                    finished = step
-                    produced += step.ended
-                else:
-                    produced += 1
-                    with self._engine.in_use():
-                        piece = self._vocabulary.piece(step.token)
-                        logprob = (
-                            None
-                            if step.logits is None
-                            else token_logprob(step.logits, step.token, request.top_logprobs, self._vocabulary)
-                        )
-                    if delta := answer.feed(piece, logprob):
-                        yield delta
-                    if answer.stopped:
-                        break
-        if context.cancelled or not (finished or answer.stopped):
-            return
-        if delta := answer.finish():
-            yield delta
-        yield Done(
-            reason="stop" if answer.stopped or (finished and finished.ended) else "length",
-            stop=answer.stop,
-            timings=clock.timings(),
-            usage=Usage(input_tokens=len(prompt), output_tokens=produced, cached_tokens=cached),
-        )
+    def generate(self, request: GenerateRequest, context: Context) -> EventStream[GenerateEvent]:
+        """Answer a request; the stream ends with `BadInputError` or `UnsupportedError` where that cannot be."""
+        reply = Reply(request, self._vocabulary, wake=self._engine.wake)
+        context.on_cancel(reply.cancel)
+        if not context.cancelled:
+            self._prompts.submit(self._begin, request, context, reply)
+        return reply.events
+
+    def _begin(self, request: GenerateRequest, context: Context, reply: Reply) -> None:
+        """Write the prompt, and have it computed; in a thread of its own, as that may take seconds."""
+        try:
+            with self._engine.in_use():
+                prompt = self.prompt(request)
+                most = self._token_limit(request, len(prompt))
+                sampling = decide(request, self._options, self._vocabulary)
+                if text := self._echoed_prompt(request):
+                    echo(reply, text)
+            reply.prompt_tokens = len(prompt)
+            jobs = [
+                Job(
+                    array(TOKENS, prompt),
+                    Sampler(sampling._replace(seed=(sampling.seed + choice.index) % SEEDS), prompt),
+                    most,
+                    choice,
+                    caller=context.caller,
+                    priority=context.priority,
+                    keeps_logits=request.logprobs,
+                )
+                for choice in reply.choices
+            ]
+            reply.on_cancel(lambda: [self._engine.cancel(job) for job in jobs])
+            for job in jobs:
+                self._engine.submit(job)
+        except BaseException as error:  # it is for the one who reads
+            reply.fail(error)
 
     def prompt(self, request: GenerateRequest) -> list[int]:
         """Return the token ids a request begins with."""

@@ -18,8 +18,18 @@ class GgufChatOptions(Options):
     n_ctx: Annotated[int, Meta(ge=0)] = 0
     """Tokens that prompt and answer may take together. 0 means what the model was trained for, but 8192 at most (2048 for a text
     that becomes a vector), because the memory for them is taken at load."""
+    parallel: Annotated[int, Meta(ge=1, le=128)] | None = None
+    """Answers computed at once; further requests wait. Without it 8, or as many as have room in an eighth of the memory."""
+    kv: Literal["split", "unified"] = "split"
+    """How answers share the KV cache: `split` gives each its own `n_ctx` tokens; `unified` gives all of them together `n_ctx` tokens,
+    and computes a beginning that several have in common without copying it."""
+    exact: bool | None = None
+    """Compute each answer to the bit as it is computed alone, whatever is computed beside it; steps have 63 tokens at most then.
+    Without it: where that can be, on a CPU with `kv = "split"` and flash attention."""
+    max_gap_ms: Annotated[int, Meta(ge=0, le=600_000)] = 250
+    """How long an answer that is being written may stand still for the prompts of others, in milliseconds; 0 for any time."""
     n_batch: Annotated[int, Meta(ge=1, le=16384)] = 512
-    """Prompt tokens computed in one step: more is faster on a GPU and takes more memory."""
+    """Tokens computed in one step, where answers are not `exact`: more is faster on a GPU and takes more memory."""
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     """CPU threads; without it the share the host gives this model."""
     n_gpu_layers: Annotated[int, Meta(ge=-1)] = -1

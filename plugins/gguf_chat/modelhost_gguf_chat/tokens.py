@@ -36,6 +36,8 @@ class Vocabulary:
         longest_first = sorted(self._control, key=len, reverse=True)
         self._control_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._ends: tuple[int, ...] | None = None
+        self._pieces: dict[int, bytes] = {}
+        """Of tokens that have been said: asking llama.cpp again for each would cost more than choosing it."""
         self._adds_space = b"".join(map(self.piece, self.tokenize("a"))).startswith(b" ")
         fim = (llama_cpp.llama_vocab_fim_pre, llama_cpp.llama_vocab_fim_suf, llama_cpp.llama_vocab_fim_mid)
         found = tuple(token(self.pointer) for token in fim)
@@ -51,7 +53,7 @@ class Vocabulary:
     def end_tokens(self) -> tuple[int, ...]:
         """Return ids that end an answer."""
         if self._ends is None:
-            self._ends = tuple(token for token in range(self.size) if llama_cpp.llama_vocab_is_eog(self.pointer, token))
+            self._ends = tuple(token for token in range(self.size) if self.ends(token))
         return self._ends
 
     def tokenize(self, text: str, *, parse_special: bool = False, add_special: bool = False) -> list[int]:
@@ -115,6 +117,18 @@ class Vocabulary:
         assert self.gap is not None
         prefix, suffix, middle = self.gap
         return self.with_bos([prefix, *before, suffix, *after, middle])
+
+    def ends(self, token: int) -> bool:
+        """Return whether a token ends an answer."""
+        ends: bool = llama_cpp.llama_vocab_is_eog(self.pointer, token)
+        return ends
+
+    def said(self, token: int) -> bytes:
+        """Return a token's bytes as `piece` does, remembered."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self.piece(token)
+        return piece
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """Return a token's bytes, which need not be whole characters; a control token's name only when `special`."""

@@ -123,7 +123,7 @@ def test_counting_does_not_wait_for_an_answer_that_is_being_computed(chat):
     generator = chat.backend.generate(GenerateRequest(prompt="Once upon a time", ignore_eos=True, max_tokens=500), Context())
     next(generator)  # and nobody takes the rest, so the engine stays busy with it
     assert tokenize(chat, text=QUESTION).tokens
-    assert chat.engine._current is not None
+    assert chat.engine._running
     generator.close()
 
 

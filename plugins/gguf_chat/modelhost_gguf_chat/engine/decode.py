@@ -1,0 +1,192 @@
+"""llama.cpp's context: the one file that calls into it to compute, and to change what it remembers.
+
+Belongs to one thread, but for `abort`.
+"""
+
+import ctypes
+from array import array
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import llama_cpp
+import numpy as np
+from modelhost import NotReadyError
+from numpy.typing import NDArray
+
+from modelhost_gguf_chat.options import GgufChatOptions
+from modelhost_gguf_chat.weights import reason
+
+CACHE_TYPES = {
+    "f32": llama_cpp.GGML_TYPE_F32,
+    "f16": llama_cpp.GGML_TYPE_F16,
+    "bf16": 30,  # the binding has no name for it
+    "q8_0": llama_cpp.GGML_TYPE_Q8_0,
+    "q5_1": llama_cpp.GGML_TYPE_Q5_1,
+    "q5_0": llama_cpp.GGML_TYPE_Q5_0,
+    "q4_1": llama_cpp.GGML_TYPE_Q4_1,
+    "q4_0": llama_cpp.GGML_TYPE_Q4_0,
+    "iq4_nl": llama_cpp.GGML_TYPE_IQ4_NL,
+}
+FLASH_ATTENTION = {
+    "auto": llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+NO_ROOM = 1
+ABORTED = 2
+"""What `llama_decode` returns, beside 0 and errors below it (include/llama.h)."""
+
+
+class Piece(NamedTuple):
+    """Tokens of one sequence that go into a decode."""
+
+    sequence: int
+    position: int
+    """Of the first one; those before it are in the cache."""
+    tokens: Sequence[int]
+    logits: int
+    """For how many of the last ones the logits are wanted."""
+
+
+class Shape(NamedTuple):
+    """How large a context is."""
+
+    sequences: int
+    cells: int
+    """Of all sequences together."""
+    unified: bool
+    batch: int
+    """Tokens of the largest decode."""
+
+
+class Decoder:
+    """A context of a loaded model, and the batch that is computed in it."""
+
+    def __init__(self, model: Any, options: GgufChatOptions, shape: Shape, threads: int) -> None:
+        """Make it; raises `NotReadyError` with llama.cpp's reason."""
+        self._context: Any = None
+        self._context = _make_context(model, options, shape, threads)
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._vocabulary_size: int = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+        self._window: int = llama_cpp.llama_model_n_swa(model)
+        self.cuts: bool = not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
+        """Whether a sequence can be cut anywhere; else only all of it can be used or forgotten."""
+        self._make_batch(shape.batch)
+        # strlen as the abort callback: true once the buffer holds a character. One in Python would take the GIL for
+        # each node of the graph, hundreds of times a token.
+        self._abort = ctypes.create_string_buffer(2)
+        self._strlen = ctypes.cast(ctypes.CDLL(None).strlen, llama_cpp.ggml_abort_callback)
+        llama_cpp.llama_set_abort_callback(self._context, self._strlen, ctypes.cast(self._abort, ctypes.c_void_p))
+
+    def close(self) -> None:
+        """Free the context."""
+        if self._context:
+            llama_cpp.llama_free(self._context)
+            self._context = None
+
+    def abort(self) -> None:
+        """Stop the decode that runs, and every one after it, on the CPU in its middle; from any thread."""
+        self._abort.value = b"x"
+
+    def decode(self, pieces: Sequence[Piece]) -> int:
+        """Compute a batch; returns llama.cpp's code. Logits are read by `logits`, in the order of the pieces."""
+        at = 0
+        for piece in pieces:
+            end = at + len(piece.tokens)
+            self._tokens[at:end] = piece.tokens
+            self._positions[at:end] = range(piece.position, piece.position + end - at)
+            self._sequences[at:end] = piece.sequence
+            self._wanted[at : end - piece.logits] = 0
+            self._wanted[end - piece.logits : end] = 1
+            at = end
+        self._batch.n_tokens = at
+        code: int = llama_cpp.llama_decode(self._context, self._batch)
+        return code
+
+    def logits(self, count: int) -> NDArray[np.float32]:
+        """Return the `count` rows of logits of the last decode: not a copy, and whoever reads a row may change it."""
+        address = ctypes.addressof(llama_cpp.llama_get_logits(self._context).contents)
+        return np.frombuffer((ctypes.c_float * (count * self._vocabulary_size)).from_address(address), np.float32).reshape(
+            count, self._vocabulary_size
+        )
+
+    def copy(self, source: int, sequence: int) -> None:
+        """Let an empty sequence have what another one has, in the same cells; in a unified cache."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)
+
+    def cut(self, sequence: int, length: int) -> bool:
+        """Forget all but the first `length` tokens; false where they cannot be gone on from: then nothing is left of it."""
+        if llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1) and self._reaches_back(sequence, length):
+            return True
+        self.forget(sequence)
+        return False
+
+    def forget(self, sequence: int) -> None:
+        """Forget a sequence."""
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+    def state(self, sequence: int) -> "array[int] | None":
+        """Return all that llama.cpp knows of a sequence; None where it does not say."""
+        size = llama_cpp.llama_state_seq_get_size(self._context, sequence)
+        data = array("B", bytes(size))
+        pointer = (ctypes.c_uint8 * size).from_buffer(data)
+        written = llama_cpp.llama_state_seq_get_data(self._context, pointer, size, sequence)
+        return data if written == size else None
+
+    def restore(self, sequence: int, state: "array[int]") -> bool:
+        """Give an empty sequence a state; false where it has no room, and then it is empty."""
+        pointer = (ctypes.c_uint8 * len(state)).from_buffer(state)
+        if llama_cpp.llama_state_seq_set_data(self._context, pointer, len(state), sequence):
+            return True
+        self.forget(sequence)
+        return False
+
+    def _reaches_back(self, sequence: int, length: int) -> bool:
+        """Whether what the next token looks back at is still there: a sliding window keeps no more than it needs."""
+        if not (self._window and length):
+            return True
+        oldest: int = llama_cpp.llama_memory_seq_pos_min(self._memory, sequence)
+        return oldest <= max(0, length - self._window)
+
+    def _make_batch(self, size: int) -> None:
+        """Make a batch whose arrays can be filled by slices: llama.cpp's own would take a call of ctypes for each number."""
+        self._tokens = np.zeros(size, np.int32)
+        self._positions = np.zeros(size, np.int32)
+        self._sequences = np.zeros(size, np.int32)
+        self._wanted = np.zeros(size, np.int8)
+        self._ones = np.ones(size, np.int32)
+        item = self._sequences.itemsize
+        self._pointers = self._sequences.ctypes.data + item * np.arange(size, dtype=np.uintp)
+        field = dict(llama_cpp.llama_batch._fields_)
+
+        def pointer(values: NDArray[Any], name: str) -> Any:
+            return ctypes.cast(values.ctypes.data, field[name])
+
+        self._batch = llama_cpp.llama_batch(
+            n_tokens=0,
+            token=pointer(self._tokens, "token"),
+            pos=pointer(self._positions, "pos"),
+            n_seq_id=pointer(self._ones, "n_seq_id"),
+            seq_id=pointer(self._pointers, "seq_id"),
+            logits=pointer(self._wanted, "logits"),
+        )
+
+
+def _make_context(model: Any, options: GgufChatOptions, shape: Shape, threads: int) -> Any:
+    parameters = llama_cpp.llama_context_default_params()
+    parameters.n_ctx = shape.cells
+    parameters.n_batch = parameters.n_ubatch = shape.batch
+    parameters.n_seq_max = shape.sequences
+    parameters.kv_unified = shape.unified
+    parameters.n_threads = parameters.n_threads_batch = threads
+    parameters.type_k = CACHE_TYPES[options.cache_type_k]
+    parameters.type_v = CACHE_TYPES[options.cache_type_v]
+    parameters.flash_attn_type = FLASH_ATTENTION[options.flash_attn]
+    context = llama_cpp.llama_init_from_model(model, parameters)
+    if not context:
+        raise NotReadyError(
+            f"llama.cpp cannot make a context of {shape.cells} tokens{reason()}; try a smaller n_ctx or parallel, "
+            "or f16 for cache_type_v",
+            retry=False,
+        )
+    return context

@@ -1,0 +1,313 @@
+"""The thread that computes: takes jobs in, lets a plan decide what the next decode holds, and tells who listens.
+
+One thread owns the context. Others put jobs into an inbox, set flags, and read what comes out.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+from modelhost import ComputeThread, DeadlineError, Log, NotReadyError, OverloadedError
+
+from modelhost_gguf_chat.engine.costs import Costs
+from modelhost_gguf_chat.engine.decode import ABORTED, NO_ROOM, Decoder, Piece
+from modelhost_gguf_chat.engine.jobs import Job
+from modelhost_gguf_chat.engine.plan import Limits, Row, Share, plan
+from modelhost_gguf_chat.engine.sequences import Sequences
+from modelhost_gguf_chat.engine.size import shape_of
+from modelhost_gguf_chat.options import GgufChatOptions
+from modelhost_gguf_chat.tokens import Vocabulary
+from modelhost_gguf_chat.weights import listen, load_model, reason
+
+LAG_SECONDS = 60.0
+"""How long nobody may read an answer that could go on. Chosen: as long as the host's own `write_timeout` for clients at most."""
+UNLOADED = "this model is being unloaded; send the request again"
+
+
+class Engine:
+    """A loaded model. `submit`, `cancel` and `close` may be called from any thread."""
+
+    def __init__(self, weights: Path, options: GgufChatOptions, *, threads: int, log: Log) -> None:
+        """Load and compute one token; raises `NotReadyError` with llama.cpp's reason, `BadInputError` for an option."""
+        self._model: Any = None
+        self._decoder: Decoder | None = None
+        listen(log)
+        llama_cpp.llama_backend_init()
+        try:
+            self._model = load_model(weights, options)
+            self.vocabulary = Vocabulary(self._model)
+            self.n_ctx, shape, self.parallel, self.exact = shape_of(self._model, options, log)
+            self._decoder = Decoder(self._model, options, shape, threads)
+            self._sequences = Sequences(self._decoder, shape, self.parallel)
+            self._limits = Limits(shape.batch, float(options.max_gap_ms))
+            if self._decoder.decode([Piece(0, 0, (max(self.vocabulary.bos, 0),), 1)]):
+                raise NotReadyError(f"llama.cpp loaded the model but cannot compute with it{reason()}", retry=False)
+            self._decoder.forget(0)
+        except BaseException:
+            self._free()
+            raise
+        self._costs = Costs()
+        self._running: list[Job] = []
+        self._waiting: list[Job] = []
+        self._callers: dict[str, int] = {}
+        """Number of the last step that computed something of a caller's prompt."""
+        self._steps = 0
+        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        """Jobs; None only wakes."""
+        self._lock = threading.Lock()
+        self._users = 0
+        self._unused = threading.Condition(self._lock)
+        self._closed = False
+        self._serving: Future[None] | None = None
+
+    def start(self, compute: ComputeThread) -> None:
+        """Serve jobs on this thread, the one that the engine was made on, until `close`."""
+        self._serving = compute.submit(self._serve)
+
+    @property
+    def model(self) -> Any:
+        """llama.cpp's pointer to the weights: for questions about them, not for computing."""
+        return self._model
+
+    def submit(self, job: Job) -> None:
+        """Queue a job. Raises `NotReadyError` when unloading has begun."""
+        with self._lock:
+            if self._closed:
+                raise NotReadyError(UNLOADED)
+            self._inbox.put(job)
+
+    def cancel(self, job: Job) -> None:
+        """Compute nothing more of a job, from the next step on; nothing happens to one that is over."""
+        job.cancelled = True
+        self._inbox.put(None)
+
+    def wake(self) -> None:
+        """Have the engine look at its rows again: somebody reads who did not."""
+        self._inbox.put(None)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the weights, and so the vocabulary, from being freed; for short work, because unloading waits for its end.
+
+        Raises `NotReadyError` when unloading has begun. May be used from any thread but the engine's own.
+        """
+        with self._lock:
+            if self._closed:
+                raise NotReadyError(UNLOADED)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._unused.notify_all()
+
+    def close(self) -> None:
+        """End what runs, and free context and weights."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._decoder:
+                self._decoder.abort()
+            self._inbox.put(None)
+        if self._serving:
+            self._serving.result()
+        else:
+            self._free()
+
+    # On the engine's thread.
+
+    def _serve(self) -> None:
+        try:
+            idle = True
+            while self._listen(wait=idle):
+                admitted = self._admit()
+                rows = [self._row(job) for job in self._running if not job.listener.lag()]
+                if rows:
+                    self._compute(plan(rows, self._costs, self._limits))
+                idle = not (rows or admitted)
+        finally:
+            self._end()
+
+    def _listen(self, *, wait: bool) -> bool:
+        """Take what came in, after waiting for it if there is nothing to do; false when the engine is to end."""
+        if wait:  # whoever is not read is looked at again when its time is over
+            with contextlib.suppress(queue.Empty):
+                self._take(self._inbox.get(timeout=LAG_SECONDS if self._running else None))
+        while not self._inbox.empty():
+            self._take(self._inbox.get())
+        self._drop()
+        return not self._closed
+
+    def _take(self, job: Job | None) -> None:
+        if job is not None:
+            self._steps += 1
+            job.arrived = self._steps
+            self._waiting.append(job)
+
+    def _drop(self) -> None:
+        """Let go of jobs that nobody wants, or that nobody reads."""
+        for job in [job for job in self._running if job.cancelled]:
+            self._retire(job)
+        self._waiting = [job for job in self._waiting if not job.cancelled]
+        for job in [job for job in self._running if job.listener.lag() > LAG_SECONDS]:
+            self._fail(job, DeadlineError(f"nobody has read this answer for {LAG_SECONDS:.0f} seconds"))
+
+    def _admit(self) -> bool:
+        """Give sequences to those who wait, callers in turn, as far as there is room; returns whether there was a change."""
+        admitted = False
+        for job in sorted(self._waiting, key=lambda job: (-job.priority, self._callers.get(job.caller, 0), job.arrived)):
+            if self._follows(job):
+                continue
+            if not self._sequences.place(job):
+                break
+            admitted = True
+            self._waiting.remove(job)
+            self._running.append(job)
+            self._callers[job.caller] = self._steps
+            if not job.started:
+                job.started = True
+                job.listener.begin(job.computed)
+        return admitted
+
+    def _follows(self, job: Job) -> bool:
+        """Whether a job is better off when it waits for another's prompt, whose beginning it has in common."""
+        return any(
+            other.left > 1 and other.caller == job.caller and self._sequences.worth_waiting(job, other) for other in self._running
+        )
+
+    def _row(self, job: Job) -> Row:
+        assert job.sequence is not None
+        caller_served = self._callers.get(job.caller, 0)
+        return Row(job.sequence, job.left, job.arrived, job.served, job.caller, caller_served, job.priority)
+
+    def _compute(self, shares: list[Share]) -> None:
+        """Compute a step and tell who listens."""
+        assert self._decoder is not None
+        jobs = {job.sequence: job for job in self._running}
+        chosen = [(jobs[share.sequence], share) for share in shares]
+        if not self._make_room(sum(share.count for share in shares)):
+            return
+        pieces = [_piece(job, share) for job, share in chosen]
+        began = time.perf_counter()
+        code = self._decoder.decode(pieces)
+        if code:
+            self._recover(code, chosen)
+            return
+        rows = self._decoder.logits(count) if (count := sum(piece.logits for piece in pieces)) else ()
+        self._steps += 1
+        self._costs.note(sum(share.count for share in shares), (time.perf_counter() - began) * 1000)
+        at = 0
+        for (job, share), piece in zip(chosen, pieces, strict=True):
+            if not job.left == 1:
+                self._callers[job.caller] = self._steps
+            job.served = self._steps
+            job.computed += share.count
+            self._sequences.extend(job, piece.tokens)
+            if piece.logits:
+                self._advance(job, rows[at])
+                at += piece.logits
+        for job, _ in chosen:
+            job.listener.flush()
+
+    def _advance(self, job: Job, logits: Any) -> None:
+        """Choose the next token of an answer."""
+        try:
+            if not job.produced:
+                job.listener.read()
+            before = logits.copy() if job.keeps_logits else None
+            token = job.sampler.sample(logits)
+            job.produced += 1
+            if self.vocabulary.ends(token):
+                self._retire(job)
+                job.listener.end(by_model=True)
+                return
+            job.tokens.append(token)
+            if job.listener.token(token, before):
+                self._retire(job)
+            elif job.produced == job.most:
+                self._retire(job)
+                job.listener.end(by_model=False)
+        except BaseException as error:  # whatever it is, it is for the one who reads, and the others go on
+            self._fail(job, error)
+
+    # Where there is no room, and where computing fails.
+
+    def _make_room(self, count: int) -> bool:
+        """See that there are cells for so many tokens; false where that changed who runs."""
+        same = True
+        while self._sequences.lack(count) and self._preempt():
+            same = False
+        return same
+
+    def _preempt(self) -> bool:
+        """Let a job wait again, one that nobody reads or else the youngest; false if there is no other to go on with."""
+        if len(self._running) < 2:
+            return False
+        job = max(self._running, key=lambda job: (job.listener.lag() > 0, job.arrived))
+        self._running.remove(job)
+        self._sequences.clear(job)
+        self._waiting.append(job)
+        return True
+
+    def _recover(self, code: int, chosen: list[tuple[Job, Share]]) -> None:
+        """Go on after a decode that did not work: whatever was in it is at its last known place again."""
+        if code == NO_ROOM and (self._sequences.evict() or self._preempt()):
+            return
+        for job, _ in chosen:
+            self._sequences.rewind(job)
+        if code == ABORTED:
+            return
+        if len(chosen) > 1:
+            for job, share in chosen:  # one of them is to blame, and the others must not pay for it
+                if job.computed + share.count <= len(job.tokens):
+                    self._compute([share])
+            return
+        job = chosen[0][0]
+        if code == NO_ROOM:
+            self._fail(job, OverloadedError("the KV cache has no room for this request; try again in a moment"))
+        else:
+            self._fail(job, RuntimeError(f"llama_decode answered {code}{reason()}"))
+
+    def _retire(self, job: Job) -> None:
+        self._running.remove(job)
+        self._sequences.retire(job)
+
+    def _fail(self, job: Job, error: BaseException) -> None:
+        if job in self._running:
+            self._running.remove(job)
+            self._sequences.clear(job)
+        job.listener.fail(error)
+
+    def _end(self) -> None:
+        """Tell whoever still waits, and free everything."""
+        while not self._inbox.empty():
+            self._take(self._inbox.get())
+        for job in (*self._running, *self._waiting):
+            job.listener.fail(NotReadyError(UNLOADED))
+        self._running, self._waiting = [], []
+        with self._unused:
+            self._closed = True
+            self._unused.wait_for(lambda: not self._users)
+        self._free()
+
+    def _free(self) -> None:
+        if self._decoder:
+            self._decoder.close()
+            self._decoder = None
+        if self._model:
+            llama_cpp.llama_model_free(self._model)
+            self._model = None
+
+
+def _piece(job: Job, share: Share) -> Piece:
+    assert job.sequence is not None
+    end = job.computed + share.count
+    return Piece(job.sequence, job.computed, job.tokens[job.computed : end], int(end == len(job.tokens)))

@@ -1,0 +1,100 @@
+"""What the engine computes: one answer each, of which somebody is told token by token."""
+
+from array import array
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelhost_gguf_chat.engine.cells import TOKENS
+from modelhost_gguf_chat.engine.sampling import Sampler
+
+
+class Listener(Protocol):
+    """Who is told of an answer, on the engine's thread; nothing here may block."""
+
+    def begin(self, cached: int) -> None:
+        """Take that the engine has begun, and how many tokens of the prompt it need not compute."""
+
+    def read(self) -> None:
+        """Take that the prompt has been computed."""
+
+    def token(self, token: int, logits: NDArray[np.float32] | None) -> bool:
+        """Take a token, never one that ends the answer, and what the model gave before sampling; returns whether it was the last."""
+
+    def end(self, *, by_model: bool) -> None:
+        """Take that the answer is over: because the model says so, or else because there is no room for more."""
+
+    def fail(self, error: BaseException) -> None:
+        """Take that there will be no more of the answer."""
+
+    def flush(self) -> None:
+        """Take that the step is over: what was told in it may leave."""
+
+    def lag(self) -> float:
+        """Return for how many seconds nobody has read what is there; 0.0 while somebody does.
+
+        The engine is to be woken when that changes.
+        """
+
+
+class Job:
+    """An answer to compute: what is known of it, and where it stands."""
+
+    __slots__ = (
+        "arrived",
+        "caller",
+        "cancelled",
+        "computed",
+        "keeps_logits",
+        "listener",
+        "most",
+        "priority",
+        "produced",
+        "prompt",
+        "sampler",
+        "sequence",
+        "served",
+        "started",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        prompt: "array[int]",
+        sampler: Sampler,
+        most: int,
+        listener: Listener,
+        *,
+        caller: str = "",
+        priority: int = 0,
+        keeps_logits: bool = False,
+    ) -> None:
+        """Take what to compute: `prompt` and `most` tokens after it fit into the context together.
+
+        A `caller` never profits from what was computed for another one: how quick an answer is would tell what the other had
+        asked. `keeps_logits` gives the listener the model's logits.
+        """
+        self.prompt = len(prompt)
+        self.tokens = array(TOKENS, prompt)
+        """The prompt, and the answer as far as it is known."""
+        self.sampler = sampler
+        self.most = most
+        self.listener = listener
+        self.caller = caller
+        self.priority = priority
+        self.keeps_logits = keeps_logits
+        self.cancelled = False
+        self.arrived = 0
+        self.served = 0
+        self.produced = 0
+        self.computed = 0
+        """Tokens that are in the cache."""
+        self.sequence: int | None = None
+        """That of the context it is computed in; None while it waits."""
+        self.started = False
+
+    @property
+    def left(self) -> int:
+        """Tokens that are known and not computed."""
+        return len(self.tokens) - self.computed

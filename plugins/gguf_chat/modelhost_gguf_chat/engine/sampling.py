@@ -1,0 +1,145 @@
+"""How the next token is chosen: a request's parameters, and what becomes of the model's logits by them."""
+
+import math
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+import numpy as np
+from modelhost import BadInputError, GenerateRequest
+from numpy.typing import NDArray
+
+from modelhost_gguf_chat.options import GgufChatOptions
+from modelhost_gguf_chat.tokens import Vocabulary
+
+GREEDY_BELOW = 1e-4
+"""Temperature. Chosen, because dividing logits by a smaller one overflows, and it means the likeliest token anyway."""
+SEEDS = 2**32
+"""Seeds there are, as with llama.cpp, whose seeds are uint32 (https://github.com/ggml-org/llama.cpp, include/llama.h)."""
+REACH = 16.0
+"""Logits below the highest, at temperature 1, from which on tokens are never drawn. Chosen, because such a token is drawn once in
+nine million times (e^16) that the likeliest one is, and hardly any others have to be sorted."""
+
+
+class Sampling(NamedTuple):
+    """Every parameter decided: the request's word, else the model's configuration."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repeat_penalty: float
+    repeat_last_n: int
+    presence_penalty: float
+    frequency_penalty: float
+    seed: int
+    bias: tuple[tuple[int, float], ...]
+
+
+def decide(request: GenerateRequest, options: GgufChatOptions, vocabulary: Vocabulary) -> Sampling:
+    """Take the request's parameters, filled up from the options; raises `BadInputError` for a wrong `logit_bias`."""
+    bias = dict(request.logit_bias or {})
+    for token, value in bias.items():
+        if not 0 <= token < vocabulary.size:
+            raise BadInputError(
+                f"logit_bias names token {token}, but this model's tokens are 0 to {vocabulary.size - 1}",
+                param="logit_bias",
+            )
+        if not math.isfinite(value):
+            raise BadInputError("a logit_bias must be a finite number; use -100 to ban a token", param="logit_bias")
+    if request.ignore_eos:
+        bias |= dict.fromkeys(vocabulary.end_tokens, -math.inf)
+    seed = options.seed if request.seed is None else request.seed
+    return Sampling(
+        temperature=_or_default(request.temperature, options.temperature),
+        top_p=_or_default(request.top_p, options.top_p),
+        top_k=max(0, _or_default(request.top_k, options.top_k)),
+        min_p=_or_default(request.min_p, options.min_p),
+        repeat_penalty=_or_default(request.repeat_penalty, options.repeat_penalty),
+        repeat_last_n=options.repeat_last_n,
+        presence_penalty=_or_default(request.presence_penalty, 0.0),
+        frequency_penalty=_or_default(request.frequency_penalty, 0.0),
+        seed=(seed if is_seed(seed) else secrets.randbits(32)) % SEEDS,
+        bias=tuple(bias.items()),
+    )
+
+
+def is_seed(seed: int | None) -> TypeGuard[int]:
+    """Return whether answers are to be repeatable; -1 is llama.cpp's word for a random seed, and everybody's since."""
+    return seed is not None and seed != -1
+
+
+class Sampler:
+    """Chooses tokens, one after the other, as llama.cpp's chain of samplers does in its usual order.
+
+    Written over the array of logits, because llama.cpp's samplers first make a struct of each token of the vocabulary: 42 to 550
+    microseconds a row with 49,152 tokens, where this takes 10 to 40 (`benchmarks/gguf_sampling.py`).
+    """
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+        """Begin an answer; `prompt` counts for `repeat_penalty`, and for that alone."""
+        self._sampling = sampling
+        self._dice = np.random.Generator(np.random.PCG64(sampling.seed))
+        self._biased = np.array([token for token, _ in sampling.bias], np.intp)
+        self._bias = np.array([value for _, value in sampling.bias], np.float32)
+        last = None if sampling.repeat_last_n < 0 else sampling.repeat_last_n
+        self._recent: deque[int] | None = None
+        if sampling.repeat_penalty != 1 and last != 0:
+            self._recent = deque(prompt if last is None else prompt[-last:], last)
+        self._counts: dict[int, int] | None = {} if sampling.presence_penalty or sampling.frequency_penalty else None
+
+    def sample(self, logits: NDArray[np.float32]) -> int:
+        """Return the next token and count it; `logits` are changed on the way."""
+        self._adjust(logits)
+        token = int(logits.argmax()) if self._sampling.temperature < GREEDY_BELOW else self._draw(logits)
+        if self._recent is not None:
+            self._recent.append(token)
+        if self._counts is not None:
+            self._counts[token] = self._counts.get(token, 0) + 1
+        return token
+
+    def _adjust(self, logits: NDArray[np.float32]) -> None:
+        sampling = self._sampling
+        if len(self._biased):
+            logits[self._biased] += self._bias
+        if self._recent:
+            seen = np.array(tuple(set(self._recent)), np.intp)
+            values = logits[seen]
+            logits[seen] = np.where(values > 0, values / sampling.repeat_penalty, values * sampling.repeat_penalty)
+        if self._counts:
+            counted = np.fromiter(self._counts, np.intp, len(self._counts))
+            times = np.fromiter(self._counts.values(), np.float32, len(self._counts))
+            logits[counted] -= times * sampling.frequency_penalty + np.float32(sampling.presence_penalty)
+
+    def _draw(self, logits: NDArray[np.float32]) -> int:
+        sampling = self._sampling
+        tokens, values = self._likeliest(logits)
+        weights = np.exp((values - values[0]).astype(np.float64))
+        if sampling.top_p < 1:
+            reached = np.cumsum(weights)
+            weights = weights[: int(np.searchsorted(reached, sampling.top_p * reached[-1])) + 1]
+        if sampling.min_p:
+            weights = weights[: max(1, int(np.count_nonzero(weights >= sampling.min_p)))]
+        if sampling.temperature != 1:
+            weights **= 1 / sampling.temperature
+        reached = np.cumsum(weights)
+        drawn = int(np.searchsorted(reached, self._dice.random() * reached[-1], side="right"))
+        return int(tokens[min(drawn, len(weights) - 1)])
+
+    def _likeliest(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Return tokens that can be drawn and their logits, likeliest first; of equals the one with the smaller number."""
+        reach = REACH * max(1.0, self._sampling.temperature)
+        tokens = np.flatnonzero(logits >= logits.max() - np.float32(reach))
+        values = logits[tokens]
+        if 0 < self._sampling.top_k < len(tokens):
+            # all that are as likely as the last one that is kept, so that equals stay in order
+            least = np.partition(values, -self._sampling.top_k)[-self._sampling.top_k]
+            kept = np.flatnonzero(values >= least)
+            tokens, values = tokens[kept], values[kept]
+        order = np.argsort(-values, kind="stable")[: self._sampling.top_k or None]
+        return tokens[order], values[order]
+
+
+def _or_default(value: Any, default: Any) -> Any:
+    return default if value is None else value

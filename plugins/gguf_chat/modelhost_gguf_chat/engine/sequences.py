@@ -1,0 +1,189 @@
+"""The context's sequences: which job has which, what is left in those that nobody has, and what a prompt finds there.
+
+The tree in `cells` decides, `decode` has llama.cpp do the same; the two never part, because nobody else changes either.
+"""
+
+from array import array
+from collections.abc import Sequence
+
+from modelhost_gguf_chat.engine.cells import TOKENS, Cells, common
+from modelhost_gguf_chat.engine.decode import Decoder, Shape
+from modelhost_gguf_chat.engine.jobs import Job
+
+WORTH = 32
+"""Tokens in common from which on a beginning is copied, or waited for. Chosen, because computing them takes longer than a step."""
+COPY = 64
+"""One token in so many of a sequence has to be of use, or else copying its state takes longer than computing them: 5 milliseconds a
+thousand tokens against some 3 each (SmolLM2 on two cores)."""
+TAIL = 8
+"""A conversation goes on in its own sequence if it gives up one token in so many of those it needs. Chosen: the last answer is
+rendered anew in the next turn, and differs by a token or two."""
+HEADROOM = 32
+"""Cells for each running answer that must be free before another one begins. Chosen, because it is some seconds of writing, and a
+job that has to be put off is computed twice."""
+
+
+class Sequences:
+    """Sequences of a context. Each belongs to a running job, or keeps what one has left, or is empty."""
+
+    def __init__(self, decoder: Decoder, shape: Shape, parallel: int) -> None:
+        """Take an empty context, in which `parallel` jobs may run."""
+        self._decoder = decoder
+        self._unified = shape.unified
+        self._parallel = parallel
+        self._cells = Cells(shape.cells)
+        self._empty = list(reversed(range(shape.sequences)))
+        self._left: dict[int, None] = {}
+        """Those that keep what a job has left, least recently used first."""
+        self._running = 0
+        self.reused = self.evicted = 0
+        """Tokens that prompts found, and sequences that made room, since the context was made."""
+
+    @property
+    def used(self) -> int:
+        """Cells that are taken."""
+        return self._cells.used
+
+    @property
+    def capacity(self) -> int:
+        """Cells there are."""
+        return self._cells.capacity
+
+    def place(self, job: Job) -> bool:
+        """Give a job a sequence, with as much of its tokens as is there already; false where there is no room."""
+        if self._running == self._parallel or not (self._empty or self._left):
+            return False
+        length, source = self._source(job)
+        if self._unified and not self._room_for(len(job.tokens) - length, keep=source):
+            return False
+        if source in self._left and (self._cells.length(source) - length) * TAIL <= length:
+            sequence = source
+            del self._left[sequence]
+            length = self._cut(sequence, length)
+        else:
+            sequence = self._take_empty(keep=source)
+            length = self._copy(source, sequence, length, job.caller)
+        job.sequence, job.computed = sequence, length
+        self._running += 1
+        self.reused += length
+        return True
+
+    def worth_waiting(self, job: Job, other: Job) -> bool:
+        """Whether another job's prompt, of which the rest is about to be computed, has much more in common than is there."""
+        shared = min(common(other.tokens, job.tokens, 0), len(job.tokens) - 1, other.prompt)
+        return shared >= other.computed + WORTH and shared >= self._cells.match(job.caller, job.tokens).length + WORTH
+
+    def extend(self, job: Job, tokens: Sequence[int]) -> None:
+        """Take that a job's tokens were computed."""
+        assert job.sequence is not None
+        self._cells.extend(job.sequence, tokens)
+
+    def retire(self, job: Job) -> None:
+        """Keep what a job has left, for whoever begins alike."""
+        assert job.sequence is not None
+        self._left[job.sequence] = None
+        self._running -= 1
+        job.sequence = None
+
+    def clear(self, job: Job) -> None:
+        """Forget a job's sequence; it may be placed again."""
+        assert job.sequence is not None
+        self._release(job.sequence)
+        self._running -= 1
+        job.sequence, job.computed = None, 0
+
+    def rewind(self, job: Job) -> None:
+        """Bring llama.cpp's memory of a job back to what is known to be computed; where it cannot be, to nothing."""
+        assert job.sequence is not None
+        job.computed = self._cut(job.sequence, job.computed)
+
+    def lack(self, count: int) -> bool:
+        """Whether there are fewer cells than that, after all that was left for others was given up for it."""
+        while self._unified and self._cells.free < count:
+            if not self.evict():
+                return True
+        return False
+
+    def evict(self) -> bool:
+        """Give up what was used least recently of what jobs have left; false where nothing is."""
+        sequence = next(iter(self._left), None)
+        if sequence is None:
+            return False
+        del self._left[sequence]
+        self._release(sequence)
+        self.evicted += 1
+        return True
+
+    def _source(self, job: Job) -> tuple[int, int]:
+        """Return how much of a job's tokens is in the cache and worth having, and in which sequence; the last is computed anew."""
+        match = self._cells.match(job.caller, job.tokens)
+        length = min(match.length, len(job.tokens) - 1)
+        holders = sorted(match.holders, key=lambda holder: (holder not in self._left, self._cells.length(holder)))
+        for holder in holders:
+            whole = self._cells.length(holder)
+            if not self._decoder.cuts and whole > length:
+                continue
+            in_place = holder in self._left and (whole - length) * TAIL <= length
+            if in_place or (length >= WORTH and (self._unified or length * COPY >= whole)):
+                return length, holder
+        return 0, -1
+
+    def _room_for(self, count: int, *, keep: int) -> bool:
+        """See that a job of so many tokens can begin; it can always where no other runs."""
+        needed = count + HEADROOM * (self._running + 1)
+        while self._cells.free < needed:
+            sequence = next((left for left in self._left if left != keep), None)
+            if sequence is None:
+                return not self._running
+            del self._left[sequence]
+            self._release(sequence)
+            self.evicted += 1
+        return True
+
+    def _take_empty(self, *, keep: int) -> int:
+        if not self._empty:
+            sequence = next((left for left in self._left if left != keep), keep)
+            del self._left[sequence]
+            if sequence != keep:
+                self._release(sequence)
+                self.evicted += 1
+            else:
+                return keep
+        return self._empty.pop()
+
+    def _copy(self, source: int, sequence: int, length: int, salt: str) -> int:
+        """Give a sequence the beginning of another one; returns how much it has of it."""
+        if source == sequence:
+            return self._cut(sequence, length)
+        if length and self._unified:
+            self._decoder.copy(source, sequence)
+            self._cells.share(source, sequence, length)
+        else:
+            self._cells.open(sequence, salt)
+            state = self._decoder.state(source) if length else None
+            if state is None or not self._decoder.restore(sequence, state):
+                return 0
+            self._cells.extend(sequence, self._cells.tokens(source)[:length])
+        return length if self._decoder.cut(sequence, length) else self._emptied(sequence, salt)
+
+    def _cut(self, sequence: int, length: int) -> int:
+        """Leave the first tokens of a sequence, or none where it cannot be cut; returns how many are left."""
+        salt = self._cells.salt(sequence)
+        whole = self._cells.length(sequence)
+        if length == whole and self._decoder.cut(sequence, length):
+            return length
+        if length and self._decoder.cuts and self._decoder.cut(sequence, length):
+            self._cells.cut(sequence, length)
+            return length
+        self._decoder.forget(sequence)
+        return self._emptied(sequence, salt)
+
+    def _emptied(self, sequence: int, salt: str) -> int:
+        self._cells.release(sequence)
+        self._cells.open(sequence, salt)
+        return 0
+
+    def _release(self, sequence: int) -> None:
+        self._decoder.forget(sequence)
+        self._cells.release(sequence)
+        self._empty.append(sequence)

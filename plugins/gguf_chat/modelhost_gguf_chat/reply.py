@@ -1,0 +1,169 @@
+"""An answer on its way to whoever asked: choices grow on the engine's thread, and their events leave together at each step's end."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from modelhost import ChoiceDone, Delta, Done, EventStream, FinishReason, GenerateEvent, GenerateRequest, Usage
+from numpy.typing import NDArray
+
+from modelhost_gguf_chat.answer import Answer
+from modelhost_gguf_chat.clock import Clock
+from modelhost_gguf_chat.engine.logprobs import token_logprob
+from modelhost_gguf_chat.tokens import Vocabulary
+
+AHEAD = 16
+"""Events the engine computes before somebody takes them. Chosen, because an interrupted reader then costs no step, and a gone one
+few."""
+
+
+class Reply:
+    """The events of one call, of `n` choices; cancelled when its reader stops early."""
+
+    def __init__(self, request: GenerateRequest, vocabulary: Vocabulary, *, wake: Callable[[], None]) -> None:
+        """Begin; `wake` is called, in the reader's thread, when somebody reads on who did not."""
+        self.events: EventStream[GenerateEvent] = EventStream(on_taken=self._taken, on_close=self.cancel)
+        self.vocabulary = vocabulary
+        self.request = request
+        self.choices = [Choice(self, index) for index in range(request.n)]
+        self.clock = Clock()
+        self.prompt_tokens = 0
+        self.cached: int | None = None
+        """Tokens of the prompt that the first choice did not have to compute."""
+        self._on_cancel: Callable[[], None] | None = None
+        self._cancelled = False
+        self._wake = wake
+        self._put = 0
+        self._read = 0
+        self._watched = False
+        self._since = 0.0
+        """When somebody was first seen not to read."""
+        self._unsent: list[GenerateEvent] = []
+        self._over = 0
+
+    def on_cancel(self, act: Callable[[], None]) -> None:
+        """Have `act` called, in any thread, when nobody wants the answer any more; at once if that is so."""
+        self._on_cancel = act
+        if self._cancelled:
+            act()
+
+    def cancel(self) -> None:
+        """Say that nobody wants the answer any more."""
+        self._cancelled = True
+        self.events.finish()
+        if self._on_cancel:
+            self._on_cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error."""
+        self.flush()
+        self.events.finish(error)
+        if self._on_cancel:  # the other choices are of no use any more
+            self._on_cancel()
+
+    def lag(self) -> float:
+        """Return for how many seconds nobody has read what is there."""
+        self._watched = True  # from here on a reader wakes the engine, so look only now
+        if self._put - self._read < AHEAD:
+            self._watched = False
+            self._since = 0.0
+            return 0.0
+        now = time.monotonic()
+        self._since = self._since or now
+        return max(now - self._since, 1e-9)
+
+    def send(self, event: GenerateEvent) -> None:
+        """Add an event, to leave with the step's."""
+        self._unsent.append(event)
+
+    def flush(self) -> None:
+        """Let everything leave that was added."""
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            self._put += len(unsent)
+            self.events.put_all(unsent, len(unsent))
+
+    def end(self, choice: "Choice", reason: FinishReason, stop: str | None) -> None:
+        """Take that a choice is complete; after the last one the reply is."""
+        self._over += 1
+        if self.request.n > 1:
+            self.send(ChoiceDone(index=choice.index, reason=reason, stop=stop))
+        if self._over < self.request.n:
+            return
+        usage = Usage(
+            input_tokens=self.prompt_tokens,
+            output_tokens=sum(choice.produced for choice in self.choices),
+            cached_tokens=self.cached or 0,
+        )
+        self.send(Done(reason=reason, stop=stop, timings=self.clock.timings(), usage=usage))
+        self.flush()
+        self.events.finish()
+
+    def _taken(self, count: int) -> None:
+        self._read += count
+        if self._watched and self._put - self._read < AHEAD:
+            self._watched = False
+            self._wake()
+
+
+class Choice:
+    """One of the answers to a request: what the engine's `Listener` is told."""
+
+    def __init__(self, reply: Reply, index: int) -> None:
+        self.index = index
+        self.produced = 0
+        """Tokens, the one that ended it included."""
+        self._reply = reply
+        self._answer = Answer(reply.request.stop, index)
+        self._top = reply.request.top_logprobs
+
+    def begin(self, cached: int) -> None:
+        """Take that the engine has begun."""
+        if self._reply.cached is None:
+            self._reply.cached = cached
+            self._reply.clock = Clock()
+
+    def read(self) -> None:
+        """Take that the prompt has been computed."""
+        if not self.index:
+            self._reply.clock.read()
+
+    def token(self, token: int, logits: NDArray[np.float32] | None) -> bool:
+        """Take a token of the answer; returns whether a stop string is complete with it."""
+        self.produced += 1
+        vocabulary = self._reply.vocabulary
+        logprob = None if logits is None else token_logprob(logits, token, self._top, vocabulary)
+        if delta := self._answer.feed(vocabulary.said(token), logprob):
+            self._reply.send(delta)
+        if self._answer.stopped:
+            self._finish("stop")
+        return self._answer.stopped
+
+    def end(self, *, by_model: bool) -> None:
+        """Take that there is no more."""
+        self.produced += by_model
+        self._finish("stop" if by_model else "length")
+
+    def fail(self, error: BaseException) -> None:
+        """Take that there will be no more, and why."""
+        self._reply.fail(error)
+
+    def flush(self) -> None:
+        """Let what was said in this step leave."""
+        self._reply.flush()
+
+    def lag(self) -> float:
+        """Return for how many seconds nobody has read what is there."""
+        return self._reply.lag()
+
+    def _finish(self, reason: FinishReason) -> None:
+        if delta := self._answer.finish():
+            self._reply.send(delta)
+        self._reply.end(self, "stop" if self._answer.stopped else reason, self._answer.stop)
+
+
+def echo(reply: Reply, text: str) -> None:
+    """Send the prompt before its continuation, for every choice."""
+    for choice in reply.choices:
+        reply.send(Delta(text=text, index=choice.index))
+    reply.flush()
