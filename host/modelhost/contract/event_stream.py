@@ -1,10 +1,11 @@
 """Events on their way from any thread to one reader, which is a coroutine or a plain thread."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Generic, Protocol, Self, TypeVar
 
 from modelhost.contract.loop_turn import slice_end
@@ -73,13 +74,33 @@ class EventStream(Generic[T]):
         """Add values that arrived together; `weight` is of all of them and reported with the last."""
         if not items:
             return
+        _resolve(self._add(items, weight))
+
+    @staticmethod
+    def put_each(batches: "Iterable[tuple[EventStream[T], list[T], int]]") -> None:
+        """Add to each stream what arrived together for it, with its weight; coroutines that wait for them are woken once, together.
+
+        For an engine that gives many calls a step's events: waking a loop takes as long as choosing a token.
+        """
+        loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        for stream, items, weight in batches:
+            waiter = stream._add(items, weight) if items else None
+            if isinstance(waiter, tuple):
+                loops.setdefault(waiter[0], []).append(waiter[1])
+            else:
+                _resolve(waiter)
+        for loop, futures in loops.items():
+            with contextlib.suppress(RuntimeError):  # a loop that has closed: nobody waits any more
+                loop.call_soon_threadsafe(_set_all, futures)
+
+    def _add(self, items: list[T], weight: int) -> "_Waiter | None":
+        """Add values; returns who waits for them."""
         with self._changed:
             if self._finished:
-                return
+                return None
             self._items.extend((item, None) for item in items[:-1])
             self._items.append((items[-1], weight))
-            waiter = self._wake()
-        _resolve(waiter)
+            return self._wake()
 
     def finish(self, error: BaseException | None = None) -> bool:
         """Mark the end; the reader gets what is there and then the error, if there is one.
@@ -235,6 +256,11 @@ def _resolve(waiter: _Waiter | None) -> None:
             loop.call_soon_threadsafe(_set, future)
         except RuntimeError:  # the reader's loop has closed: nobody waits any more
             return
+
+
+def _set_all(futures: "list[asyncio.Future[None]]") -> None:
+    for future in futures:
+        _set(future)
 
 
 def _set(future: "asyncio.Future[None]") -> None:

@@ -23,7 +23,7 @@ from modelhost import (
 
 from modelhost_gguf_chat.engine.cells import TOKENS
 from modelhost_gguf_chat.engine.engine import Engine
-from modelhost_gguf_chat.engine.jobs import Job
+from modelhost_gguf_chat.engine.jobs import Job, deliver
 from modelhost_gguf_chat.engine.sampling import SEEDS, Sampler, decide
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.origins import Piece
@@ -116,6 +116,7 @@ class ChatModel:
                 self._engine.submit(job)
         except BaseException as error:  # it is for the one who reads
             reply.fail(error)
+            deliver([reply.flushed()])
 
     def prompt(self, request: GenerateRequest) -> list[int]:
         """Return the token ids a request begins with."""

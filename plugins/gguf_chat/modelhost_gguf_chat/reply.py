@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from modelhost_gguf_chat.answer import Answer
 from modelhost_gguf_chat.clock import Clock
+from modelhost_gguf_chat.engine.jobs import Batch, deliver
 from modelhost_gguf_chat.engine.logprobs import token_logprob
 from modelhost_gguf_chat.tokens import Vocabulary
 
@@ -39,7 +40,10 @@ class Reply:
         self._since = 0.0
         """When somebody was first seen not to read."""
         self._unsent: list[GenerateEvent] = []
-        self._over = 0
+        self._complete = 0
+        """Choices that are."""
+        self._over = False
+        self._error: BaseException | None = None
 
     def on_cancel(self, act: Callable[[], None]) -> None:
         """Have `act` called, in any thread, when nobody wants the answer any more; at once if that is so."""
@@ -56,8 +60,7 @@ class Reply:
 
     def fail(self, error: BaseException) -> None:
         """End with an error."""
-        self.flush()
-        self.events.finish(error)
+        self._over, self._error = True, self._error or error
         if self._on_cancel:  # the other choices are of no use any more
             self._on_cancel()
 
@@ -76,19 +79,18 @@ class Reply:
         """Add an event, to leave with the step's."""
         self._unsent.append(event)
 
-    def flush(self) -> None:
-        """Let everything leave that was added."""
-        if self._unsent:
-            unsent, self._unsent = self._unsent, []
-            self._put += len(unsent)
-            self.events.put_all(unsent, len(unsent))
+    def flushed(self) -> Batch:
+        """Return what was added, to leave now."""
+        unsent, self._unsent = self._unsent, []
+        self._put += len(unsent)
+        return Batch(self.events, unsent, self._over, self._error)
 
     def end(self, choice: "Choice", reason: FinishReason, stop: str | None) -> None:
         """Take that a choice is complete; after the last one the reply is."""
-        self._over += 1
+        self._complete += 1
         if self.request.n > 1:
             self.send(ChoiceDone(index=choice.index, reason=reason, stop=stop))
-        if self._over < self.request.n:
+        if self._complete < self.request.n:
             return
         usage = Usage(
             input_tokens=self.prompt_tokens,
@@ -96,8 +98,7 @@ class Reply:
             cached_tokens=self.cached or 0,
         )
         self.send(Done(reason=reason, stop=stop, timings=self.clock.timings(), usage=usage))
-        self.flush()
-        self.events.finish()
+        self._over = True
 
     def _taken(self, count: int) -> None:
         self._read += count
@@ -148,9 +149,9 @@ class Choice:
         """Take that there will be no more, and why."""
         self._reply.fail(error)
 
-    def flush(self) -> None:
-        """Let what was said in this step leave."""
-        self._reply.flush()
+    def flushed(self) -> Batch:
+        """Return what was said in this step."""
+        return self._reply.flushed()
 
     def lag(self) -> float:
         """Return for how many seconds nobody has read what is there."""
@@ -163,7 +164,7 @@ class Choice:
 
 
 def echo(reply: Reply, text: str) -> None:
-    """Send the prompt before its continuation, for every choice."""
+    """Give the prompt before its continuation, for every choice."""
     for choice in reply.choices:
         reply.send(Delta(text=text, index=choice.index))
-    reply.flush()
+    deliver([reply.flushed()])

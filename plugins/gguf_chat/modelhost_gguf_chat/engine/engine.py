@@ -17,7 +17,7 @@ from modelhost import ComputeThread, DeadlineError, Log, NotReadyError, Overload
 
 from modelhost_gguf_chat.engine.costs import Costs
 from modelhost_gguf_chat.engine.decode import ABORTED, NO_ROOM, Decoder, Piece
-from modelhost_gguf_chat.engine.jobs import Job
+from modelhost_gguf_chat.engine.jobs import Batch, Job, deliver
 from modelhost_gguf_chat.engine.plan import Limits, Row, Share, plan
 from modelhost_gguf_chat.engine.sequences import Sequences
 from modelhost_gguf_chat.engine.size import shape_of
@@ -60,6 +60,8 @@ class Engine:
         self._steps = 0
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         """Jobs; None only wakes."""
+        self._outbox: queue.SimpleQueue[list[Batch] | None] = queue.SimpleQueue()
+        """What each step has to tell; None after the last."""
         self._lock = threading.Lock()
         self._users = 0
         self._unused = threading.Condition(self._lock)
@@ -68,6 +70,7 @@ class Engine:
 
     def start(self, compute: ComputeThread) -> None:
         """Serve jobs on this thread, the one that the engine was made on, until `close`."""
+        threading.Thread(target=self._deliver, name="modelhost-answers", daemon=True).start()
         self._serving = compute.submit(self._serve)
 
     @property
@@ -121,6 +124,11 @@ class Engine:
             self._serving.result()
         else:
             self._free()
+
+    def _deliver(self) -> None:
+        """Deliver what steps have to tell, while the next one is computed: waking readers would give them the interpreter."""
+        while (batches := self._outbox.get()) is not None:
+            deliver(batches)
 
     # On the engine's thread.
 
@@ -214,8 +222,7 @@ class Engine:
             if piece.logits:
                 self._advance(job, rows[at])
                 at += piece.logits
-        for job, _ in chosen:
-            job.listener.flush()
+        self._outbox.put([job.listener.flushed() for job, _ in chosen])
 
     def _advance(self, job: Job, logits: Any) -> None:
         """Choose the next token of an answer."""
@@ -284,14 +291,19 @@ class Engine:
         if job in self._running:
             self._running.remove(job)
             self._sequences.clear(job)
+        self._tell(job, error)
+
+    def _tell(self, job: Job, error: BaseException) -> None:
         job.listener.fail(error)
+        self._outbox.put([job.listener.flushed()])
 
     def _end(self) -> None:
         """Tell whoever still waits, and free everything."""
         while not self._inbox.empty():
             self._take(self._inbox.get())
         for job in (*self._running, *self._waiting):
-            job.listener.fail(NotReadyError(UNLOADED))
+            self._tell(job, NotReadyError(UNLOADED))
+        self._outbox.put(None)
         self._running, self._waiting = [], []
         with self._unused:
             self._closed = True

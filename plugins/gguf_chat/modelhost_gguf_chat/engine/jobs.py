@@ -1,13 +1,34 @@
 """What the engine computes: one answer each, of which somebody is told token by token."""
 
 from array import array
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from modelhost import EventStream
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.engine.cells import TOKENS
 from modelhost_gguf_chat.engine.sampling import Sampler
+
+
+class Batch(NamedTuple):
+    """What is told of an answer in one step."""
+
+    stream: EventStream[Any]
+    events: list[Any]
+    over: bool = False
+    """Whether nothing comes after it."""
+    error: BaseException | None = None
+    """Why not, where it is no end as it should be."""
+
+
+def deliver(batches: Sequence[Batch]) -> None:
+    """Put what was told where it is read."""
+    EventStream.put_each((batch.stream, batch.events, len(batch.events)) for batch in batches)
+    for batch in batches:
+        if batch.over:
+            batch.stream.finish(batch.error)
 
 
 class Listener(Protocol):
@@ -28,8 +49,8 @@ class Listener(Protocol):
     def fail(self, error: BaseException) -> None:
         """Take that there will be no more of the answer."""
 
-    def flush(self) -> None:
-        """Take that the step is over: what was told in it may leave."""
+    def flushed(self) -> Batch:
+        """Return what was told since it was asked last: it leaves together with that of others."""
 
     def lag(self) -> float:
         """Return for how many seconds nobody has read what is there; 0.0 while somebody does.
