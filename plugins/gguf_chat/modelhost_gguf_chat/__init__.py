@@ -55,7 +55,9 @@ class GgufChatBackend(Backend[GgufChatOptions]):
         if weights.embeds or self.options.embeddings:
             self.loaded = EmbeddingModel(weights, self.options, threads=self.threads, log=self.log, compute=self.compute)
         else:
-            self.loaded = ChatModel(weights, self.options, threads=self.threads, log=self.log, compute=self.compute)
+            self.loaded = ChatModel(
+                weights, self.options, threads=self.threads, log=self.log, compute=self.compute, model=self.model
+            )
         return self.loaded.card()
 
     @hookimpl

@@ -44,11 +44,13 @@ PROMPTS = 4
 class ChatModel:
     """A GGUF model, ready to answer."""
 
-    def __init__(self, weights: Weights, options: GgufChatOptions, *, threads: int, log: Log, compute: ComputeThread) -> None:
+    def __init__(
+        self, weights: Weights, options: GgufChatOptions, *, threads: int, log: Log, compute: ComputeThread, model: str = ""
+    ) -> None:
         """Load it on this thread, which is `compute`'s; raises what `Backend.load` may raise."""
         self._options = options
         self._size = weights.size
-        self._engine = Engine(weights.file, options, threads=options.threads or threads, log=log)
+        self._engine = Engine(weights.file, options, threads=options.threads or threads, log=log, model=model)
         try:
             self._vocabulary = self._engine.vocabulary
             if llama_cpp.llama_model_has_encoder(self._engine.model) or not llama_cpp.llama_model_has_decoder(self._engine.model):

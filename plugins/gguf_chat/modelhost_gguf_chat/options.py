@@ -28,6 +28,12 @@ class GgufChatOptions(Options):
     Without it: where that can be, on a CPU with `kv = "split"` and flash attention."""
     max_gap_ms: Annotated[int, Meta(ge=0, le=600_000)] = 250
     """How long an answer that is being written may stand still for the prompts of others, in milliseconds; 0 for any time."""
+    speculation: bool = True
+    """Guess how an answer goes on from what was said before, while that pays; the text is the same without it."""
+    prefix_memory_mb: Annotated[int, Meta(ge=0)] = 512
+    """MiB for beginnings of conversations whose place in the KV cache others needed; 0 computes them anew."""
+    prefix_disk_mb: Annotated[int, Meta(ge=0)] = 1024
+    """MiB of files for beginnings of conversations, so that a model that was unloaded need not compute them again; 0 for none."""
     n_batch: Annotated[int, Meta(ge=1, le=16384)] = 512
     """Tokens computed in one step, where answers are not `exact`: more is faster on a GPU and takes more memory."""
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None

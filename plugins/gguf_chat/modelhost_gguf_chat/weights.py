@@ -1,6 +1,7 @@
 """A model's files: found, checked, and loaded into llama.cpp, which says here what it has to say."""
 
 import ctypes
+import hashlib
 from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ LOAD_MODES = {
     (True, True): llama_cpp.LLAMA_LOAD_MODE_MMAP_MLOCK,
 }
 """By `use_mmap` and `use_mlock`."""
+
+ENDS = 2**20
+"""Bytes at each end of a file that its fingerprint covers. Chosen, because they are read in a millisecond."""
 
 POOLED = (llama_cpp.LLAMA_POOLING_TYPE_MEAN, llama_cpp.LLAMA_POOLING_TYPE_CLS, llama_cpp.LLAMA_POOLING_TYPE_LAST)
 """Ways to make one vector of a text; an embedding model's header names one."""
@@ -43,6 +47,17 @@ def find_weights(path: Path) -> Weights:
     if headers[0].shards > len(files):
         raise BadInputError(f"{files[0].name} is one of {headers[0].shards} files and has lost its name", param="source")
     return Weights(files[0], sum(file.stat().st_size for file in files), headers[0].pooling in POOLED)
+
+
+def fingerprint(weights: Path) -> str:
+    """Return what changes when a model's file does: its size, its time, and a hash of its ends, where header and last tensor are."""
+    facts = weights.stat()
+    made = hashlib.sha256(f"{facts.st_size} {facts.st_mtime_ns}".encode())
+    with weights.open("rb") as file:
+        made.update(file.read(ENDS))
+        file.seek(max(0, facts.st_size - ENDS))
+        made.update(file.read(ENDS))
+    return made.hexdigest()
 
 
 def load_model(weights: Path, options: GgufChatOptions) -> Any:

@@ -52,11 +52,15 @@ class Costs:
         part = (size - below) / (above - below)
         return self._means[below] + part * (self._means[above] - self._means[below])
 
+    def sizes(self, most: int) -> list[int]:
+        """Return the sizes up to `most` that were measured often and lately enough to be compared."""
+        return [size for size in self._means if size <= most and self._is_known(size)]
+
     def best_of(self, sizes: Iterable[int]) -> int:
         """Return the size with the most tokens a millisecond; one that nobody has measured, or not for long, goes first."""
         best, least = 1, float("inf")
         for size in sorted(sizes, reverse=True):
-            if self._counts.get(size, 0) < TRIES or self._decodes - self._last[size] > STALE:
+            if not self._is_known(size):
                 return size
             if self._means[size] / size < least:
                 best, least = size, self._means[size] / size
@@ -71,3 +75,6 @@ class Costs:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if (self.of(middle) or 0.0) <= milliseconds else (low, middle - 1)
         return low
+
+    def _is_known(self, size: int) -> bool:
+        return self._counts.get(size, 0) >= TRIES and self._decodes - self._last[size] <= STALE

@@ -4,7 +4,6 @@ Belongs to one thread, but for `abort`.
 """
 
 import ctypes
-from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -125,15 +124,15 @@ class Decoder:
         """Forget a sequence."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
-    def state(self, sequence: int) -> "array[int] | None":
+    def state(self, sequence: int) -> bytearray | None:
         """Return all that llama.cpp knows of a sequence; None where it does not say."""
         size = llama_cpp.llama_state_seq_get_size(self._context, sequence)
-        data = array("B", bytes(size))
+        data = bytearray(size)
         pointer = (ctypes.c_uint8 * size).from_buffer(data)
         written = llama_cpp.llama_state_seq_get_data(self._context, pointer, size, sequence)
-        return data if written == size else None
+        return data if size and written == size else None
 
-    def restore(self, sequence: int, state: "array[int]") -> bool:
+    def restore(self, sequence: int, state: bytearray) -> bool:
         """Give an empty sequence a state; false where it has no room, and then it is empty."""
         pointer = (ctypes.c_uint8 * len(state)).from_buffer(state)
         if llama_cpp.llama_state_seq_set_data(self._context, pointer, len(state), sequence):

@@ -9,6 +9,7 @@ from modelhost import EventStream
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.engine.cells import TOKENS
+from modelhost_gguf_chat.engine.drafts import Drafts
 from modelhost_gguf_chat.engine.sampling import Sampler
 
 
@@ -67,6 +68,8 @@ class Job:
         "caller",
         "cancelled",
         "computed",
+        "draft",
+        "drafts",
         "keeps_logits",
         "listener",
         "most",
@@ -114,6 +117,9 @@ class Job:
         self.sequence: int | None = None
         """That of the context it is computed in; None while it waits."""
         self.started = False
+        self.drafts = Drafts()
+        self.draft = self.tokens[:0]
+        """What may follow the tokens, to be checked with the next one."""
 
     @property
     def left(self) -> int:

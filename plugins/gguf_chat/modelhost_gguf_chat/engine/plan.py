@@ -26,7 +26,7 @@ class Row(NamedTuple):
     priority: int = 0
     """Larger goes first, among prompts."""
     drafts: int = 0
-    """Tokens that are guessed and would be checked with the one that is left."""
+    """Tokens that are guessed and would be checked with the one that is left; fewer than a step may hold."""
 
     @property
     def writes(self) -> bool:
@@ -74,11 +74,11 @@ def plan(rows: Sequence[Row], costs: Costs, limits: Limits) -> list[Share]:
 
 
 def _of_answers(writing: list[Row], costs: Costs, limits: Limits) -> list[Share]:
-    if len(writing) == 1:
+    most = min(len(writing), limits.tokens)
+    size = costs.best_of({1, most, *costs.sizes(most)}) if most > 1 else most
+    if size == 1:
         row = writing[0]
-        drafts = min(row.drafts, limits.tokens - 1)
-        return [Share(row.sequence, 1 + drafts, drafts)]
-    size = costs.best_of({1, min(len(writing), limits.tokens)}) if writing else 0
+        return [Share(row.sequence, 1 + row.drafts, row.drafts)]
     return [Share(row.sequence, 1) for row in writing[:size]]
 
 

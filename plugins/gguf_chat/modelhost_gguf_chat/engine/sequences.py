@@ -4,20 +4,26 @@ The tree in `cells` decides, `decode` has llama.cpp do the same; the two never p
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from modelhost_gguf_chat.engine.cells import TOKENS, Cells, common
+from modelhost_gguf_chat.engine.cells import Cells, common
 from modelhost_gguf_chat.engine.decode import Decoder, Shape
 from modelhost_gguf_chat.engine.jobs import Job
+from modelhost_gguf_chat.engine.prefixes import Prefix, Prefixes
 
 WORTH = 32
-"""Tokens in common from which on a beginning is copied, or waited for. Chosen, because computing them takes longer than a step."""
+"""Tokens in common from which on another's prompt is waited for, or a file is read. Chosen, because computing them takes longer than
+a step."""
+SHARED = 8
+"""Tokens in common from which on a beginning is copied from another sequence. Chosen, because that takes as long as computing one."""
 COPY = 64
 """One token in so many of a sequence has to be of use, or else copying its state takes longer than computing them: 5 milliseconds a
 thousand tokens against some 3 each (SmolLM2 on two cores)."""
 TAIL = 8
 """A conversation goes on in its own sequence if it gives up one token in so many of those it needs. Chosen: the last answer is
 rendered anew in the next turn, and differs by a token or two."""
+LEAST = 128
+"""Tokens of a beginning that is kept when its sequence is needed for another. Chosen, because shorter ones are computed in a moment."""
 HEADROOM = 32
 """Cells for each running answer that must be free before another one begins. Chosen, because it is some seconds of writing, and a
 job that has to be put off is computed twice."""
@@ -26,9 +32,10 @@ job that has to be put off is computed twice."""
 class Sequences:
     """Sequences of a context. Each belongs to a running job, or keeps what one has left, or is empty."""
 
-    def __init__(self, decoder: Decoder, shape: Shape, parallel: int) -> None:
-        """Take an empty context, in which `parallel` jobs may run."""
+    def __init__(self, decoder: Decoder, shape: Shape, parallel: int, prefixes: Prefixes) -> None:
+        """Take an empty context, in which `parallel` jobs may run; what has to leave it goes to `prefixes`."""
         self._decoder = decoder
+        self._prefixes = prefixes
         self._unified = shape.unified
         self._parallel = parallel
         self._cells = Cells(shape.cells)
@@ -54,6 +61,9 @@ class Sequences:
         if self._running == self._parallel or not (self._empty or self._left):
             return False
         length, source = self._source(job)
+        stored = self._prefixes.find(job.caller, job.tokens, whole=not self._decoder.cuts, more_than=length + WORTH)
+        if stored:
+            length, source = min(common(stored.tokens, job.tokens, 0), len(job.tokens) - 1), -1
         if self._unified and not self._room_for(len(job.tokens) - length, keep=source):
             return False
         if source in self._left and (self._cells.length(source) - length) * TAIL <= length:
@@ -62,7 +72,7 @@ class Sequences:
             length = self._cut(sequence, length)
         else:
             sequence = self._take_empty(keep=source)
-            length = self._copy(source, sequence, length, job.caller)
+            length = self._fetch(stored, sequence, length) if stored else self._copy(source, sequence, length, job.caller)
         job.sequence, job.computed = sequence, length
         self._running += 1
         self.reused += length
@@ -72,6 +82,15 @@ class Sequences:
         """Whether another job's prompt, of which the rest is about to be computed, has much more in common than is there."""
         shared = min(common(other.tokens, job.tokens, 0), len(job.tokens) - 1, other.prompt)
         return shared >= other.computed + WORTH and shared >= self._cells.match(job.caller, job.tokens).length + WORTH
+
+    def kept(self, known: Callable[[str, "array[int]"], bool]) -> Iterator[Prefix]:
+        """Yield what jobs have left and what left the context before, most recently used first, without what is known."""
+        for sequence in reversed([*self._left]):
+            if not known(self._cells.salt(sequence), self._cells.tokens(sequence)) and (prefix := self._prefix(sequence)):
+                yield prefix
+        for prefix in self._prefixes:
+            if not known(prefix.salt, prefix.tokens):
+                yield prefix
 
     def extend(self, job: Job, tokens: Sequence[int]) -> None:
         """Take that a job's tokens were computed."""
@@ -109,9 +128,7 @@ class Sequences:
         sequence = next(iter(self._left), None)
         if sequence is None:
             return False
-        del self._left[sequence]
-        self._release(sequence)
-        self.evicted += 1
+        self._give_up(sequence)
         return True
 
     def _source(self, job: Job) -> tuple[int, int]:
@@ -124,7 +141,7 @@ class Sequences:
             if not self._decoder.cuts and whole > length:
                 continue
             in_place = holder in self._left and (whole - length) * TAIL <= length
-            if in_place or (length >= WORTH and (self._unified or length * COPY >= whole)):
+            if in_place or (length >= SHARED and (self._unified or length * COPY >= whole)):
                 return length, holder
         return 0, -1
 
@@ -135,21 +152,39 @@ class Sequences:
             sequence = next((left for left in self._left if left != keep), None)
             if sequence is None:
                 return not self._running
-            del self._left[sequence]
-            self._release(sequence)
-            self.evicted += 1
+            self._give_up(sequence)
         return True
 
     def _take_empty(self, *, keep: int) -> int:
         if not self._empty:
             sequence = next((left for left in self._left if left != keep), keep)
-            del self._left[sequence]
-            if sequence != keep:
-                self._release(sequence)
-                self.evicted += 1
-            else:
+            if sequence == keep:
+                del self._left[keep]
                 return keep
+            self._give_up(sequence)
         return self._empty.pop()
+
+    def _give_up(self, sequence: int) -> None:
+        """Make room of what a job has left; it may be found among the prefixes."""
+        del self._left[sequence]
+        if self._prefixes.wanted and (prefix := self._prefix(sequence)):
+            self._prefixes.keep(prefix)
+        self._release(sequence)
+        self.evicted += 1
+
+    def _prefix(self, sequence: int) -> Prefix | None:
+        if self._cells.length(sequence) < LEAST:
+            return None
+        state = self._decoder.state(sequence)
+        return state and Prefix(self._cells.salt(sequence), self._cells.tokens(sequence), state)
+
+    def _fetch(self, prefix: Prefix, sequence: int, length: int) -> int:
+        """Give a sequence what was kept; returns how much it has of it."""
+        self._cells.open(sequence, prefix.salt)
+        if not self._decoder.restore(sequence, prefix.state):
+            return 0
+        self._cells.extend(sequence, prefix.tokens[:length])
+        return length if self._decoder.cut(sequence, length) else self._emptied(sequence, prefix.salt)
 
     def _copy(self, source: int, sequence: int, length: int, salt: str) -> int:
         """Give a sequence the beginning of another one; returns how much it has of it."""
