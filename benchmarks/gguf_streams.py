@@ -1,7 +1,7 @@
 """Many streams of the GGUF plugin through the host, beside llama.cpp's own server with the same model, threads and sequences.
 
-`LLAMA_SERVER` names its binary; benchmarks/README.md says how it is built. Arguments: what to measure (`streams`, `shared`, `gap`,
-`turn`; all without any), `--threads`, `--streams`, `--format` (`Q4_1`; `Q4_0` and `Q8_0` are made from it).
+`LLAMA_SERVER` names its binary; benchmarks/README.md says how it is built. Arguments: what to measure (`streams`, `shared`,
+`gap`, `turn`; all without any), `--threads`, `--streams`, `--format` (`Q4_1`; `Q4_0` and `Q8_0` are made from it).
 """
 
 import argparse
@@ -65,8 +65,8 @@ async def ask(port: int, messages: list[dict[str, str]], tokens: int, **more: An
     ).encode()
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+    writer.write(f"{head}Content-Type: application/json\r\nConnection: close\r\n\r\n".encode() + body)
     pieces = []
     seen = b""
     while data := await reader.read(65536):

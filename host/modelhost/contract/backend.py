@@ -107,6 +107,13 @@ class Backend(Generic[O]):
         """
         raise NotImplementedError
 
+    def measures(self) -> Mapping[str, float]:
+        """Return figures of its own, by name (`[a-z][a-z0-9_]*`), such as `tokens_per_second`: the host shows them in /metrics.
+
+        Called every few seconds while the model is loaded, on any thread; it must not block.
+        """
+        return {}
+
     def unload(self) -> None:
         """Let go of the model: close what is `loaded`, where it has a `close`. In a worker the process ends right after."""
         close = getattr(self.__dict__.pop("loaded", None), "close", None)

@@ -78,7 +78,7 @@ class EventStream(Generic[T]):
 
     @staticmethod
     def put_each(batches: "Iterable[tuple[EventStream[T], list[T], int]]") -> None:
-        """Add to each stream what arrived together for it, with its weight; coroutines that wait for them are woken once, together.
+        """Add to each stream what arrived together for it, with its weight; coroutines that wait are woken once, together.
 
         For an engine that gives many calls a step's events: waking a loop takes as long as choosing a token.
         """

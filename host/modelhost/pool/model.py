@@ -95,6 +95,10 @@ class Model:
         """Bytes its worker holds."""
         return self._life.runner.memory() if self._life.runner else 0
 
+    def measures(self) -> dict[str, float]:
+        """Figures of its backend's own."""
+        return self._life.runner.measures() if self._life.runner else {}
+
     @property
     def pid(self) -> int | None:
         """Process id of its worker."""

@@ -11,7 +11,7 @@ from modelhost.pool.status import State
 
 
 class ModelGauges(Collector):
-    """States, memory, requests and restarts. Asks the kernel for memory, so not for the event loop."""
+    """States, memory, requests, restarts and what backends measure. Asks the kernel for memory, so not for the event loop."""
 
     def __init__(self, models: Iterable[Model]) -> None:
         self._models = models
@@ -22,10 +22,17 @@ class ModelGauges(Collector):
         memory = GaugeMetricFamily("modelhost_worker_memory_bytes", "Memory a model's worker holds.", labels=("model",))
         flight = GaugeMetricFamily("modelhost_in_flight", "Requests a model works on.", labels=("model",))
         restarts = CounterMetricFamily("modelhost_worker_restarts", "Workers started after one died.", labels=("model",))
+        measures = GaugeMetricFamily(
+            "modelhost_model_measure",
+            "What a model's backend measures of itself; its README says what.",
+            labels=("model", "measure"),
+        )
         for model in self._models:
             for name in get_args(State):
                 state.add_metric((model.name, name), float(model.status.state == name))
             memory.add_metric((model.name,), model.memory())
             flight.add_metric((model.name,), model.in_flight)
             restarts.add_metric((model.name,), model.status.restarts)
-        yield from (state, memory, flight, restarts)
+            for name, value in model.measures().items():
+                measures.add_metric((model.name, name), value)
+        yield from (state, memory, flight, restarts, measures)

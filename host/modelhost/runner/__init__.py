@@ -40,6 +40,10 @@ class Runner(Protocol):
         """Return bytes of memory held for this model; 0 where it cannot be told apart from the host's."""
         ...
 
+    def measures(self) -> dict[str, float]:
+        """Return the backend's own figures, as it last gave them."""
+        ...
+
     def output(self) -> str:
         """Return what the backend last printed, for an administrator's eyes only."""
         ...

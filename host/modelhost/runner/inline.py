@@ -153,6 +153,10 @@ class InlineRunner:
         """Return 0: see `stop`."""
         return 0
 
+    def measures(self) -> dict[str, float]:
+        """Return the backend's own figures."""
+        return self._instance.measures() if self._instance else {}
+
     def output(self) -> str:
         """Return nothing: what an inline backend prints is printed by the host."""
         return ""

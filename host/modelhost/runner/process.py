@@ -82,6 +82,7 @@ class ProcessRunner:
         self._ended_by_us = False
         self._why = ""
         self._rss = 0
+        self._measures: dict[str, float] = {}
         self._unanswered = 0
         self._oom_kills = (0, 0)
         """Of all processes of the system, at the last look and at the one before."""
@@ -173,6 +174,7 @@ class ProcessRunner:
             case frames.Stats():
                 self._unanswered = 0
                 self._rss = frame.rss
+                self._measures = frame.measures
             case _:
                 pass
 
@@ -287,6 +289,10 @@ class ProcessRunner:
         """Return the worker's own share of memory: what comes free when it ends."""
         own = self._child.memory() if self._child else 0
         return self._rss if own is None else own
+
+    def measures(self) -> dict[str, float]:
+        """Return the backend's own figures, as of the last ping."""
+        return self._measures
 
     def output(self) -> str:
         """Return the end of what the worker printed."""

@@ -130,11 +130,12 @@ class Ping(Frame):
 
 
 class Stats(Frame):
-    """Worker → host, the answer to a ping: memory in bytes, and how many calls it works on."""
+    """Worker → host, the answer to a ping: memory in bytes, how many calls it works on, and the backend's own figures."""
 
     seq: int
     rss: int
     calls: int
+    measures: dict[str, float] = {}
 
 
 class Drain(Frame):

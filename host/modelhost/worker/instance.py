@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from difflib import get_close_matches
 from functools import partial
+from itertools import islice
+from math import isfinite
 from typing import Any, cast
 
 import msgspec
@@ -26,6 +28,12 @@ from modelhost.contract.types import ABILITIES, Ability
 from modelhost.worker.event_parts import split_event
 from modelhost.worker.live_speech import spoken
 from modelhost.worker.stop_strings import cut
+
+MEASURE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""The name of a figure: what Prometheus takes for part of one (https://prometheus.io/docs/concepts/data_model/), in small
+letters."""
+MEASURES = 64
+"""Figures of one model. Chosen, because each is a series that is kept for good wherever metrics are gathered."""
 
 
 def hooks_of(backend: type[Backend[Any]]) -> tuple[Ability, ...]:
@@ -108,6 +116,16 @@ class Instance:
             raise PluginError(f"the card names the feature {unknown[0]!r}; {hint}one of the plugin's own begins with x-")
         self._features = card.features
         return msgspec.structs.replace(card, abilities=tuple(abilities))
+
+    def measures(self) -> dict[str, float]:
+        """Return the backend's own figures, as far as they are any."""
+        try:
+            given = self._backend.measures().items()
+            figures = {name: float(value) for name, value in given if MEASURE.fullmatch(name)}
+        except BaseException as error:  # SystemExit included: nobody asked for more than a look
+            self._failed(error, "measures failed", "measures")
+            return {}
+        return {name: value for name, value in islice(figures.items(), MEASURES) if isfinite(value)}
 
     def unload(self) -> None:
         """Unload the backend; what it raises is logged, and no more."""

@@ -79,7 +79,9 @@ class _Worker:
             case frames.Load():
                 self._threads.run(lambda: self._load(frame))
             case frames.Ping():
-                self._channel.send(frames.Stats(seq=frame.seq, rss=resident_bytes(), calls=self._channel.serving))
+                measures = self._instance.measures() if self._instance else {}
+                stats = frames.Stats(seq=frame.seq, rss=resident_bytes(), calls=self._channel.serving, measures=measures)
+                self._channel.send(stats)
             case frames.Drain():
                 self._threads.run(self._unload)
 

@@ -60,6 +60,10 @@ class GgufChatBackend(Backend[GgufChatOptions]):
             )
         return self.loaded.card()
 
+    def measures(self) -> dict[str, float]:
+        """Return what the engine measures of itself."""
+        return self.loaded.measures()
+
     @hookimpl
     def generate(self, request: GenerateRequest, context: Context) -> EventStream[GenerateEvent]:
         """Continue the conversation or the prompt, token by token."""

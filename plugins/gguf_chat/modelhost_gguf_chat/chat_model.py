@@ -38,7 +38,8 @@ be stopped."""
 MAX_TOKENS = MAX_TEXT
 """Tokens to turn back into text."""
 PROMPTS = 4
-"""Threads that write prompts. Chosen, because Python runs one of them at a time, and a slow template must not hold up all others."""
+"""Threads that write prompts. Chosen, because Python runs one of them at a time, and a slow template must not hold up all
+others."""
 
 
 class ChatModel:
@@ -83,6 +84,10 @@ class ChatModel:
             device=device_of(self._options),
         )
 
+    def measures(self) -> dict[str, float]:
+        """Return what its engine measures of itself."""
+        return self._engine.measures()
+
     def generate(self, request: GenerateRequest, context: Context) -> EventStream[GenerateEvent]:
         """Answer a request; the stream ends with `BadInputError` or `UnsupportedError` where that cannot be."""
         reply = Reply(request, self._vocabulary, wake=self._engine.wake)
@@ -113,7 +118,7 @@ class ChatModel:
                 )
                 for choice in reply.choices
             ]
-            reply.on_cancel(lambda: [self._engine.cancel(job) for job in jobs])
+            reply.on_cancel(lambda: self._engine.cancel(jobs))
             for job in jobs:
                 self._engine.submit(job)
         except BaseException as error:  # it is for the one who reads

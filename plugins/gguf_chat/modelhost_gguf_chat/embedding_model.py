@@ -75,6 +75,10 @@ class EmbeddingModel:
             device=device_of(self._options),
         )
 
+    def measures(self) -> dict[str, float]:
+        """Return nothing: requests and tokens are in the host's own metrics."""
+        return {}
+
     def embed(self, request: EmbedRequest, context: Context) -> Iterator[EmbedEvent]:
         """Yield unit vectors in order; raises `BadInputError` or `UnsupportedError` before the first one."""
         size = self._size_of(request.dimensions)

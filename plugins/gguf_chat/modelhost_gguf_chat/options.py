@@ -21,8 +21,8 @@ class GgufChatOptions(Options):
     parallel: Annotated[int, Meta(ge=1, le=128)] | None = None
     """Answers computed at once; further requests wait. Without it 8, or as many as have room in an eighth of the memory."""
     kv: Literal["split", "unified"] = "split"
-    """How answers share the KV cache: `split` gives each its own `n_ctx` tokens; `unified` gives all of them together `n_ctx` tokens,
-    and computes a beginning that several have in common without copying it."""
+    """How answers share the KV cache: `split` gives each its own `n_ctx` tokens; `unified` gives all of them together `n_ctx`
+    tokens, and computes a beginning that several have in common without copying it."""
     exact: bool | None = None
     """Compute each answer to the bit as it is computed alone, whatever is computed beside it; steps have 63 tokens at most then.
     Without it: where that can be, on a CPU with `kv = "split"` and flash attention."""

@@ -1,4 +1,4 @@
-"""An answer on its way to whoever asked: choices grow on the engine's thread, and their events leave together at each step's end."""
+"""An answer on its way to whoever asked: choices grow on the engine's thread, and a step's events leave together."""
 
 import time
 from collections.abc import Callable

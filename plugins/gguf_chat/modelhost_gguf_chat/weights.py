@@ -50,7 +50,7 @@ def find_weights(path: Path) -> Weights:
 
 
 def fingerprint(weights: Path) -> str:
-    """Return what changes when a model's file does: its size, its time, and a hash of its ends, where header and last tensor are."""
+    """Return what changes when a model's file does: its size, its time, and its ends, where header and last tensor are."""
     facts = weights.stat()
     made = hashlib.sha256(f"{facts.st_size} {facts.st_mtime_ns}".encode())
     with weights.open("rb") as file:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, strategies as st
 from modelhost import BadInputError, Context, Done, GenerateRequest, Message, NotReadyError, Source, TextPart, UnsupportedError
 from modelhost.contract.backend import read_options
-from modelhost.contract.context import CallInfo
 from modelhost.contract.log import Log
 from modelhost.pool.requirements import needs
 from modelhost_gguf_chat import GgufChatBackend, GgufChatOptions

@@ -67,7 +67,7 @@ class Costs:
         return best
 
     def most_within(self, milliseconds: float, most: int) -> int:
-        """Return the most tokens, at least one, of which a decode is known to stay within a time; `most` where nothing is known."""
+        """Return the most tokens, at least one, of which a decode stays within a time; `most` where nothing is known."""
         if self.of(1) is None or not milliseconds:
             return most
         low, high = 1, most

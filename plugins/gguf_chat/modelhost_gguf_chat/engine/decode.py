@@ -105,9 +105,9 @@ class Decoder:
     def logits(self, count: int) -> NDArray[np.float32]:
         """Return the `count` rows of logits of the last decode: not a copy, and whoever reads a row may change it."""
         address = ctypes.addressof(llama_cpp.llama_get_logits(self._context).contents)
-        return np.frombuffer((ctypes.c_float * (count * self._vocabulary_size)).from_address(address), np.float32).reshape(
-            count, self._vocabulary_size
-        )
+        numbers: Any = (ctypes.c_float * (count * self._vocabulary_size)).from_address(address)
+        rows: NDArray[np.float32] = np.frombuffer(numbers, np.float32).reshape(count, self._vocabulary_size)
+        return rows
 
     def copy(self, source: int, sequence: int) -> None:
         """Let an empty sequence have what another one has, in the same cells; in a unified cache."""
@@ -156,7 +156,7 @@ class Decoder:
         self._ones = np.ones(size, np.int32)
         item = self._sequences.itemsize
         self._pointers = self._sequences.ctypes.data + item * np.arange(size, dtype=np.uintp)
-        field = dict(llama_cpp.llama_batch._fields_)
+        field: Any = dict(llama_cpp.llama_batch._fields_)  # type: ignore[arg-type]  # pairs, though they might be triples
 
         def pointer(values: NDArray[Any], name: str) -> Any:
             return ctypes.cast(values.ctypes.data, field[name])

@@ -1,7 +1,7 @@
 """Guesses at how an answer goes on, from what was said before: checked by the model in one step, they cost less than one by one.
 
-An answer that repeats its prompt (code that is changed in places, a text that is corrected) is guessed well. Drafts are long or there
-are none: on a CPU two or three positions in a step take longer than they save (costs.py).
+An answer that repeats its prompt (code that is changed in places, a text that is corrected) is guessed well. Drafts are long or
+there are none: on a CPU two or three positions in a step take longer than they save (costs.py).
 """
 
 from array import array
@@ -20,7 +20,8 @@ HOPE = 0.7
 MEMORY = 0.5
 """Weight of the last draft in that expectation from then on. Chosen, because a copy ends at once, and so should its drafts."""
 PAUSE = 128
-"""Tokens without drafts after one that did not pay, doubled each time. Chosen: a wrong draft costs some four tokens, a thirtieth."""
+"""Tokens without drafts after one that did not pay, doubled each time. Chosen: a wrong draft costs some four tokens, a
+thirtieth."""
 
 
 class Drafts:

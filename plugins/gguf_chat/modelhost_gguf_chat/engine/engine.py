@@ -9,7 +9,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from platformdirs import user_cache_path
 
 from modelhost_gguf_chat.engine.costs import Costs
 from modelhost_gguf_chat.engine.decode import ABORTED, NO_ROOM, Decoder, Piece
+from modelhost_gguf_chat.engine.figures import Figures
 from modelhost_gguf_chat.engine.jobs import Batch, Job, deliver
 from modelhost_gguf_chat.engine.plan import Limits, Row, Share, plan
 from modelhost_gguf_chat.engine.prefix_files import PrefixFiles
@@ -33,15 +34,15 @@ from modelhost_gguf_chat.weights import fingerprint, listen, load_model, reason
 LAG_SECONDS = 60.0
 """How long nobody may read an answer that could go on. Chosen: as long as the host's own `write_timeout` for clients at most."""
 IDLE_SECONDS = 5.0
-"""Without work after which beginnings are written to files. Chosen: longer than people take between two questions costs little, and
-whoever unloads seldom does so sooner."""
+"""Without work after which beginnings are written to files. Chosen: longer than people take between two questions costs little,
+and whoever unloads seldom does so sooner."""
 DRAFTING = 2
 """Answers at once up to which drafts are tried. Chosen, because rows in a step gain as much as positions, and are never wrong."""
 SAVE_SECONDS = 0.4
 """For writing the rest of them when the model is unloaded. Chosen, because unloading may take half a second longer for it."""
 WRITTEN = 300e6
-"""Bytes a second that are written at least, hashing included. Chosen: what a slow disk's cache took in measurements (trials: 92 MB in
-215 ms), and it only decides what is not begun any more."""
+"""Bytes a second that are written at least, hashing included. Chosen: what a slow disk's cache took in measurements (trials: 92
+MB in 215 ms), and it only decides what is not begun any more."""
 UNLOADED = "this model is being unloaded; send the request again"
 
 
@@ -73,6 +74,7 @@ class Engine:
             self._free()
             raise
         self._costs = Costs()
+        self._figures = Figures()
         self._running: list[Job] = []
         self._waiting: list[Job] = []
         self._callers: dict[str, int] = {}
@@ -101,6 +103,18 @@ class Engine:
         """llama.cpp's pointer to the weights: for questions about them, not for computing."""
         return self._model
 
+    def measures(self) -> dict[str, float]:
+        """Return what it measures of itself, for any thread."""
+        return {
+            **self._figures.all(),
+            "running": float(len(self._running)),
+            "waiting": float(len(self._waiting)),
+            "cells_used": float(self._sequences.used),
+            "cells": float(self._sequences.capacity),
+            "reused_tokens": float(self._sequences.reused),
+            "evictions": float(self._sequences.evicted),
+        }
+
     def submit(self, job: Job) -> None:
         """Queue a job. Raises `NotReadyError` when unloading has begun."""
         with self._lock:
@@ -108,9 +122,10 @@ class Engine:
                 raise NotReadyError(UNLOADED)
             self._inbox.put(job)
 
-    def cancel(self, job: Job) -> None:
-        """Compute nothing more of a job, from the next step on; nothing happens to one that is over."""
-        job.cancelled = True
+    def cancel(self, jobs: Iterable[Job]) -> None:
+        """Compute nothing more of these jobs, from the next step on; nothing happens to those that are over."""
+        for job in jobs:
+            job.cancelled = True
         self._inbox.put(None)
 
     def wake(self) -> None:
@@ -258,23 +273,27 @@ class Engine:
         assert self._decoder is not None
         jobs = {job.sequence: job for job in self._running}
         chosen = [(jobs[share.sequence], share) for share in shares]
-        if not self._make_room(sum(share.count for share in shares)):
+        if not self._make_room(sum(share.size for share in shares)):
             return
         pieces = [_piece(job, share) for job, share in chosen]
         began = time.perf_counter()
         code = self._decoder.decode(pieces)
         if code:
+            self._figures.decode_failures += 1
             self._recover(code, chosen)
             return
         rows = self._decoder.logits(count) if (count := sum(piece.logits for piece in pieces)) else ()
         self._steps += 1
-        self._costs.note(sum(share.count for share in shares), (time.perf_counter() - began) * 1000)
+        took = time.perf_counter() - began
+        self._costs.note(sum(share.size for share in shares), took * 1000)
+        self._figures.decoded(len(shares), took)
         at = 0
         for (job, share), piece in zip(chosen, pieces, strict=True):
-            if share.count - share.drafts > 1:
+            if share.size - share.drafts > 1:
                 self._callers[job.caller] = self._steps
+                self._figures.prompt_tokens += share.size
             job.served = self._steps
-            job.computed += share.count
+            job.computed += share.size
             self._sequences.extend(job, piece.tokens)
             if piece.logits:
                 self._advance(job, rows[at : at + piece.logits])
@@ -293,6 +312,8 @@ class Engine:
             if draft:
                 job.computed -= len(draft) - right
                 self._sequences.rewind(job)
+                self._figures.draft_tokens += len(draft)
+                self._figures.draft_tokens_right += right
                 job.drafts.note(len(draft), right, len(job.tokens), self._costs)
             if over:
                 self._retire(job)
@@ -306,6 +327,7 @@ class Engine:
         before = logits.copy() if job.keeps_logits else None
         token = job.sampler.sample(logits)
         job.produced += 1
+        self._figures.output_tokens += 1
         if self.vocabulary.ends(token):
             job.listener.end(by_model=True)
             return True
@@ -333,6 +355,7 @@ class Engine:
         self._running.remove(job)
         self._sequences.clear(job)
         self._waiting.append(job)
+        self._figures.preemptions += 1
         return True
 
     def _recover(self, code: int, chosen: list[tuple[Job, Share]]) -> None:
@@ -345,7 +368,7 @@ class Engine:
             return
         if len(chosen) > 1:
             for job, share in chosen:  # one of them is to blame, and the others must not pay for it
-                if job.computed + share.count <= len(job.tokens):
+                if job.computed + share.size <= len(job.tokens):
                     self._compute([share])
             return
         job = chosen[0][0]
@@ -410,7 +433,7 @@ def _files_of(model: str, weights: Path, options: GgufChatOptions, log: Log) -> 
 
 def _piece(job: Job, share: Share) -> Piece:
     assert job.sequence is not None
-    end = job.computed + share.count - share.drafts
+    end = job.computed + share.size - share.drafts
     tokens = job.tokens[job.computed : end]
     if share.drafts:
         tokens += job.draft

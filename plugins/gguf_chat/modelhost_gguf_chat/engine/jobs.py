@@ -42,7 +42,7 @@ class Listener(Protocol):
         """Take that the prompt has been computed."""
 
     def token(self, token: int, logits: NDArray[np.float32] | None) -> bool:
-        """Take a token, never one that ends the answer, and what the model gave before sampling; returns whether it was the last."""
+        """Take a token, none that ends the answer, and what the model gave before sampling; returns whether it was the last."""
 
     def end(self, *, by_model: bool) -> None:
         """Take that the answer is over: because the model says so, or else because there is no room for more."""

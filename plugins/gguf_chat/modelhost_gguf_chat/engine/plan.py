@@ -38,7 +38,7 @@ class Share(NamedTuple):
     """How many tokens of a sequence are in the step; of drafts, that many are among them."""
 
     sequence: int
-    count: int
+    size: int
     drafts: int = 0
 
 

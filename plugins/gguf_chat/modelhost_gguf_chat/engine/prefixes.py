@@ -26,7 +26,7 @@ class Files(Protocol):
     """Where beginnings outlive the process."""
 
     def find(self, salt: str, tokens: "array[int]", *, whole: bool, more_than: int) -> Prefix | None:
-        """Return the one with the most tokens in common, more than that many; `whole` takes those alone of which every token is."""
+        """Return the one with the most tokens in common, more than so many; `whole` takes only those of which every token is."""
 
 
 class Prefixes:

@@ -18,8 +18,8 @@ GREEDY_BELOW = 1e-4
 SEEDS = 2**32
 """Seeds there are, as with llama.cpp, whose seeds are uint32 (https://github.com/ggml-org/llama.cpp, include/llama.h)."""
 NEAR = (6.0, 9.0, 12.0)
-"""Logits below the highest, tried one after the other. Chosen, because of SmolLM2's 49,152 tokens some 90, 800 and 5,000 are as near
-(median of a text's steps), and a look costs 5 microseconds."""
+"""Logits below the highest, tried one after the other. Chosen, because of SmolLM2's 49,152 tokens some 90, 800 and 5,000 are as
+near (median of a text's steps), and a look costs 5 microseconds."""
 
 
 class Sampling(NamedTuple):
@@ -138,13 +138,13 @@ class Sampler:
         """
         sampling = self._sampling
         if sampling.top_k:
-            near = _near(logits, peak, lambda near: np.count_nonzero(near) >= sampling.top_k)
+            near = _near(logits, peak, lambda near: int(np.count_nonzero(near)) >= sampling.top_k)
             return _largest(near, logits[near], sampling.top_k), 0.0
         weights = np.exp(logits - peak) if sampling.top_p < 1 else logits[:0]
         total = float(weights.sum(dtype=np.float64))
         if sampling.min_p:
             return np.flatnonzero(logits >= peak + np.float32(math.log(sampling.min_p) - 1e-3)), total
-        return _near(logits, peak, lambda near: weights[near].sum(dtype=np.float64) > sampling.top_p * total), total
+        return _near(logits, peak, lambda near: float(weights[near].sum(dtype=np.float64)) > sampling.top_p * total), total
 
     def _draw_of_all(self, below: NDArray[np.float32]) -> int:
         """Draw where no token is ruled out; `below` is how far each logit is from the highest."""
@@ -156,7 +156,7 @@ class Sampler:
             return int(near[np.searchsorted(reached, dice, side="right")])
         weights[near] = 0
         reached = np.cumsum(weights, dtype=np.float64) + reached[-1]
-        return int(min(np.searchsorted(reached, dice, side="right"), len(weights) - 1))
+        return min(int(np.searchsorted(reached, dice, side="right")), len(weights) - 1)
 
     def _drawn(self, weights: NDArray[np.float64]) -> int:
         reached = np.cumsum(weights)

@@ -12,18 +12,20 @@ from modelhost_gguf_chat.engine.jobs import Job
 from modelhost_gguf_chat.engine.prefixes import Prefix, Prefixes
 
 WORTH = 32
-"""Tokens in common from which on another's prompt is waited for, or a file is read. Chosen, because computing them takes longer than
-a step."""
+"""Tokens in common from which on another's prompt is waited for, or a file is read. Chosen, because computing them takes longer
+than a step."""
 SHARED = 8
-"""Tokens in common from which on a beginning is copied from another sequence. Chosen, because that takes as long as computing one."""
+"""Tokens in common from which on a beginning is copied from another sequence. Chosen, because that takes as long as computing
+one."""
 COPY = 64
-"""One token in so many of a sequence has to be of use, or else copying its state takes longer than computing them: 5 milliseconds a
-thousand tokens against some 3 each (SmolLM2 on two cores)."""
+"""One token in so many of a sequence has to be of use, or else copying its state takes longer than computing them: 5 milliseconds
+a thousand tokens against some 3 each (SmolLM2 on two cores)."""
 TAIL = 8
 """A conversation goes on in its own sequence if it gives up one token in so many of those it needs. Chosen: the last answer is
 rendered anew in the next turn, and differs by a token or two."""
 LEAST = 128
-"""Tokens of a beginning that is kept when its sequence is needed for another. Chosen, because shorter ones are computed in a moment."""
+"""Tokens of a beginning that is kept when its sequence is needed for another. Chosen, because shorter ones are computed in a
+moment."""
 HEADROOM = 32
 """Cells for each running answer that must be free before another one begins. Chosen, because it is some seconds of writing, and a
 job that has to be put off is computed twice."""
@@ -132,7 +134,7 @@ class Sequences:
         return True
 
     def _source(self, job: Job) -> tuple[int, int]:
-        """Return how much of a job's tokens is in the cache and worth having, and in which sequence; the last is computed anew."""
+        """Return how many of a job's tokens are there and worth having, and in which sequence; the last is computed anew."""
         match = self._cells.match(job.caller, job.tokens)
         length = min(match.length, len(job.tokens) - 1)
         holders = sorted(match.holders, key=lambda holder: (holder not in self._left, self._cells.length(holder)))
@@ -176,7 +178,7 @@ class Sequences:
         if self._cells.length(sequence) < LEAST:
             return None
         state = self._decoder.state(sequence)
-        return state and Prefix(self._cells.salt(sequence), self._cells.tokens(sequence), state)
+        return Prefix(self._cells.salt(sequence), self._cells.tokens(sequence), state) if state else None
 
     def _fetch(self, prefix: Prefix, sequence: int, length: int) -> int:
         """Give a sequence what was kept; returns how much it has of it."""
