@@ -10,6 +10,7 @@ import numpy as np
 from modelhost import Log, NotReadyError
 from numpy.typing import NDArray
 
+from modelhost_gguf_chat.engine.batch import Batch, Piece
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.tokens import Vocabulary
 from modelhost_gguf_chat.weights import listen, load_model, reason
@@ -41,7 +42,7 @@ class Embedder:
             """Tokens of a text, and of all texts in one step."""
             self._context = self._make_context(options, pooled, threads)
             self._memory = llama_cpp.llama_get_memory(self._context)
-            self._batch = llama_cpp.llama_batch_init(self.n_ctx, 0, 1)
+            self._batch = Batch(self.n_ctx)
             self.compute([[max(self.vocabulary.bos, 0)]])
         except BaseException:
             self.close()
@@ -51,8 +52,8 @@ class Embedder:
         """Return the vectors of at most `TEXTS` texts, a row each, with `n_ctx` tokens at most in all."""
         if self._memory:
             llama_cpp.llama_memory_clear(self._memory, False)
-        self._fill(texts)
-        if code := llama_cpp.llama_decode(self._context, self._batch):
+        pieces = [Piece(number, 0, tokens, len(tokens)) for number, tokens in enumerate(texts)]
+        if code := llama_cpp.llama_decode(self._context, self._batch.of(pieces)):
             raise RuntimeError(f"llama_decode answered {code}{reason()}")
         return np.stack([self._vector(number) for number in range(len(texts))])
 
@@ -60,20 +61,10 @@ class Embedder:
         """Free context and weights."""
         if self._context:
             llama_cpp.llama_free(self._context)
-            llama_cpp.llama_batch_free(self._batch)
             self._context = None
         if self._model:
             llama_cpp.llama_model_free(self._model)
             self._model = None
-
-    def _fill(self, texts: Sequence[Sequence[int]]) -> None:
-        batch, at = self._batch, 0
-        for number, tokens in enumerate(texts):
-            for position, token in enumerate(tokens):
-                batch.token[at], batch.pos[at], batch.n_seq_id[at], batch.logits[at] = token, position, 1, 1
-                batch.seq_id[at][0] = number
-                at += 1
-        batch.n_tokens = at
 
     def _vector(self, number: int) -> NDArray[np.float32]:
         row = llama_cpp.llama_get_embeddings_seq(self._context, number)

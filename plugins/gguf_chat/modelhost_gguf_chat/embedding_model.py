@@ -1,11 +1,12 @@
 """A loaded model that turns texts into vectors."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import ParamSpec, TypeVar
+from concurrent.futures import CancelledError, Future
 
 import numpy as np
 from modelhost import (
     BadInputError,
+    BatchEngine,
     ComputeThread,
     Context,
     Done,
@@ -13,7 +14,6 @@ from modelhost import (
     EmbedRequest,
     Log,
     ModelCard,
-    NotReadyError,
     UnsupportedError,
     Usage,
     Vectors,
@@ -21,6 +21,7 @@ from modelhost import (
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.embedder import TEXTS, Embedder
+from modelhost_gguf_chat.lifetime import Lifetime
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.weights import Weights, device_of
 
@@ -34,14 +35,9 @@ EVERYWHERE = ("query", "document", "clustering")
 SMALLEST = 1e-12
 """A vector is divided by at least this: the `eps` of `torch.nn.functional.normalize`."""
 
-UNLOADED = "this model is being unloaded; send the request again"
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 class EmbeddingModel:
-    """A GGUF model, ready to embed. The compute thread does everything with llama.cpp, in the order it is asked."""
+    """A GGUF model, ready to embed. Texts of all requests share steps, and requests have turns."""
 
     def __init__(self, weights: Weights, options: GgufChatOptions, *, threads: int, log: Log, compute: ComputeThread) -> None:
         """Load it; raises what `Backend.load` may raise."""
@@ -56,12 +52,21 @@ class EmbeddingModel:
             raise BadInputError(f"options.dimensions: this model's vectors have {full} dimensions, and none can be added")
         self._before, self._after = self._around()
         self._compute = compute
-        self._closed = False
+        self._lifetime = Lifetime()
+        self._engine: BatchEngine[list[int], NDArray[np.float32]] = BatchEngine(
+            lambda texts: [*self._embedder.compute(texts)],
+            compute,
+            batch=TEXTS,
+            window=TEXTS,
+            choose=_fitting(self._embedder.n_ctx),
+        )
 
     def close(self) -> None:
         """Stop after the step that is being computed, and free everything."""
-        self._closed = True
-        self._compute.run(self._embedder.close)
+        if self._lifetime.end():
+            self._engine.close()
+            self._lifetime.wait_for_users()
+            self._compute.run(self._embedder.close)
 
     def card(self) -> ModelCard:
         """Return what this model can do."""
@@ -82,29 +87,28 @@ class EmbeddingModel:
     def embed(self, request: EmbedRequest, context: Context) -> Iterator[EmbedEvent]:
         """Yield unit vectors in order; raises `BadInputError` or `UnsupportedError` before the first one."""
         size = self._size_of(request.dimensions)
-        texts = self._in_turn(self._prepared, request, context)
+        with self._lifetime.use():
+            texts = self._prepared(request, context)
+        job = object()
+        futures = self._engine.submit_all(job, [tokens for tokens, _ in texts])
+        context.on_cancel(lambda: self._engine.drop(job))
         first = 0
-        for step in _steps([tokens for tokens, _ in texts], self._embedder.n_ctx):
-            if context.cancelled:
+        while first < len(texts) and not context.cancelled:
+            try:
+                rows = _together(futures[first : first + TEXTS])
+            except CancelledError:
                 return
-            rows = self._in_turn(self._embedder.compute, step)
-            truncated = tuple(number for number in range(first, first + len(step)) if texts[number][1])
-            tokens = tuple(map(len, step))
-            yield Vectors(first=first, dimensions=size, data=_unit(rows, size).tobytes(), truncated=truncated, tokens=tokens)
-            first += len(step)
-        yield Done(usage=Usage(input_tokens=sum(len(tokens) for tokens, _ in texts)))
-
-    def _in_turn(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run something with llama.cpp when everybody who came before has had a turn."""
-
-        def unless_closed() -> T:
-            if self._closed:
-                raise NotReadyError(UNLOADED)
-            return work(*args, **kwargs)
-
-        if self._closed:  # and the thread may have ended
-            raise NotReadyError(UNLOADED)
-        return self._compute.run(unless_closed)
+            numbers = range(first, first + len(rows))
+            yield Vectors(
+                first=first,
+                dimensions=size,
+                data=_unit(np.stack(rows), size).tobytes(),
+                truncated=tuple(number for number in numbers if texts[number][1]),
+                tokens=tuple(len(texts[number][0]) for number in numbers),
+            )
+            first += len(rows)
+        if not context.cancelled:
+            yield Done(usage=Usage(input_tokens=sum(len(tokens) for tokens, _ in texts)))
 
     def _size_of(self, dimensions: int | None) -> int:
         if dimensions is None:
@@ -176,18 +180,28 @@ class EmbeddingModel:
         return whole[:at], whole[at + len(plain) :]
 
 
-def _steps(texts: Sequence[list[int]], most: int) -> Iterator[list[list[int]]]:
-    """Yield texts in order, as many at a time as have `most` tokens together, and at least one."""
-    step: list[list[int]] = []
-    left = most
-    for tokens in texts:
-        if step and (len(tokens) > left or len(step) == TEXTS):
-            yield step
-            step, left = [], most
-        step.append(tokens)
-        left -= len(tokens)
-    if step:
-        yield step
+def _together(futures: Sequence["Future[NDArray[np.float32]]"]) -> list[NDArray[np.float32]]:
+    """Wait for the first of these rows, and return it with those after it that are there."""
+    rows = [futures[0].result()]
+    for future in futures[1:]:
+        if not future.done():
+            break
+        rows.append(future.result())
+    return rows
+
+
+def _fitting(most: int) -> Callable[[Sequence[list[int]]], Iterator[int]]:
+    """Return what chooses texts for a step: as many in turn as have `most` tokens together; the first always."""
+
+    def choose(texts: Sequence[list[int]]) -> Iterator[int]:
+        left = most
+        for number, tokens in enumerate(texts):
+            if number and len(tokens) > left:
+                return
+            left -= len(tokens)
+            yield number
+
+    return choose
 
 
 def _unit(rows: NDArray[np.float32], size: int) -> NDArray[np.float32]:

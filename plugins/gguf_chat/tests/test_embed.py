@@ -242,7 +242,8 @@ def test_requests_at_once_get_their_own_vectors(embedder):
         client.start()
     for client in clients:
         client.join()
-    assert all(np.allclose(got[number], expected[number], atol=1e-6) for number in range(16))
+    # texts of a step share kernels, whose rounding depends on how many there are; two of these texts are 0.01 apart
+    assert all(np.allclose(got[number], expected[number], atol=5e-4) for number in range(16))
 
 
 def test_who_has_left_gets_nothing_computed(embedder):
@@ -255,11 +256,11 @@ def test_who_has_left_gets_nothing_computed(embedder):
 
 def test_unloading_tells_who_still_asks(minilm_gguf):
     made = Embedder(minilm_gguf)
-    events = made.backend.embed(EmbedRequest(inputs=("a cat",) * 100), Context())
+    events = made.backend.embed(EmbedRequest(inputs=("a cat",) * 5000), Context())
     next(events)
     made.backend.unload()
     with pytest.raises(NotReadyError, match="unloaded"):
-        next(events)
+        list(events)
     with pytest.raises(NotReadyError, match="not loaded"):
         made.embed("a cat")
 

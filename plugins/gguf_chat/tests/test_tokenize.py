@@ -153,7 +153,7 @@ def test_unloading_waits_for_who_reads_the_vocabulary_and_refuses_who_comes(load
     with gone.engine.in_use():
         unloading = threading.Thread(target=gone.backend.unload)
         unloading.start()
-        while not gone.engine._closed:
+        while not gone.engine._lifetime.over:
             time.sleep(0.001)
         with pytest.raises(NotReadyError):
             tokenize(gone, text="late")

@@ -12,6 +12,7 @@ import numpy as np
 from modelhost import NotReadyError
 from numpy.typing import NDArray
 
+from modelhost_gguf_chat.engine.batch import Batch, Piece
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.weights import reason
 
@@ -34,17 +35,6 @@ FLASH_ATTENTION = {
 NO_ROOM = 1
 ABORTED = 2
 """What `llama_decode` returns, beside 0 and errors below it (include/llama.h)."""
-
-
-class Piece(NamedTuple):
-    """Tokens of one sequence that go into a decode."""
-
-    sequence: int
-    position: int
-    """Of the first one; those before it are in the cache."""
-    tokens: Sequence[int]
-    logits: int
-    """For how many of the last ones the logits are wanted."""
 
 
 class Shape(NamedTuple):
@@ -70,7 +60,7 @@ class Decoder:
         self._window: int = llama_cpp.llama_model_n_swa(model)
         self.cuts: bool = not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
         """Whether a sequence can be cut anywhere; else only all of it can be used or forgotten."""
-        self._make_batch(shape.batch)
+        self._batch = Batch(shape.batch)
         # strlen as the abort callback: true once the buffer holds a character. One in Python would take the GIL for
         # each node of the graph, hundreds of times a token.
         self._abort = ctypes.create_string_buffer(2)
@@ -89,17 +79,7 @@ class Decoder:
 
     def decode(self, pieces: Sequence[Piece]) -> int:
         """Compute a batch; returns llama.cpp's code. Logits are read by `logits`, in the order of the pieces."""
-        at = 0
-        for piece in pieces:
-            end = at + len(piece.tokens)
-            self._tokens[at:end] = piece.tokens
-            self._positions[at:end] = range(piece.position, piece.position + end - at)
-            self._sequences[at:end] = piece.sequence
-            self._wanted[at : end - piece.logits] = 0
-            self._wanted[end - piece.logits : end] = 1
-            at = end
-        self._batch.n_tokens = at
-        code: int = llama_cpp.llama_decode(self._context, self._batch)
+        code: int = llama_cpp.llama_decode(self._context, self._batch.of(pieces))
         return code
 
     def logits(self, count: int) -> NDArray[np.float32]:
@@ -146,29 +126,6 @@ class Decoder:
             return True
         oldest: int = llama_cpp.llama_memory_seq_pos_min(self._memory, sequence)
         return oldest <= max(0, length - self._window)
-
-    def _make_batch(self, size: int) -> None:
-        """Make a batch whose arrays can be filled by slices: llama.cpp's own would take a call of ctypes for each number."""
-        self._tokens = np.zeros(size, np.int32)
-        self._positions = np.zeros(size, np.int32)
-        self._sequences = np.zeros(size, np.int32)
-        self._wanted = np.zeros(size, np.int8)
-        self._ones = np.ones(size, np.int32)
-        item = self._sequences.itemsize
-        self._pointers = self._sequences.ctypes.data + item * np.arange(size, dtype=np.uintp)
-        field: Any = dict(llama_cpp.llama_batch._fields_)  # type: ignore[arg-type]  # pairs, though they might be triples
-
-        def pointer(values: NDArray[Any], name: str) -> Any:
-            return ctypes.cast(values.ctypes.data, field[name])
-
-        self._batch = llama_cpp.llama_batch(
-            n_tokens=0,
-            token=pointer(self._tokens, "token"),
-            pos=pointer(self._positions, "pos"),
-            n_seq_id=pointer(self._ones, "n_seq_id"),
-            seq_id=pointer(self._pointers, "seq_id"),
-            logits=pointer(self._wanted, "logits"),
-        )
 
 
 def _make_context(model: Any, options: GgufChatOptions, shape: Shape, threads: int) -> Any:

@@ -9,8 +9,9 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import llama_cpp
 from modelhost import ComputeThread, DeadlineError, Log, NotReadyError, OverloadedError
 from platformdirs import user_cache_path
 
+from modelhost_gguf_chat.engine.batch import Piece
 from modelhost_gguf_chat.engine.costs import Costs
-from modelhost_gguf_chat.engine.decode import ABORTED, NO_ROOM, Decoder, Piece
+from modelhost_gguf_chat.engine.decode import ABORTED, NO_ROOM, Decoder
 from modelhost_gguf_chat.engine.figures import Figures
 from modelhost_gguf_chat.engine.jobs import Batch, Job, deliver
 from modelhost_gguf_chat.engine.plan import Limits, Row, Share, plan
@@ -27,6 +29,7 @@ from modelhost_gguf_chat.engine.prefix_files import PrefixFiles
 from modelhost_gguf_chat.engine.prefixes import Prefixes
 from modelhost_gguf_chat.engine.sequences import Sequences
 from modelhost_gguf_chat.engine.size import shape_of
+from modelhost_gguf_chat.lifetime import UNLOADED, Lifetime
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.tokens import Vocabulary
 from modelhost_gguf_chat.weights import fingerprint, listen, load_model, reason
@@ -43,7 +46,6 @@ SAVE_SECONDS = 0.4
 WRITTEN = 300e6
 """Bytes a second that are written at least, hashing included. Chosen: what a slow disk's cache took in measurements (trials: 92
 MB in 215 ms), and it only decides what is not begun any more."""
-UNLOADED = "this model is being unloaded; send the request again"
 
 
 class Engine:
@@ -87,10 +89,7 @@ class Engine:
         """Jobs; None only wakes."""
         self._outbox: queue.SimpleQueue[list[Batch] | None] = queue.SimpleQueue()
         """What each step has to tell; None after the last."""
-        self._lock = threading.Lock()
-        self._users = 0
-        self._unused = threading.Condition(self._lock)
-        self._closed = False
+        self._lifetime = Lifetime()
         self._serving: Future[None] | None = None
 
     def start(self, compute: ComputeThread) -> None:
@@ -117,9 +116,7 @@ class Engine:
 
     def submit(self, job: Job) -> None:
         """Queue a job. Raises `NotReadyError` when unloading has begun."""
-        with self._lock:
-            if self._closed:
-                raise NotReadyError(UNLOADED)
+        with self._lifetime.use():
             self._inbox.put(job)
 
     def cancel(self, jobs: Iterable[Job]) -> None:
@@ -132,32 +129,17 @@ class Engine:
         """Have the engine look at its rows again: somebody reads who did not."""
         self._inbox.put(None)
 
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keep the weights, and so the vocabulary, from being freed; for short work, because unloading waits for its end.
-
-        Raises `NotReadyError` when unloading has begun. May be used from any thread but the engine's own.
-        """
-        with self._lock:
-            if self._closed:
-                raise NotReadyError(UNLOADED)
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                self._unused.notify_all()
+    def in_use(self) -> AbstractContextManager[None]:
+        """Keep the weights, and so the vocabulary, from being freed; see `Lifetime.use`. Not for the engine's own thread."""
+        return self._lifetime.use()
 
     def close(self) -> None:
         """End what runs, and free context and weights."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            if self._decoder:
-                self._decoder.abort()
-            self._inbox.put(None)
+        if not self._lifetime.end():
+            return
+        if self._decoder:
+            self._decoder.abort()
+        self._inbox.put(None)
         if self._serving:
             self._serving.result()
         else:
@@ -190,7 +172,7 @@ class Engine:
         while not self._inbox.empty():
             self._take(self._inbox.get())
         self._drop()
-        return not self._closed
+        return not self._lifetime.over
 
     def _wait(self) -> None:
         """Wait for whatever comes, and write beginnings to files meanwhile."""
@@ -282,7 +264,7 @@ class Engine:
             self._figures.decode_failures += 1
             self._recover(code, chosen)
             return
-        rows = self._decoder.logits(count) if (count := sum(piece.logits for piece in pieces)) else ()
+        rows = self._decoder.logits(count) if (count := sum(piece.outputs for piece in pieces)) else ()
         self._steps += 1
         took = time.perf_counter() - began
         self._costs.note(sum(share.size for share in shares), took * 1000)
@@ -295,9 +277,9 @@ class Engine:
             job.served = self._steps
             job.computed += share.size
             self._sequences.extend(job, piece.tokens)
-            if piece.logits:
-                self._advance(job, rows[at : at + piece.logits])
-                at += piece.logits
+            if piece.outputs:
+                self._advance(job, rows[at : at + piece.outputs])
+                at += piece.outputs
         self._outbox.put([job.listener.flushed() for job, _ in chosen])
 
     def _advance(self, job: Job, rows: Any) -> None:
@@ -404,9 +386,8 @@ class Engine:
         with contextlib.suppress(Exception):  # what is lost is time only
             self._save(until=time.monotonic() + SAVE_SECONDS)
         self._running, self._waiting = [], []
-        with self._unused:
-            self._closed = True
-            self._unused.wait_for(lambda: not self._users)
+        self._lifetime.end()
+        self._lifetime.wait_for_users()
         self._free()
 
     def _free(self) -> None:
