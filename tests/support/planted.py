@@ -299,6 +299,20 @@ MISTAKES = {
         "leave stop out of the features",
         "Generate",
     ),
+    "the end is held back": edit(
+        "        if rest := stops.flush():\n            yield Delta(text=rest)\n",
+        "",
+        "a_stop_string_ends_the_text",
+        "StopStrings.flush()",
+        "Generate",
+    ),
+    "an option without a type": edit(
+        "    source: Source\n",
+        "    source: Source\n    size = 16\n",
+        "every_option_has_a_type",
+        "write `size: int = 16`",
+        "Embed",
+    ),
     "seed ignored": edit(
         'random.Random(f"{request.seed} {prompt}")',
         "random.Random()",

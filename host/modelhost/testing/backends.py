@@ -27,6 +27,7 @@ from modelhost.testing.told_once import (
     NOT_LOADED,
     UNANSWERED,
     ToldOnce,
+    leave_out_if_told,
     subject,
     telling,
     was_told,
@@ -162,14 +163,16 @@ class BackendTests:
             return
         pytest.fail("an unknown option is accepted; leave forbid_unknown_fields of `Options` as it is")
 
-    def test_weights_that_are_none_are_refused_by_load(self) -> None:
-        """An empty file, or folder, where the weights should be: the operator is told what is wrong, and nothing crashes."""
-        sources = sources_of(self.backend, self.options)
-        if not sources:
-            pytest.skip("no option names weights")
-        with telling(*subject(type(self)), BAD_WEIGHTS):
-            problem = outcome_of_loading(self.backend, self.options, tuple(sources), self.load_patience)
-            assert problem is None, problem
+    def test_every_option_has_a_type(self) -> None:
+        """What has none is an attribute of the class: nobody can set it in the configuration."""
+        kind = options_type(self.backend)
+        fields = {field.name for field in msgspec.structs.fields(kind)}
+        for name, value in vars(kind).items():
+            plain = isinstance(value, (bool, int, float, str, tuple, list, dict)) or value is None
+            assert name in fields or name.startswith("_") or not plain, (
+                f"{kind.__name__}.{name} has no type, so it is no option; write `{name}: {type(value).__name__} = {value!r}`, or "
+                f"put a constant beside the class"
+            )
 
     def test_the_card_can_cross_to_the_host(self, loaded: Loaded) -> None:
         """A numpy scalar in a card, for one, cannot."""
@@ -182,6 +185,16 @@ class BackendTests:
         except (TypeError, msgspec.ValidationError) as error:
             pytest.fail(f"the card cannot cross to the host: {error}; put plain values into it, such as int(…)")
         assert crossed == card, f"the card arrives as another: {crossed}"
+
+    def test_weights_that_are_none_are_refused_by_load(self) -> None:
+        """An empty file, or folder, where the weights should be: the operator is told what is wrong, and nothing crashes."""
+        sources = sources_of(self.backend, self.options)
+        if not sources:
+            pytest.skip("no option names weights")
+        leave_out_if_told(*subject(type(self)), NOT_LOADED)
+        with telling(*subject(type(self)), BAD_WEIGHTS):
+            problem = outcome_of_loading(self.backend, self.options, tuple(sources), self.load_patience)
+            assert problem is None, problem
 
     def test_the_answer_ends_with_one_done(self, answered: list[Any]) -> None:
         """Nothing comes after `Done`, and nothing is complete without it."""

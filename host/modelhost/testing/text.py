@@ -23,6 +23,7 @@ from modelhost.contract.types import (
 from modelhost.testing.backends import BackendTests
 from modelhost.testing.loaded import Loaded
 from modelhost.testing.requests import chat
+from modelhost.testing.told_once import subject, telling, was_told
 
 CONTROL = re.compile(
     r"<\|[\w-]+\|>|</?think(ing)?>|</?s>|<(bos|eos|pad|unk)>|<(start|end)_of_turn>|\[/?INST\]|<\|?(channel|turn)\|?>|\[(THINK|TOOL_CALLS)\]"
@@ -48,11 +49,15 @@ class WritesText(BackendTests):
         self.without_empty_pieces(events, which)
 
     def without_empty_pieces(self, events: list[Any], which: str) -> None:
-        """Assert that every piece says something."""
-        for event in events:
-            if isinstance(event, Delta):
-                said = event.text or event.reasoning or event.signature or event.logprobs or event.audio
-                assert said, f"{self.ability} yields an empty Delta in an answer {which}; leave it out"
+        """Assert that every piece says something, unless that was told."""
+        mistake = (*subject(type(self)), self.ability, "empty pieces")
+        if was_told(*mistake):
+            return
+        with telling(*mistake):
+            for event in events:
+                if isinstance(event, Delta):
+                    said = event.text or event.reasoning or event.signature or event.logprobs or event.audio
+                    assert said, f"{self.ability} yields an empty Delta in an answer {which}; leave it out"
 
     def test_the_text_has_no_control_tokens(self, answered: list[Any]) -> None:
         """They are for the template; thoughts belong into `Delta.reasoning`."""
@@ -200,8 +205,15 @@ class GeneratesText(WritesText):
         )
         assert text == whole[: whole.index(stop)], f"{what} gives {text!r}; yield all that comes before it, and nothing more"
         assert reason == "stop", f"{what} ends with reason={reason!r}; yield Done(reason='stop')"
+        self.gives_what_was_held_back(loaded, request, whole)
         told = events[-1].stop
         assert told in (None, stop), f"{what} is told to have ended at {told!r}; yield Done(stop=…) with the string that was met"
+
+    def gives_what_was_held_back(self, loaded: Loaded, request: GenerateRequest, whole: str) -> None:
+        """Assert that an answer's end is given though it is the beginning of a stop string that never comes."""
+        stop = f"{whole[-3:]}, and no further"
+        text = text_of(loaded.events("generate", msgspec.structs.replace(request, stop=(stop,))))
+        assert text == whole, f"stop={stop!r}, which never comes, makes {text!r} of {whole!r}; yield StopStrings.flush() last"
 
     def test_answers_at_once_do_not_mix(self, loaded: Loaded) -> None:
         """What is said beside others is what is said alone."""
