@@ -21,6 +21,7 @@ Feature = Literal[
     "json_object",
     "json_schema",
     "completion",
+    "prompt_logprobs",
     "suffix",
     "prefill",
     "n",

@@ -76,6 +76,8 @@ ASKS: dict[type, tuple[Ask, ...]] = {
         Ask(field="ignore_eos", feature="ignore_eos"),
         Ask(field="tools", feature="tools"),
         Ask(field="logprobs", feature="logprobs"),
+        Ask(field="prompt_logprobs", feature="prompt_logprobs", param="echo", words="the probabilities of an echoed prompt"),
+        Ask(field="max_tokens", feature="prompt_logprobs", asks=lambda most: most == 0, words="prompts without an answer"),
         Ask(field="suffix", feature="suffix"),
         Ask(field="enable_safety", feature="safety"),
         Ask(field="prompt", feature="completion", asks=_is_there),

@@ -265,7 +265,9 @@ class GeneratesText(WritesText):
         events = loaded.events("generate", chat("Say a word.", max_tokens=4, logprobs=True, top_logprobs=2))
         tokens = [one for event in events if isinstance(event, Delta) for one in event.logprobs]
         assert tokens, "logprobs=True gives none; fill Delta.logprobs, or leave logprobs out of the features"
-        assert all(one.logprob <= 1e-6 for one in tokens), "a logprob is above 0; give natural logarithms of probabilities"
+        assert all((one.logprob or 0.0) <= 1e-6 for one in tokens), (
+            "a logprob is above 0; give natural logarithms of probabilities"
+        )
         assert all(len(one.top) <= 2 for one in tokens), "top_logprobs=2 gives more than two"
 
     def test_json_is_json(self, loaded: Loaded) -> None:

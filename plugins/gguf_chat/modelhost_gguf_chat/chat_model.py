@@ -73,7 +73,7 @@ class ChatModel:
         return ModelCard(
             abilities=("generate", "tokenize"),
             features=(
-                *("streaming", "stop", "logprobs", "completion", "n", "top_k", "min_p", "repeat_penalty"),
+                *("streaming", "stop", "logprobs", "completion", "prompt_logprobs", "n", "top_k", "min_p", "repeat_penalty"),
                 *("presence_penalty", "frequency_penalty", "logit_bias", "ignore_eos"),
                 *(("suffix",) if self._vocabulary.gap else ()),
                 *(() if isinstance(self._template, str) else ("prefill",)),
@@ -103,7 +103,10 @@ class ChatModel:
                 prompt = self.prompt(request)
                 most = self._token_limit(request, len(prompt))
                 sampling = decide(request, self._options, self._vocabulary)
-                if text := self._echoed_prompt(request):
+                if request.prompt_logprobs and prompt[0] not in (self._vocabulary.bos, NO_TOKEN):
+                    for choice in reply.choices:
+                        choice.begin_echo(prompt[:1])
+                elif not request.prompt_logprobs and (text := self._echoed_prompt(request)):
                     echo(reply, text)
             reply.prompt_tokens = len(prompt)
             jobs = [
@@ -115,6 +118,7 @@ class ChatModel:
                     caller=context.caller,
                     priority=context.priority,
                     keeps_logits=request.logprobs,
+                    scores_prompt=request.prompt_logprobs,
                 )
                 for choice in reply.choices
             ]
@@ -133,8 +137,6 @@ class ChatModel:
                 param = "suffix" if request.suffix else "echo"
                 raise BadInputError(f"{param} goes with a raw prompt, not with messages; leave it out", param=param)
             return self._of_chat(request)
-        if request.echo and request.logprobs:
-            raise UnsupportedError("logprobs of an echoed prompt are not computed; leave one of the two out", param="echo")
         if isinstance(request.prompt, str):
             _bound(len(request.prompt.encode("utf-8", "replace")), "prompt")
             tokens = vocabulary.tokenize(request.prompt)
@@ -234,7 +236,8 @@ class ChatModel:
                 code="context_length_exceeded",
                 param=param,
             )
-        return min(n_ctx - count, request.max_tokens or self._options.most_tokens() or n_ctx)
+        wanted = self._options.most_tokens() if request.max_tokens is None else request.max_tokens
+        return min(n_ctx - count, n_ctx if wanted is None else wanted)
 
     def _find_template(self, log: Log) -> ChatTemplate | str:
         """Compile the template of the options or of the file; of one in the file that has an error, say what it is.

@@ -1,10 +1,10 @@
 """An answer on its way to whoever asked: choices grow on the engine's thread, and a step's events leave together."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from modelhost import ChoiceDone, Delta, Done, EventStream, FinishReason, GenerateEvent, GenerateRequest, Usage
+from modelhost import ChoiceDone, Delta, Done, EventStream, FinishReason, GenerateEvent, GenerateRequest, TokenLogprob, Usage
 from numpy.typing import NDArray
 
 from modelhost_gguf_chat.answer import Answer
@@ -116,6 +116,8 @@ class Choice:
         """Tokens, the one that ended it included."""
         self._reply = reply
         self._answer = Answer(reply.request.stop, index)
+        self._prompt = Answer((), index)
+        """As it is echoed."""
         self._top = reply.request.top_logprobs
 
     def begin(self, cached: int) -> None:
@@ -128,6 +130,22 @@ class Choice:
         """Take that the prompt has been computed."""
         if not self.index:
             self._reply.clock.read()
+        if delta := self._prompt.finish():
+            self._reply.send(delta)
+
+    def scored(self, token: int, logits: NDArray[np.float32]) -> None:
+        """Take a token of the prompt, and what the model gave before it."""
+        self._echo(token, token_logprob(logits, token, self._top, self._reply.vocabulary))
+
+    def begin_echo(self, tokens: Sequence[int]) -> None:
+        """Give the prompt with the probabilities that `scored` will tell; those of its first tokens nobody knows."""
+        for token in tokens:
+            data = self._reply.vocabulary.piece(token, special=True)
+            self._echo(token, TokenLogprob(token=data.decode("utf-8", "replace"), logprob=None, data=data))
+
+    def _echo(self, token: int, logprob: TokenLogprob) -> None:
+        if delta := self._prompt.feed(self._reply.vocabulary.said(token), logprob):
+            self._reply.send(delta)
 
     def token(self, token: int, logits: NDArray[np.float32] | None) -> bool:
         """Take a token of the answer; returns whether a stop string is complete with it."""

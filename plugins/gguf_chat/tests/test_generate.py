@@ -3,6 +3,7 @@ import sys
 import threading
 
 import llama_cpp
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from modelhost import BadInputError, Context, Done, GenerateRequest, Message, NotReadyError, Source, TextPart, UnsupportedError
@@ -178,6 +179,36 @@ def test_a_raw_prompts_tokens_have_probabilities(chat):
     assert "".join(entry.token for entry in entries) == "".join(delta.text for delta in deltas)
 
 
+def test_an_echoed_prompts_tokens_have_the_models_own_probabilities(chat, weights):
+    prompt = "The capital of France is Paris. The capital of Spain is Madrid, and that of Italy is Rome. " * 4  # more than a step
+    request = GenerateRequest(prompt=prompt, echo=True, logprobs=True, prompt_logprobs=True, max_tokens=2, temperature=0.0)
+    *deltas, done = chat.backend.generate(request, Context())
+    reference = llama_cpp.Llama(str(weights), n_ctx=512, n_batch=32, n_threads=1, flash_attn=True, logits_all=True, verbose=False)
+    tokens = chat.vocabulary.tokenize(prompt)
+    reference.eval(tokens)
+    logits = np.array(reference.scores[: len(tokens)], np.float64)
+    reference.close()
+    logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = [logprobs[at, token] for at, token in enumerate(tokens[1:])]
+    entries = [entry for delta in deltas for entry in delta.logprobs]
+    assert "".join(delta.text for delta in deltas).startswith(prompt)
+    assert [entry.token for entry in entries[: len(tokens)]] == [chat.vocabulary.piece(token).decode() for token in tokens]
+    assert entries[0].logprob is None
+    assert [entry.logprob for entry in entries[1 : len(tokens)]] == pytest.approx(expected, abs=1e-3)
+    assert (len(entries), done.usage.output_tokens) == (len(tokens) + 2, 2)
+
+
+def test_a_prompt_is_scored_without_an_answer(chat):
+    request = GenerateRequest(
+        prompt="One two three", echo=True, logprobs=True, top_logprobs=2, prompt_logprobs=True, max_tokens=0
+    )
+    for _ in range(2):  # what the first has left in the cache has no logits
+        *deltas, done = chat.backend.generate(request, Context())
+        assert "".join(delta.text for delta in deltas) == "One two three"
+        assert [len(entry.top) for delta in deltas for entry in delta.logprobs] == [0, 2, 2]
+        assert (done.reason, done.usage.output_tokens, done.usage.cached_tokens) == ("length", 0, 0)
+
+
 # what fills a gap
 
 
@@ -283,7 +314,6 @@ def test_an_answer_that_would_not_fit_is_refused_before_it_begins(chat):
         ({"prompt": "x", "logit_bias": {49152: 1.0}}, "logit_bias"),
         ({"prompt": "x", "logit_bias": {5: float("nan")}}, "logit_bias"),
         ({}, "messages"),
-        ({"prompt": "x", "echo": True, "logprobs": True}, "echo"),
         ({"prompt": "x", "suffix": "y"}, "suffix"),
         ({"messages": TALK, "suffix": "y"}, "suffix"),
         ({"messages": TALK, "echo": True}, "echo"),

@@ -129,8 +129,24 @@ def test_an_answer_cut_within_a_character_is_whole_characters(host: Served) -> N
     assert not any("\ufffd" in (chunk["choices"][0]["delta"].get("content") or "") for chunk in chunks if chunk["choices"])
 
 
-def test_the_log_likelihood_of_a_prompt_is_refused_in_clear_words(host: Served) -> None:
-    asked = {"prompt": "The capital of France is Paris", "echo": True, "logprobs": 1, "max_tokens": 1}
-    status, param, _, message = refused(host, "/v1/completions", **asked)
-    assert (status, param) == (400, "echo")
-    assert "logprobs of an echoed prompt are not computed" in message
+@pytest.mark.parametrize("most", [0, 1])
+def test_the_log_likelihood_of_a_prompt_is_what_evaluation_harnesses_read(host: Served, most: int) -> None:
+    prompt = "The capital of France is Paris"
+    asked = {"model": "smollm", "prompt": prompt, "echo": True, "logprobs": 1, "max_tokens": most, "temperature": 0}
+    answer = host.client.post("/v1/completions", json=asked).raise_for_status().json()
+    choice = answer["choices"][0]
+    found = choice["logprobs"]
+    ends = [*found["text_offset"][1:], len(choice["text"])]
+    assert choice["text"].startswith(prompt)
+    assert [choice["text"][at:end] for at, end in zip(found["text_offset"], ends, strict=True)] == found["tokens"]
+    assert (found["token_logprobs"][0], found["top_logprobs"][0]) == (None, None)
+    assert all(value <= 0 for value in found["token_logprobs"][1:])
+    assert answer["usage"]["completion_tokens"] == most
+    likeliest = found["top_logprobs"][found["tokens"].index(" Paris")]
+    assert likeliest == {" Paris": found["token_logprobs"][found["tokens"].index(" Paris")]}
+
+
+def test_the_log_likelihood_of_a_prompt_is_refused_by_models_that_do_not_know_it(host: Served) -> None:
+    asked = {"model": "echo", "prompt": "The capital of France is Paris", "echo": True, "logprobs": 1, "max_tokens": 1}
+    answer = host.client.post("/v1/completions", json=asked)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "logprobs")

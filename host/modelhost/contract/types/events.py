@@ -54,7 +54,8 @@ class TokenLogprob(Wire):
     """A token with its natural-log probability; `data` is its bytes, which need not be whole characters."""
 
     token: str
-    logprob: float
+    logprob: float | None
+    """None for the first token of a prompt that nothing stands before."""
     data: bytes = b""
     top: tuple["TokenLogprob", ...] = ()
 

@@ -136,7 +136,8 @@ class GenerateRequest(Request):
 
     messages: tuple[Message, ...] = ()
     prompt: str | tuple[int, ...] | None = None
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=0)] | None = None
+    """0 only computes the prompt, for its `prompt_logprobs`."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0)] | None = None
@@ -166,6 +167,8 @@ class GenerateRequest(Request):
     """Go on in the last message, which is the model's own, instead of beginning a turn; None leaves it to `continues`."""
     echo: bool = False
     """Return the prompt too, before its continuation; with `prompt` only."""
+    prompt_logprobs: bool = False
+    """Say how likely each token of the echoed prompt was, too, as `logprobs` does for the answer's."""
     suffix: str | None = None
     """What comes after the gap to fill; with `prompt` only."""
 

@@ -70,6 +70,15 @@ class CompletionBody(Sampling, kw_only=True):
                 return [prompt if isinstance(prompt, str) else tuple(prompt) for prompt in prompts]
         raise BadInputError("prompt must be a text, token ids, or a list of texts or of lists of ids", param="prompt")
 
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether it asks how likely the prompt is."""
+        return bool(self.echo) and self.logprobs is not None
+
+    def limit(self, usual: int | None = None) -> int | None:
+        """Return the most tokens of the answer; 0 where only the prompt is of interest."""
+        return 0 if self.scores_prompt and self.max_tokens == 0 else super().limit(usual)
+
     def to_request(self, prompt: str | tuple[int, ...]) -> GenerateRequest:
         """Return what a backend is asked for one prompt. Raises `RequestError` for what cannot be honoured."""
         if self.best_of not in (None, self.n or 1):
@@ -81,6 +90,7 @@ class CompletionBody(Sampling, kw_only=True):
             prompt=prompt,
             n=self.n or 1,
             echo=bool(self.echo),
+            prompt_logprobs=self.scores_prompt,
             suffix=self.suffix or None,
             logprobs=self.logprobs is not None,
             top_logprobs=self.logprobs or 0,
@@ -88,11 +98,14 @@ class CompletionBody(Sampling, kw_only=True):
 
 
 class CompletionLogprobs(Struct):
-    """How likely each token was; `text_offset` is where it begins in the choice's text."""
+    """How likely each token was; `text_offset` is where it begins in the choice's text.
+
+    The first token of an echoed prompt has neither a probability nor likelier ones where nothing stands before it.
+    """
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]] | None
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
     text_offset: list[int]
 
 
@@ -152,7 +165,9 @@ def _logprobs(tokens: tuple[TokenLogprob, ...], offset: int, text: str) -> Compl
     return CompletionLogprobs(
         tokens=[token.token for token in tokens],
         token_logprobs=[token.logprob for token in tokens],
-        top_logprobs=[{one.token: one.logprob for one in token.top} for token in tokens],
+        top_logprobs=[
+            None if token.logprob is None else {one.token: one.logprob or 0.0 for one in token.top} for token in tokens
+        ],
         text_offset=offsets,
     )
 

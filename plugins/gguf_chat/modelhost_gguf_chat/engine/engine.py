@@ -287,6 +287,10 @@ class Engine:
         draft, job.draft = job.draft, job.tokens[:0]
         right = 0
         try:
+            if job.scores_prompt and not job.produced:
+                rows = self._score(job, rows)
+                if not len(rows):
+                    return
             over = self._choose(job, rows[0])
             while not over and right < len(draft) and job.tokens[-1] == draft[right]:
                 right += 1
@@ -302,10 +306,21 @@ class Engine:
         except BaseException as error:  # whatever it is, it is for the one who reads, and the others go on
             self._fail(job, error)
 
+    def _score(self, job: Job, rows: Any) -> Any:
+        """Tell how likely tokens of a prompt were; returns what is left of the rows: the last of the prompt, if it is there."""
+        first = job.computed - len(rows) + 1
+        for at, row in enumerate(rows):
+            if first + at < job.prompt:
+                job.listener.scored(job.tokens[first + at], row)
+        return rows[-1:] if job.computed == job.prompt else rows[:0]
+
     def _choose(self, job: Job, logits: Any) -> bool:
         """Choose the next token of an answer; returns whether it is over."""
         if not job.produced:
             job.listener.read()
+        if not job.most:
+            job.listener.end(by_model=False)
+            return True
         before = logits.copy() if job.keeps_logits else None
         token = job.sampler.sample(logits)
         job.produced += 1
@@ -420,4 +435,6 @@ def _piece(job: Job, share: Share) -> Piece:
         tokens += job.draft
     else:
         job.draft = job.tokens[:0]
+    if job.scores_prompt and job.computed < job.prompt:
+        return Piece(job.sequence, job.computed, tokens, len(tokens))
     return Piece(job.sequence, job.computed, tokens, 1 + share.drafts if end == len(job.tokens) else 0)

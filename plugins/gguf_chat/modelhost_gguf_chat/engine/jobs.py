@@ -41,6 +41,9 @@ class Listener(Protocol):
     def read(self) -> None:
         """Take that the prompt has been computed."""
 
+    def scored(self, token: int, logits: NDArray[np.float32]) -> None:
+        """Take a token of the prompt, all but the first in order, and what the model gave before it."""
+
     def token(self, token: int, logits: NDArray[np.float32] | None) -> bool:
         """Take a token, none that ends the answer, and what the model gave before sampling; returns whether it was the last."""
 
@@ -77,6 +80,7 @@ class Job:
         "produced",
         "prompt",
         "sampler",
+        "scores_prompt",
         "sequence",
         "served",
         "started",
@@ -93,11 +97,12 @@ class Job:
         caller: str = "",
         priority: int = 0,
         keeps_logits: bool = False,
+        scores_prompt: bool = False,
     ) -> None:
-        """Take what to compute: `prompt` and `most` tokens after it fit into the context together.
+        """Take what to compute: `prompt` and `most` tokens after it fit into the context together; `most` may be 0 if scored.
 
         A `caller` never profits from what was computed for another one: how quick an answer is would tell what the other had
-        asked. `keeps_logits` gives the listener the model's logits.
+        asked. `keeps_logits` gives the listener the model's logits, `scores_prompt` those of the prompt's tokens.
         """
         self.prompt = len(prompt)
         self.tokens = array(TOKENS, prompt)
@@ -108,6 +113,7 @@ class Job:
         self.caller = caller
         self.priority = priority
         self.keeps_logits = keeps_logits
+        self.scores_prompt = scores_prompt
         self.cancelled = False
         self.arrived = 0
         self.served = 0

@@ -62,10 +62,7 @@ class Sequences:
         """Give a job a sequence, with as much of its tokens as is there already; false where there is no room."""
         if self._running == self._parallel or not (self._empty or self._left):
             return False
-        length, source = self._source(job)
-        stored = self._prefixes.find(job.caller, job.tokens, whole=not self._decoder.cuts, more_than=length + WORTH)
-        if stored:
-            length, source = min(common(stored.tokens, job.tokens, 0), len(job.tokens) - 1), -1
+        length, source, stored = (0, -1, None) if job.scores_prompt else self._source(job)
         if self._unified and not self._room_for(len(job.tokens) - length, keep=source):
             return False
         if source in self._left and (self._cells.length(source) - length) * TAIL <= length:
@@ -133,12 +130,20 @@ class Sequences:
         self._give_up(sequence)
         return True
 
-    def _source(self, job: Job) -> tuple[int, int]:
-        """Return how many of a job's tokens are there and worth having, and in which sequence; the last is computed anew."""
+    def _source(self, job: Job) -> tuple[int, int, Prefix | None]:
+        """Return how many of a job's tokens are there, and in which sequence or prefix; the last is computed anew."""
+        most = len(job.tokens) - 1
+        length, holder = self._holder(job, most)
+        whole = not self._decoder.cuts
+        stored = self._prefixes.find(job.caller, job.tokens, whole=whole, more_than=length + WORTH)
+        if stored is None:
+            return length, holder, None
+        return min(common(stored.tokens, job.tokens, 0), most), -1, stored
+
+    def _holder(self, job: Job, most: int) -> tuple[int, int]:
         match = self._cells.match(job.caller, job.tokens)
-        length = min(match.length, len(job.tokens) - 1)
-        holders = sorted(match.holders, key=lambda holder: (holder not in self._left, self._cells.length(holder)))
-        for holder in holders:
+        length = min(match.length, most)
+        for holder in sorted(match.holders, key=lambda holder: (holder not in self._left, self._cells.length(holder))):
             whole = self._cells.length(holder)
             if not self._decoder.cuts and whole > length:
                 continue

@@ -36,8 +36,8 @@ _encode = msgspec.json.Encoder().encode
 def _logprobs(tokens: Iterable[TokenLogprob]) -> Logprobs:
     content = []
     for token in tokens:
-        top = [TokenAlternative(token=one.token, logprob=one.logprob, bytes=list(one.data)) for one in token.top]
-        content.append(ChosenToken(token=token.token, logprob=token.logprob, bytes=list(token.data), top_logprobs=top))
+        top = [TokenAlternative(token=one.token, logprob=one.logprob or 0.0, bytes=list(one.data)) for one in token.top]
+        content.append(ChosenToken(token=token.token, logprob=token.logprob or 0.0, bytes=list(token.data), top_logprobs=top))
     return Logprobs(content=content)
 
 
