@@ -18,6 +18,8 @@ from modelhost.contract.event_stream import EventStream
 from modelhost.contract.structs import Struct
 from modelhost.contract.types import Ability
 from modelhost.host import ModelHost
+from modelhost.http.routing.bodies.incoming import SMALL
+from modelhost.http.routing.bodies.json_text import check_values
 from modelhost.http.routing.calls import details_for
 from modelhost.http.routing.errors import as_modelhost_error, with_client_names
 from modelhost.http.routing.in_flight import in_flight_of
@@ -98,7 +100,8 @@ class MessageSocket(Generic[T]):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         self._receiving.cancel()
         if self._gone:
-            return isinstance(error, asyncio.CancelledError) or error is None
+            left = isinstance(error, OSError) and not isinstance(error, TimeoutError)
+            return left or isinstance(error, asyncio.CancelledError) or error is None
         if error is None:
             await self.socket.close()
         return isinstance(error, Exception) and await self._ended_by(error)
@@ -196,6 +199,8 @@ class MessageSocket(Generic[T]):
         return [*found][:MOST_IGNORED] or UNSET
 
     def _read(self, raw: bytes) -> T:
+        if len(raw) > SMALL:
+            check_values(raw, "the message")
         value = decoded(msgspec.json.decode, raw, "the message")
         if not isinstance(value, dict):
             raise BadInputError("a message is a JSON object")
@@ -265,6 +270,9 @@ class MessageSocket(Generic[T]):
             self._gone = True
             if self._task:
                 self._task.cancel()
+            raise
+        except OSError:  # the client has left: so says ASGI that a server tells it
+            self._gone = True
             raise
 
     async def tell(self, error: Exception) -> None:

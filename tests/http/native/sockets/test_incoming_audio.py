@@ -1,5 +1,6 @@
 """What comes over a line as sound: whatever it is, it is read as that, and what the URL and `start` say holds."""
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -10,6 +11,9 @@ from fake_plugins import fake_plugin
 from lines import Line, open_line
 from modelhost import Blob
 from modelhost.audio import SAMPLE_RATE, Resampler, decode, to_pcm
+from modelhost.audio.formats import WavHead, wav_head
+from modelhost.http.native.sockets import incoming_audio
+from modelhost.http.native.sockets.incoming_audio import Incoming
 from recordings import KINDS, kind_of_file, recorded, wav
 from serving import Serve, Served
 
@@ -263,3 +267,28 @@ class TestSpeaking:
             *_, sound, done = line.until("done")
         assert len(base64.b64decode(sound["audio"])) > 8000
         assert done["duration"] == pytest.approx(answer["duration"], abs=0.3)
+
+
+def test_the_head_of_a_file_that_comes_byte_by_byte_is_not_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def counted(beginning: bytes) -> WavHead | None:
+        looks.append(len(beginning))
+        return wav_head(beginning)
+
+    monkeypatch.setattr(incoming_audio, "wav_head", counted)
+    empty_chunks = b"junk\0\0\0\0" * 1000
+    sound = bytes(range(200)) * 100
+    whole = wav(sound)
+    file = whole[:12] + empty_chunks + whole[12:]
+
+    async def read() -> bytes:
+        incoming = Incoming("pcm", 16_000, most_mb=1)
+        for byte in file:
+            await incoming.put(bytes([byte]))
+        await incoming.finish()
+        assert incoming.live
+        return b"".join(incoming.live_input.stream.take_all())
+
+    assert asyncio.run(read()) == sound
+    assert len(looks) < 250

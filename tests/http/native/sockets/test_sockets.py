@@ -230,6 +230,14 @@ class TestSpeaking:
 @pytest.mark.hostile
 class TestBadClients:
     @pytest.mark.parametrize("path", SOCKETS)
+    def test_a_message_has_no_more_values_than_a_body(self, host: Served, path: str) -> None:
+        with open_line(host, path) as line:
+            line.line.send('{"type": "start", "x": [' + "[]," * 140_000 + "[]]}")
+            assert line.error()["code"] == "too_many_values"
+            line.line.send("{}")
+            assert line.error()["type"] == "invalid_request_error", "the line stays"
+
+    @pytest.mark.parametrize("path", SOCKETS)
     @pytest.mark.parametrize(
         "message", ["", "{", "[]", "3", '{"type": "launch"}', '{"type": 7}', "{}", '{"type": "start", "model": 3}', "[" * 100_000]
     )

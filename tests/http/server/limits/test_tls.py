@@ -176,3 +176,13 @@ def test_a_host_that_stops_does_not_wait_for_handshakes(serve: Serve, tmp_path: 
         assert time.monotonic() - began < LONG
         with contextlib.suppress(ConnectionError):
             assert client.socket.recv(1, socket.MSG_PEEK) == b""
+
+
+def test_a_client_that_keeps_its_connection_does_not_hold_up_the_end(serve: Serve, tmp_path: Path) -> None:
+    pem = tmp_path / "pem"
+    trustme.CA().issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
+    host = serve(f"[server]\ntls_cert = '{pem}'\ntls_key = '{pem}'\n{MODELS}")
+    with httpx.Client(base_url=host.url, trust_env=False, verify=False) as client:
+        assert client.get("/livez").status_code == 200
+        assert host.stop() == 0
+    assert not any('"level":"error"' in line for line in host.log)

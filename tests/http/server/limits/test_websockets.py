@@ -11,8 +11,9 @@ import pytest
 import trustme
 from fake_plugins import fake_plugin
 from guarded import MODELS, Inside
+from modelhost.http.routing.websocket import PATIENCE
 from raw_client import Client, handshake
-from serving import Serve, Served
+from serving import Serve, Served, eventually
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
@@ -141,6 +142,28 @@ def test_whoever_takes_nothing_of_the_answers_is_ended(host: Served, path: str) 
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             while True:  # until that fails; if nobody ended the line, this would be a TimeoutError
                 line.sendall(FLOODS["pings"][-1] * 1000)
+
+
+def test_what_is_sent_after_our_close_is_read_as_far_as_it_was_under_way(host: Served) -> None:
+    with open_line(host, LISTEN) as line:
+        line.sendall(frame(Opcode.TEXT, b"x") * PATIENCE)
+        while b"too many bad messages" not in line.recv(4096):
+            pass
+        assert flood(line, "messages of a MiB", most=2 * FLOOD) < 2 * FLOOD
+
+
+@pytest.mark.parametrize("path", [GENERATE, LISTEN, SPEAK])
+def test_who_asks_and_leaves_at_once_is_no_line_in_the_log_but_the_requests(host: Served, path: str) -> None:
+    said = len(host.log)
+    asked = frame(Opcode.TEXT, b'{"type": "%s"}' % (b"cancel" if path == GENERATE else b"end"))
+    with open_line(host, path) as line:
+        line.sendall(asked * 20 + frame(Opcode.CLOSE, b"\x03\xe8"))
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while line.recv(4096):
+                pass
+    eventually(lambda: len(host.log) > said)
+    host.client.get("/livez")
+    assert all('"event":"request"' in line for line in host.log[said:])
 
 
 def test_text_that_is_no_utf8_ends_the_line_without_a_word_in_the_log(host: Served) -> None:

@@ -13,6 +13,10 @@ from modelhost.http.native.sockets.live_input import LiveInput
 PCM = frozenset({"", "pcm", "pcm16", "pcm_s16le", "s16le", "raw"})
 """What clients call 16-bit little-endian PCM."""
 
+GROWN = 16
+"""A beginning is looked at again when it has grown by one part of so many. Chosen, because the sound is then late by no more than
+that part of the head, and whoever sends it byte by byte has it read some hundred times, and not each time."""
+
 
 class Incoming:
     """One stretch of sound; `live` says whether it is heard while it comes, None while that is not known yet."""
@@ -26,17 +30,19 @@ class Incoming:
         self.sample_rate = sample_rate
         self.path: Path | None = None
         self._most_mb = most_mb
-        self._beginning = b""
+        self._beginning = bytearray()
+        self._look_at = 0  # bytes of it from which on it is worth a look
         self._left: int | None = None  # bytes of sound that are still to come, where a WAV file says how many it has
 
     async def put(self, data: bytes) -> None:
         """Take more sound. Raises `BadInputError` for more of it than a recording may have."""
         if self.live is None:
             self._beginning += data
-            self._look(complete=False)
+            if len(self._beginning) >= self._look_at:
+                self._look(complete=False)
             if self.live is None:
                 return
-            data, self._beginning = self._beginning, b""
+            data, self._beginning = bytes(self._beginning), bytearray()
         if not self.live:
             self._store(data)
         elif self._left is None:
@@ -49,7 +55,7 @@ class Incoming:
         """Take what has come for all of it."""
         if self.live is None:
             self._look(complete=True)
-            data, self._beginning = self._beginning, b""
+            data, self._beginning = bytes(self._beginning), bytearray()
             if data:
                 await self.put(data)
         self.live_input.finish()
@@ -62,19 +68,21 @@ class Incoming:
 
     def _look(self, *, complete: bool) -> None:
         """Find out what the sound is, if what has come of it tells."""
-        kind = kind_of(self._beginning, complete=complete)
+        beginning = bytes(self._beginning)
+        self._look_at = len(beginning) + len(beginning) // GROWN
+        kind = kind_of(beginning, complete=complete)
         if kind is None:
             return
         if kind != "wav":
             self.live = not kind
             self.format = kind or "pcm"
             return
-        head = wav_head(self._beginning)
+        head = wav_head(beginning)
         if head and head.pcm:
             self.live = True
             self.sample_rate = head.sample_rate
             self._left = head.length
-            self._beginning = self._beginning[head.start :]
+            del self._beginning[: head.start]
         elif head or complete:
             self.live = False
             self.format = "wav"

@@ -127,7 +127,7 @@ class Arrived:
         return body
 
 
-def check_values(body: bytes) -> None:
+def check_values(body: bytes, what: str = "the body") -> None:
     """Raise `BadInputError` for JSON of more than `MOST_VALUES` values that take much memory."""
     if _count(body) <= MOST_VALUES and body.count(b'"') <= 2 * MOST_VALUES:
         return
@@ -135,7 +135,7 @@ def check_values(body: bytes) -> None:
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     if plain.count(b'"') > 2 * MOST_VALUES or _count(b"".join(plain.split(b'"')[::2])) > MOST_VALUES:
         raise BadInputError(
-            f"the body has more than {MOST_VALUES} objects, lists, names and texts; send it in several requests",
+            f"{what} has more than {MOST_VALUES} objects, lists, names and texts; send it in several",
             code="too_many_values",
         )
 

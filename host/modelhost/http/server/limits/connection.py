@@ -132,6 +132,8 @@ class LimitedConnection(HttpToolsProtocol, Connection):
         """Close what has no request at work."""
         if self._running is None:
             self.transport.close()
+            if not self.transport.get_write_buffer_size():
+                self.connections.discard(self)  # with TLS it lasts until the client has closed it as well: nobody waits for that
         else:
             super().shutdown()
 

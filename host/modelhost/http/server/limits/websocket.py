@@ -35,6 +35,9 @@ AHEAD = 64 * 1024
 """Bytes of a message that are read before the application asks for one: as many as a connection holds anyway."""
 PART = 32 * 1024
 """Bytes or characters of a message that are written at once, as a fragment: with TLS each byte is there three times meanwhile."""
+UNDER_WAY = 10 * 2**20
+"""Bytes after our close that come from before the client has seen it: what the system's buffers on both sides hold. What follows
+is read slowly."""
 REST = 0.02
 """Seconds that whoever sends so many waits before the next piece is read."""
 
@@ -69,6 +72,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self._holding = False
         """Whether nothing is taken from the line."""
         self._sending = asyncio.Lock()
+        self._after_close = 0
+        """Bytes that came after our close."""
         self.conn.reject = _rejection  # type: ignore[method-assign]
 
     def shake_hands(self, head: bytes) -> bool:
@@ -116,12 +121,14 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         if self._unread and self._may_parse():
             piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
             self._idle_frames = 0
+            self._after_close += len(piece) if self.close_sent else 0
             super().data_received(piece)  # type: ignore[arg-type]  # it is appended to a bytearray
             if (answers := self.conn.data_to_send()) and not self.transport.is_closing():
                 self.transport.write(b"".join(answers))
-            if self._unread or self._idle_frames > MANY:
+            slowly = self._idle_frames > MANY or self._after_close > UNDER_WAY
+            if self._unread or slowly:
                 self._resting = True
-                self.loop.call_later(REST if self._idle_frames > MANY else 0, self._rested)
+                self.loop.call_later(REST if slowly else 0, self._rested)
         self._hold()
 
     def _rested(self) -> None:
