@@ -1,10 +1,13 @@
 """The connection guard after an upgrade: a flood costs the host next to nothing, and whoever reads nothing is ended."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,8 +17,11 @@ from guarded import MODELS, Inside
 from modelhost.http.routing.websocket import PATIENCE
 from raw_client import Client, handshake
 from serving import Serve, Served, eventually
+from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 from websockets.sync.client import connect
+from websockets.uri import parse_uri
 
 pytestmark = pytest.mark.hostile
 
@@ -235,3 +241,40 @@ def test_what_is_sent_right_behind_the_handshake_is_heard() -> None:
         while not client._read.endswith(b"\x81\x05early"):
             client._more()
         assert client._read.startswith(b"HTTP/1.1 101 ")
+
+
+class Hasty(Inside):
+    """Gives up a long message while the client does not read, and says something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gave_up = threading.Event()
+
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        try:
+            async with asyncio.timeout(0.1):
+                await send({"type": "websocket.send", "bytes": bytes(LONG)})
+        except TimeoutError:
+            self.gave_up.set()
+        await send({"type": "websocket.send", "text": "after"})
+        await receive()
+
+
+LONG = 16 * 2**20
+"""Bytes: more than the system's buffers on both sides of a line hold."""
+
+
+def test_a_long_message_that_is_given_up_midway_comes_whole_all_the_same() -> None:
+    inside = Hasty()
+    with inside, Client(inside.url) as client:
+        client.send(handshake("/"))
+        assert inside.gave_up.wait(10)
+        while not client._read.endswith(b"\x81\x05after"):
+            client._more()
+    reader = ClientProtocol(parse_uri("ws://localhost/"), max_size=None, state=State.OPEN)
+    reader.receive_data(client._read.partition(b"\r\n\r\n")[2])
+    frames: list[Any] = reader.events_received()
+    assert [frame.fin for frame in frames] == [False] * (len(frames) - 2) + [True] * 2
+    assert sum(len(frame.data) for frame in frames[:-1]) == LONG
