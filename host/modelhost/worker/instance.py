@@ -25,7 +25,7 @@ from modelhost.contract.failures import Failure
 from modelhost.contract.log import Log, place_of
 from modelhost.contract.request_options import FIELD
 from modelhost.contract.types import ABILITIES, Ability
-from modelhost.worker.event_parts import split_event
+from modelhost.worker.event_parts import in_portions
 from modelhost.worker.live_speech import spoken
 from modelhost.worker.stop_strings import cut
 
@@ -143,25 +143,26 @@ class Instance:
         self, ability: Ability, request: Any, context: Context, batches: BatchedEvents[Any]
     ) -> AsyncGenerator[Any, None]:
         """Put around a hook what its card leaves to the worker."""
+        run: AsyncGenerator[Any, None]
         try:
-            run = self._run(ability, request, context, batches)
             if ability == "synthesize":
                 run = spoken(lambda part, inner: self._run("synthesize", part, inner, batches), request, context)
-            elif ability == "generate" and request.stop and "stop" not in self._features:
+            else:
+                run = self._run(ability, request, context, batches)
+            if ability == "generate" and request.stop and "stop" not in self._features:
                 run = cut(run, request)
+            elif ability == "tokenize":
+                run = in_portions(run)
             async with aclosing(run) as events:
                 async for event in events:
-                    for portion in split_event(event):
-                        yield portion
+                    yield event
         finally:
             context.cancel()
 
-    async def _run(
-        self, ability: Ability, request: Any, context: Context, batches: BatchedEvents[Any]
-    ) -> AsyncGenerator[Any, None]:
+    def _run(self, ability: Ability, request: Any, context: Context, batches: BatchedEvents[Any]) -> AsyncGenerator[Any, None]:
+        """Begin a hook; its events are checked as they come. Raises `ModelhostError` only."""
         if ability not in self._hooks:
             raise UnsupportedError(f"this backend cannot {ability}")
-
         broken = partial(self._broken, ability, context)
         try:
             returned = self.begin(ability, request, context)
@@ -173,10 +174,7 @@ class Instance:
             raise
         except BaseException as error:
             raise broken(error) from None
-        checked = complete(ability, request, stream, failed=broken, given_up=lambda: context.cancelled)
-        async with aclosing(checked) as events:
-            async for event in events:
-                yield event
+        return complete(ability, request, stream, failed=broken, given_up=lambda: context.cancelled)
 
     def begin(self, ability: Ability, request: Any, context: Context) -> Any:
         """Call a hook as it stands, and return what it returns. Raises `BadInputError` for options it does not take."""

@@ -40,8 +40,8 @@ async def spoken(speak: Speak, request: SynthesizeRequest, context: Context) -> 
     async for text in _texts(request, context):
         inner = _part_of(context)
         begun = spoken_for  # of the words, each sentence tells the times within itself
-        synthesis = speak(_plain(request, text), inner)
         try:
+            synthesis = speak(_plain(request, text), inner)
             async with aclosing(synthesis if context.input is None else _if_there_is_something(synthesis)) as events:
                 async for event in events:
                     if isinstance(event, AudioChunk):
