@@ -143,16 +143,17 @@ class Instance:
         self, ability: Ability, request: Any, context: Context, batches: BatchedEvents[Any]
     ) -> AsyncGenerator[Any, None]:
         """Put around a hook what its card leaves to the worker."""
+        begin = partial(self._run, ability)
         run: AsyncGenerator[Any, None]
         try:
             if ability == "synthesize":
-                run = spoken(lambda part, inner: self._run("synthesize", part, inner, batches), request, context)
-            else:
-                run = self._run(ability, request, context, batches)
-            if ability == "generate" and request.stop and "stop" not in self._features:
-                run = cut(run, request)
+                run = spoken(lambda part, inner: begin(part, inner, batches), request, context)
+            elif ability == "generate" and request.stop and "stop" not in self._features:
+                run = cut(begin(request, context, batches), request)
             elif ability == "tokenize":
-                run = in_portions(run)
+                run = in_portions(begin(request, context, batches))
+            else:
+                run = begin(request, context, batches)
             async with aclosing(run) as events:
                 async for event in events:
                     yield event
