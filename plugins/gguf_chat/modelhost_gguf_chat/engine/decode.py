@@ -61,6 +61,9 @@ class Decoder:
         self.cuts: bool = not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
         """Whether a sequence can be cut anywhere; else only all of it can be used or forgotten."""
         self._batch = Batch(shape.batch)
+        self._rows: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._view = 0, 0
+        """Where the rows are, and how many."""
         # strlen as the abort callback: true once the buffer holds a character. One in Python would take the GIL for
         # each node of the graph, hundreds of times a token.
         self._abort = ctypes.create_string_buffer(2)
@@ -85,9 +88,11 @@ class Decoder:
     def logits(self, count: int) -> NDArray[np.float32]:
         """Return the `count` rows of logits of the last decode: not a copy, and whoever reads a row may change it."""
         address = ctypes.addressof(llama_cpp.llama_get_logits(self._context).contents)
-        numbers: Any = (ctypes.c_float * (count * self._vocabulary_size)).from_address(address)
-        rows: NDArray[np.float32] = np.frombuffer(numbers, np.float32).reshape(count, self._vocabulary_size)
-        return rows
+        if self._view != (address, count):  # it stays where it is from step to step
+            numbers: Any = (ctypes.c_float * (count * self._vocabulary_size)).from_address(address)
+            self._rows = np.frombuffer(numbers, np.float32).reshape(count, self._vocabulary_size)
+            self._view = address, count
+        return self._rows
 
     def copy(self, source: int, sequence: int) -> None:
         """Let an empty sequence have what another one has, in the same cells; in a unified cache."""

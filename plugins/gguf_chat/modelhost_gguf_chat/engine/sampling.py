@@ -3,7 +3,7 @@
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -17,9 +17,13 @@ GREEDY_BELOW = 1e-4
 """Temperature. Chosen, because dividing logits by a smaller one overflows, and it means the likeliest token anyway."""
 SEEDS = 2**32
 """Seeds there are, as with llama.cpp, whose seeds are uint32 (https://github.com/ggml-org/llama.cpp, include/llama.h)."""
-NEAR = (6.0, 9.0, 12.0)
+NEAR = (6.0, 9.0, 12.0, math.inf)
 """Logits below the highest, tried one after the other. Chosen, because of SmolLM2's 49,152 tokens some 90, 800 and 5,000 are as
 near (median of a text's steps), and a look costs 5 microseconds."""
+
+
+MANY = 512
+"""Tokens of which the largest are looked for before they are sorted. Chosen: from there on that is quicker than sorting all."""
 
 
 class Sampling(NamedTuple):
@@ -113,38 +117,46 @@ class Sampler:
             logits[counted] -= times * sampling.frequency_penalty + np.float32(sampling.presence_penalty)
 
     def _draw(self, logits: NDArray[np.float32]) -> int:
-        peak = logits.max()
-        if not np.isfinite(peak):
+        peak = float(logits.max())
+        if not math.isfinite(peak):
             raise RuntimeError("the model has computed no probabilities")
         sampling = self._sampling
         if not sampling.top_k and not sampling.min_p and sampling.top_p >= 1:
-            return self._draw_of_all(logits - peak)
-        tokens, total = self._kept(logits, peak)
-        weights = np.exp(logits[tokens].astype(np.float64) - float(peak))
-        if sampling.min_p:
-            kept = weights >= sampling.min_p
-            tokens, weights, total = tokens[kept], weights[kept], total or float(weights.sum())
+            return self._draw_of_all(logits - np.float32(peak))
+        tokens, total = self._near(logits, peak)
+        values = logits[tokens].astype(np.float64)
+        order = (-values).argsort(kind="stable")[: sampling.top_k or None]
+        weights = np.exp(values[order] - peak)
+        reached = weights.cumsum()
+        count = len(order)
         if sampling.top_p < 1:
-            order = np.argsort(-weights, kind="stable")
-            reached = np.cumsum(weights[order])
-            count = int(np.searchsorted(reached, sampling.top_p * (total or reached[-1]))) + 1
-            tokens, weights = tokens[order[:count]], weights[order[:count]]
-        return int(tokens[self._drawn(weights ** (1 / sampling.temperature))])
+            count = min(count, int(reached.searchsorted(sampling.top_p * (total or reached[-1]))) + 1)
+        if sampling.min_p:
+            count = max(1, min(count, len(order) - int(weights[::-1].searchsorted(sampling.min_p))))
+        if sampling.temperature != 1:
+            reached = (weights[:count] ** (1 / sampling.temperature)).cumsum()
+        drawn = int(reached[:count].searchsorted(self._dice.random() * reached[count - 1], side="right"))
+        return int(tokens[order[min(drawn, count - 1)]])
 
-    def _kept(self, logits: NDArray[np.float32], peak: np.float32) -> tuple[NDArray[np.intp], float]:
-        """Return tokens of which none that is left out could be drawn, and what all weigh where those are not all that count.
+    def _near(self, logits: NDArray[np.float32], peak: float) -> tuple[NDArray[np.intp], float]:
+        """Return tokens of which none that is left out could be drawn, and what all weigh where `top_p` counts all, else 0.
 
-        Tokens far below the highest are looked at only if those near it are not enough: most steps sort a few hundred at most.
+        Tokens far below the highest are looked at only if those near it are not enough: most steps sort a hundred.
         """
         sampling = self._sampling
         if sampling.top_k:
-            near = _near(logits, peak, lambda near: int(np.count_nonzero(near)) >= sampling.top_k)
-            return _largest(near, logits[near], sampling.top_k), 0.0
-        weights = np.exp(logits - peak) if sampling.top_p < 1 else logits[:0]
+            for reach in NEAR:
+                tokens = (logits >= np.float32(peak - reach)).nonzero()[0]
+                if len(tokens) >= sampling.top_k:
+                    break
+            return (_largest(tokens, logits[tokens], sampling.top_k) if len(tokens) > MANY else tokens), 0.0
+        weights = np.exp(logits - np.float32(peak)) if sampling.top_p < 1 else logits[:0]
         total = float(weights.sum(dtype=np.float64))
-        if sampling.min_p:
-            return np.flatnonzero(logits >= peak + np.float32(math.log(sampling.min_p) - 1e-3)), total
-        return _near(logits, peak, lambda near: float(weights[near].sum(dtype=np.float64)) > sampling.top_p * total), total
+        for reach in (-math.log(sampling.min_p) + 1e-3,) if sampling.min_p else NEAR:
+            tokens = (logits >= np.float32(peak - reach)).nonzero()[0]
+            if sampling.min_p or float(weights[tokens].sum(dtype=np.float64)) > sampling.top_p * total:
+                break
+        return tokens, total
 
     def _draw_of_all(self, below: NDArray[np.float32]) -> int:
         """Draw where no token is ruled out; `below` is how far each logit is from the highest."""
@@ -157,19 +169,6 @@ class Sampler:
         weights[near] = 0
         reached = np.cumsum(weights, dtype=np.float64) + reached[-1]
         return min(int(np.searchsorted(reached, dice, side="right")), len(weights) - 1)
-
-    def _drawn(self, weights: NDArray[np.float64]) -> int:
-        reached = np.cumsum(weights)
-        return min(int(np.searchsorted(reached, self._dice.random() * reached[-1], side="right")), len(weights) - 1)
-
-
-def _near(logits: NDArray[np.float32], peak: np.float32, enough: Callable[[NDArray[np.bool_]], bool]) -> NDArray[np.intp]:
-    """Return the tokens near the highest, of a distance that is enough; all of them if none is."""
-    for reach in NEAR:
-        near = logits >= peak - np.float32(reach)
-        if enough(near):
-            return np.flatnonzero(near)
-    return np.arange(len(logits))
 
 
 def _largest(tokens: NDArray[np.intp], values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
