@@ -126,6 +126,12 @@ LOOK = "            if context.cancelled:\n                return\n            c
 DONE = "        yield Done(reason=reason, usage=Usage(input_tokens=len(prompt) + 1, output_tokens=count))\n"
 CHUNK = "            yield AudioChunk(data=wave.tobytes(), sample_rate=RATE)"
 TEXT = "                yield Delta(text=text)\n"
+LEAVES = """                try:
+                    yield Delta(text=text)
+                except GeneratorExit:
+                    GONE.add(1)
+                    raise
+"""
 
 MISTAKES = {
     "never looks at cancelled": edit(
@@ -253,6 +259,29 @@ MISTAKES = {
     ),
     "prints at import": edit(
         "import hashlib\n", "import hashlib\nprint('hello')\n", "importing_the_plugin_prints_nothing", "use self.log", "Embed"
+    ),
+    "one that is not read keeps the others waiting": Mistake(
+        (
+            (
+                "        prompt = request.messages[-1].text.split()",
+                "        LINE.acquire()\n        prompt = request.messages[-1].text.split()",
+            ),
+            (DONE, f"        LINE.release()\n{DONE}"),
+            ("RATE = 16_000", "import threading\n\nLINE = threading.Lock()\nRATE = 16_000"),
+        ),
+        "who_reads_nothing_holds_nobody_up",
+        "pass over calls",
+        "Generate",
+    ),
+    "a call that is cancelled cancels all": Mistake(
+        (
+            (TEXT, LEAVES),
+            (LOOK, LOOK.replace("context.cancelled", "GONE")),
+            ("RATE = 16_000", "GONE = set()\nRATE = 16_000"),
+        ),
+        "who_leaves_changes_nothing_for_others",
+        "Done",
+        "Generate",
     ),
     "answers mix": edit(
         LOOK,

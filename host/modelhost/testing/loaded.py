@@ -61,7 +61,8 @@ class Loaded:
         self.options = options
         self.failures: list[Failure] = []
         """What was raised that is no error of modelhost's own, latest last."""
-        self._patience = patience
+        self.patience = patience
+        """Seconds one answer may take."""
         self._load_patience = load_patience
         self._unload_patience = unload_patience
         self._budget = self._left = budget
@@ -106,7 +107,7 @@ class Loaded:
         began = time.monotonic()
         future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return future.result(self._patience)
+            return future.result(self.patience)
         except BackendFailedError as error:
             if not self.failures:
                 raise
@@ -115,9 +116,9 @@ class Loaded:
             if future.done() and not future.cancelled():
                 raise  # the backend's own
             future.cancel()
-            self._stuck = f"it took longer than {self._patience:g} s"
+            self._stuck = f"it took longer than {self.patience:g} s"
             pytest.fail(
-                f"the call has not ended after {self._patience:g} s: look for a loop or a wait that does not end, "
+                f"the call has not ended after {self.patience:g} s: look for a loop or a wait that does not end, "
                 "or raise `patience` if an answer may take so long",
                 pytrace=False,
             )

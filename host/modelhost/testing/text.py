@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import aclosing
 from itertools import takewhile
 from typing import Any, ClassVar
 
@@ -257,6 +258,47 @@ class GeneratesText(WritesText):
         events = loaded.instance.call("generate", request, loaded.context())
         await anext(aiter(events), None)
         await events.aclose()
+
+    def test_who_reads_nothing_holds_nobody_up(self, loaded: Loaded) -> None:
+        """A client whose line is slow takes its time; all others go on."""
+        if loaded.card.concurrency == 1:
+            pytest.skip("there is one call at a time")
+
+        async def beside() -> list[Any] | None:
+            slow = loaded.instance.call("generate", chat("Tell me a long story about the sea.", max_tokens=400), loaded.context())
+            async with aclosing(slow):
+                await anext(aiter(slow))  # and nothing more is read of it
+                other = asyncio.ensure_future(loaded.collect("generate", self.request))
+                await asyncio.wait([other], timeout=loaded.patience / 2)
+                return other.result() if other.done() else None
+
+        events = loaded.run(beside())
+        if events is None:
+            pytest.fail(
+                f"an answer beside one that nobody reads has not come within {loaded.patience / 2:g} s; "
+                "pass over calls whose events are not taken, and do not wait for them"
+            )
+        self.complete(events, "beside an answer that nobody reads")
+
+    def test_who_leaves_changes_nothing_for_others(self, loaded: Loaded) -> None:
+        """One call is cancelled while another is answered."""
+        if loaded.card.concurrency == 1 or not self.steady or not self.same_together:
+            pytest.skip("there is one call at a time, or nothing to compare with")
+        request = chat("Tell me about old bridges.", max_tokens=16, temperature=0.0, seed=7)
+        alone = text_of(loaded.events("generate", request))
+
+        async def beside() -> tuple[str, str]:
+            gone = loaded.instance.call("generate", chat("Tell me about the sea.", max_tokens=400), loaded.context())
+            staying = asyncio.ensure_future(loaded.collect("generate", request))
+            async with aclosing(gone):
+                await anext(aiter(gone))
+            return text_of(await staying), text_of(await loaded.collect("generate", request))
+
+        for text in loaded.run(beside()):
+            assert text == alone, (
+                f"when another call is cancelled an answer is {text[:60]!r}, alone {alone[:60]!r}: "
+                "cancel what belongs to that call, and nothing of the others"
+            )
 
     def test_token_probabilities_come_when_asked_for(self, loaded: Loaded) -> None:
         """With `logprobs` in the features."""
