@@ -25,7 +25,7 @@ class GgufChatOptions(Options):
     tokens, and computes a beginning that several have in common without copying it."""
     exact: bool | None = None
     """Compute each answer to the bit as it is computed alone, whatever is computed beside it; steps have 63 tokens at most then.
-    Without it: where that can be, on a CPU with `kv = "split"` and flash attention."""
+    Without it: where that can be, on a CPU with `kv = "split"`, flash attention and quantised weights, which is tried out."""
     max_gap_ms: Annotated[int, Meta(ge=0, le=600_000)] = 250
     """How long an answer that is being written may stand still for the prompts of others, in milliseconds; 0 for any time."""
     speculation: bool = True

@@ -60,7 +60,10 @@ class Decoder:
         self._window: int = llama_cpp.llama_model_n_swa(model)
         self.cuts: bool = not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
         """Whether a sequence can be cut anywhere; else only all of it can be used or forgotten."""
+        self.cuts_states: bool = self.cuts and not self._window
+        """Whether that holds for a state that was restored, too: one of sliding windows has no more than these."""
         self._batch = Batch(shape.batch)
+        self._sequences = shape.sequences
         self._rows: NDArray[np.float32] = np.zeros((0, 0), np.float32)
         self._view = 0, 0
         """Where the rows are, and how many."""
@@ -84,6 +87,29 @@ class Decoder:
         """Compute a batch; returns llama.cpp's code. Logits are read by `logits`, in the order of the pieces."""
         code: int = llama_cpp.llama_decode(self._context, self._batch.of(pieces))
         return code
+
+    def rounds_alike(self, token: int) -> bool:
+        """Compute a few tokens in an empty context; returns whether a row has the same bits alone and in company.
+
+        It does with quantised weights on a CPU, and not with unquantised ones, for which ggml has other kernels for more
+        rows than one. Raises RuntimeError where nothing can be computed.
+        """
+        first, second = Piece(0, 0, (token,), 1), Piece(0, 1, (token,), 1)
+        alone = self._row_of([first], [second])
+        company = [self._row_of([Piece(0, 0, (token, token), 1)])]
+        if self._sequences > 1:
+            company.append(self._row_of(*([piece, piece._replace(sequence=1)] for piece in (first, second))))
+        return all(np.array_equal(alone, row) for row in company)
+
+    def _row_of(self, *steps: list[Piece]) -> NDArray[np.float32]:
+        """Compute steps, and return the last logits of their first piece; the context is empty again."""
+        for step in steps:
+            if code := self.decode(step):
+                raise RuntimeError(f"llama_decode answered {code}{reason()}")
+        row: NDArray[np.float32] = self.logits(len(steps[-1]))[0].copy()
+        for piece in steps[-1]:
+            self.forget(piece.sequence)
+        return row
 
     def logits(self, count: int) -> NDArray[np.float32]:
         """Return the `count` rows of logits of the last decode: not a copy, and whoever reads a row may change it."""
@@ -130,7 +156,7 @@ class Decoder:
         if not (self._window and length):
             return True
         oldest: int = llama_cpp.llama_memory_seq_pos_min(self._memory, sequence)
-        return oldest <= max(0, length - self._window)
+        return 0 <= oldest <= max(0, length - self._window)  # -1: of what was restored nothing is left
 
 
 def _make_context(model: Any, options: GgufChatOptions, shape: Shape, threads: int) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp
-from modelhost import ComputeThread, DeadlineError, Log, NotReadyError, OverloadedError
+from modelhost import BadInputError, ComputeThread, DeadlineError, Log, NotReadyError, OverloadedError
 from platformdirs import user_cache_path
 
 from modelhost_gguf_chat.engine.batch import Piece
@@ -28,7 +28,7 @@ from modelhost_gguf_chat.engine.plan import Limits, Row, Share, plan
 from modelhost_gguf_chat.engine.prefix_files import PrefixFiles
 from modelhost_gguf_chat.engine.prefixes import Prefixes
 from modelhost_gguf_chat.engine.sequences import Sequences
-from modelhost_gguf_chat.engine.size import shape_of
+from modelhost_gguf_chat.engine.size import EXACT_TOKENS, may_be_exact, shape_of
 from modelhost_gguf_chat.lifetime import UNLOADED, Lifetime
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.tokens import Vocabulary
@@ -63,15 +63,13 @@ class Engine:
         try:
             self._model = load_model(weights, options)
             self.vocabulary = Vocabulary(self._model)
-            self.n_ctx, shape, self.parallel, self.exact = shape_of(self._model, options, log)
+            self.n_ctx, shape, self.parallel = shape_of(self._model, options, log)
             self._decoder = Decoder(self._model, options, shape, threads)
             self._files = _files_of(model, weights, options, log)
             prefixes = Prefixes(options.prefix_memory_mb * 2**20, self._files)
             self._sequences = Sequences(self._decoder, shape, self.parallel, prefixes)
-            self._limits = Limits(shape.batch, float(options.max_gap_ms))
-            if self._decoder.decode([Piece(0, 0, (max(self.vocabulary.bos, 0),), 1)]):
-                raise NotReadyError(f"llama.cpp loaded the model but cannot compute with it{reason()}", retry=False)
-            self._decoder.forget(0)
+            self.exact = self._is_exact(options)
+            self._limits = Limits(min(EXACT_TOKENS, shape.batch) if self.exact else shape.batch, float(options.max_gap_ms))
         except BaseException:
             self._free()
             raise
@@ -91,6 +89,22 @@ class Engine:
         """What each step has to tell; None after the last."""
         self._lifetime = Lifetime()
         self._serving: Future[None] | None = None
+
+    def _is_exact(self, options: GgufChatOptions) -> bool:
+        """See that the model computes, and whether each answer comes out to the bit as it would alone."""
+        assert self._decoder is not None
+        try:
+            alike = self._decoder.rounds_alike(max(self.vocabulary.bos, 0))
+        except RuntimeError as error:
+            raise NotReadyError(f"llama.cpp loaded the model but cannot compute with it: {error}", retry=False) from None
+        able = alike and may_be_exact(options)
+        if options.exact and not able:
+            raise BadInputError(
+                'exact = true takes a CPU (n_gpu_layers = 0), kv = "split", flash attention, and quantised weights; '
+                "change these, or leave it out",
+                param="exact",
+            )
+        return able and options.exact is not False
 
     def start(self, compute: ComputeThread) -> None:
         """Serve jobs on this thread, the one that the engine was made on, until `close`."""
@@ -241,7 +255,9 @@ class Engine:
     def _row(self, job: Job) -> Row:
         assert job.sequence is not None
         caller_served = self._callers.get(job.caller, 0)
-        return Row(job.sequence, job.left, job.arrived, job.served, job.caller, caller_served, job.priority, len(job.draft))
+        # Of what cannot be cut the prompt is kept without its last token, which gives the logits and so is always computed.
+        left = job.left if self._sequences.cut_anywhere else max(1, job.left - 1)
+        return Row(job.sequence, left, job.arrived, job.served, job.caller, caller_served, job.priority, len(job.draft))
 
     def _guess(self) -> None:
         """Let answers be guessed where few are written: more rows in a step leave no time for drafts."""
@@ -277,6 +293,8 @@ class Engine:
             job.served = self._steps
             job.computed += share.size
             self._sequences.extend(job, piece.tokens)
+            if job.computed == job.prompt - 1:
+                self._sequences.keep(job)
             if piece.outputs:
                 self._advance(job, rows[at : at + piece.outputs])
                 at += piece.outputs

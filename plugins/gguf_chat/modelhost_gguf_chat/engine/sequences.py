@@ -49,6 +49,11 @@ class Sequences:
         """Tokens that prompts found, and sequences that made room, since the context was made."""
 
     @property
+    def cut_anywhere(self) -> bool:
+        """Whether a sequence can be gone on from at any of its tokens; else only from its end."""
+        return self._decoder.cuts
+
+    @property
     def used(self) -> int:
         """Cells that are taken."""
         return self._cells.used
@@ -65,10 +70,9 @@ class Sequences:
         length, source, stored = (0, -1, None) if job.scores_prompt else self._source(job)
         if self._unified and not self._room_for(len(job.tokens) - length, keep=source):
             return False
-        if source in self._left and (self._cells.length(source) - length) * TAIL <= length:
+        if source in self._left and (self._is_tail(source, length) or not self._can_be_copied(source, length)):
             sequence = source
-            del self._left[sequence]
-            length = self._cut(sequence, length)
+            length = self._take_over(sequence, length)
         else:
             sequence = self._take_empty(keep=source)
             length = self._fetch(stored, sequence, length) if stored else self._copy(source, sequence, length, job.caller)
@@ -110,6 +114,12 @@ class Sequences:
         self._running -= 1
         job.sequence, job.computed = None, 0
 
+    def keep(self, job: Job) -> None:
+        """Keep what a job's prompt came to, all but its last token, where a sequence cannot be cut back to it later."""
+        assert job.sequence is not None
+        if not self._decoder.cuts and self._prefixes.wanted and (prefix := self._prefix(job.sequence)):
+            self._prefixes.keep(prefix)
+
     def rewind(self, job: Job) -> None:
         """Bring llama.cpp's memory of a job back to what is known to be computed; where it cannot be, to nothing."""
         assert job.sequence is not None
@@ -134,7 +144,7 @@ class Sequences:
         """Return how many of a job's tokens are there, and in which sequence or prefix; the last is computed anew."""
         most = len(job.tokens) - 1
         length, holder = self._holder(job, most)
-        whole = not self._decoder.cuts
+        whole = not self._decoder.cuts_states
         stored = self._prefixes.find(job.caller, job.tokens, whole=whole, more_than=length + WORTH)
         if stored is None:
             return length, holder, None
@@ -144,13 +154,29 @@ class Sequences:
         match = self._cells.match(job.caller, job.tokens)
         length = min(match.length, most)
         for holder in sorted(match.holders, key=lambda holder: (holder not in self._left, self._cells.length(holder))):
-            whole = self._cells.length(holder)
-            if not self._decoder.cuts and whole > length:
+            if not self._decoder.cuts and self._cells.length(holder) > length:
                 continue
-            in_place = holder in self._left and (whole - length) * TAIL <= length
-            if in_place or (length >= SHARED and (self._unified or length * COPY >= whole)):
+            can_be_taken_over = holder in self._left and (self._is_tail(holder, length) or length >= SHARED)
+            if can_be_taken_over or self._can_be_copied(holder, length):
                 return length, holder
         return 0, -1
+
+    def _is_tail(self, sequence: int, length: int) -> bool:
+        """Whether what comes after so many tokens of a sequence is little beside them."""
+        return (self._cells.length(sequence) - length) * TAIL <= length
+
+    def _can_be_copied(self, sequence: int, length: int) -> bool:
+        """Whether the beginning of a sequence can be had without it, in less time than it takes to compute."""
+        whole = self._cells.length(sequence)
+        by_state = length * COPY >= whole and (self._decoder.cuts_states or length == whole)
+        return length >= SHARED and (self._unified or by_state)
+
+    def _take_over(self, sequence: int, length: int) -> int:
+        """Take what a job has left, and cut it; what is cut off may be found among the prefixes. Returns how much is left."""
+        del self._left[sequence]
+        if self._cells.length(sequence) - length >= LEAST and self._prefixes.wanted and (prefix := self._prefix(sequence)):
+            self._prefixes.keep(prefix)
+        return self._cut(sequence, length)
 
     def _room_for(self, count: int, *, keep: int) -> bool:
         """See that a job of so many tokens can begin; it can always where no other runs."""
@@ -166,7 +192,6 @@ class Sequences:
         if not self._empty:
             sequence = next((left for left in self._left if left != keep), keep)
             if sequence == keep:
-                del self._left[keep]
                 return keep
             self._give_up(sequence)
         return self._empty.pop()
@@ -196,7 +221,7 @@ class Sequences:
     def _copy(self, source: int, sequence: int, length: int, salt: str) -> int:
         """Give a sequence the beginning of another one; returns how much it has of it."""
         if source == sequence:
-            return self._cut(sequence, length)
+            return self._take_over(sequence, length)
         if length and self._unified:
             self._decoder.copy(source, sequence)
             self._cells.share(source, sequence, length)

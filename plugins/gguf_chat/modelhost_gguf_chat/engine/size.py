@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 import llama_cpp
-from modelhost import BadInputError, Log
+from modelhost import Log
 
 from modelhost_gguf_chat.engine.decode import Shape
 from modelhost_gguf_chat.options import GgufChatOptions
@@ -29,22 +29,21 @@ BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, 
 """Of a number in the cache: a block of 32 and its scale, by ggml's block structs (ggml/src/ggml-common.h); `iq4_nl` as `q4_0`."""
 
 
-def shape_of(model: Any, options: GgufChatOptions, log: Log) -> tuple[int, Shape, int, bool]:
-    """Return the tokens of a sequence, the context's shape, how many answers it computes at once, and whether they are exact."""
+def shape_of(model: Any, options: GgufChatOptions, log: Log) -> tuple[int, Shape, int]:
+    """Return the tokens of a sequence, the context's shape, and how many answers it computes at once."""
     trained: int = llama_cpp.llama_model_n_ctx_train(model)
     n_ctx = options.n_ctx or min(trained, DEFAULT_MOST_CONTEXT)
     if n_ctx > trained:
         log.warning("the context is longer than the model was trained for", n_ctx=n_ctx, trained=trained)
     unified = options.kv == "unified"
-    exact = _is_exact(options)
-    batch = min(EXACT_TOKENS if exact else options.n_batch, n_ctx)
+    batch = min(options.n_batch, n_ctx)
     if unified:
         parallel = options.parallel or MOST_PARALLEL
-        return n_ctx, Shape(min(2 * parallel, MOST_SEQUENCES), n_ctx, True, batch), parallel, exact
+        return n_ctx, Shape(min(2 * parallel, MOST_SEQUENCES), n_ctx, True, batch), parallel
     fitting = int(_memory() // CACHE_PART // max(1.0, n_ctx * bytes_per_token(model, options)))
     parallel = options.parallel or max(1, min(MOST_PARALLEL, fitting))
     # llama.cpp rounds a sequence's share up to a multiple of 256 by itself
-    return n_ctx, Shape(parallel, parallel * -(-n_ctx // 256) * 256, False, batch), parallel, exact
+    return n_ctx, Shape(parallel, parallel * -(-n_ctx // 256) * 256, False, batch), parallel
 
 
 def bytes_per_token(model: Any, options: GgufChatOptions) -> float:
@@ -58,15 +57,9 @@ def bytes_per_token(model: Any, options: GgufChatOptions) -> float:
     return layers * heads * (keys * of_keys + values * of_values)
 
 
-def _is_exact(options: GgufChatOptions) -> bool:
-    """Whether each answer is to be computed to the bit as it would be alone."""
-    able = options.kv == "split" and options.flash_attn != "off" and device_of(options) == "cpu"
-    if options.exact and not able:
-        raise BadInputError(
-            'exact = true takes kv = "split", flash attention and a CPU (n_gpu_layers = 0); change these, or leave it out',
-            param="exact",
-        )
-    return able if options.exact is None else options.exact
+def may_be_exact(options: GgufChatOptions) -> bool:
+    """Return whether each answer can be computed to the bit as it would be alone, if the model's kernels are such."""
+    return options.kv == "split" and options.flash_attn != "off" and device_of(options) == "cpu"
 
 
 def _number(model: Any, key: str) -> float:
