@@ -15,6 +15,7 @@ from modelhost_embedding.batches import Piece, Row
 from modelhost_embedding.dtype import find_dtype
 from modelhost_embedding.families import family_of
 from modelhost_embedding.options import EmbeddingOptions
+from modelhost_embedding.packing import Features, find_packing
 from modelhost_embedding.sizes import unit
 from modelhost_embedding.tokens import Tokens
 
@@ -27,6 +28,9 @@ PROBES = ("sea", "The quick brown fox jumps over the lazy dog, and the dog sleep
 ALIKE = 0.999
 """Cosine of vectors that are the same but for rounding. Chosen, because bfloat16 stays above it, and another way of preparing
 texts does not."""
+TRIED = (9, 1, 40, 2, 17)
+"""Tokens of the texts that packing is tried with, beside one that has the token for padding in it. Chosen, because they are of
+all kinds, and cost a large model a second."""
 
 
 class Encoder:
@@ -52,11 +56,12 @@ class Encoder:
         self._model.eval()
         self._padding: int = first.tokenizer.pad_token_id or 0
         self._left = first.tokenizer.padding_side == "left"
-        self._tokenizer = first.tokenizer
+        self._transformer, self._tokenizer = first, first.tokenizer
         self.vocabulary: int = first.model.get_input_embeddings().num_embeddings
         """How many tokens there are, from 0 on."""
         self.skips_prompt = any(isinstance(module, Pooling) and not module.include_prompt for module in self._model)
         """Whether vectors are made of what follows the prompt alone."""
+        self._features = self._padded
         self.dimensions = len(self.compute([Piece([0])])[0])
         """Length of the vectors that `compute` gives."""
 
@@ -90,8 +95,31 @@ class Encoder:
             raise NotReadyError("this model prepares texts in a way that is not known here; use another one", retry=False)
         return tokens
 
+    def pack(self, tokens: Tokens) -> bool:
+        """Compute without padding from here on, where that changes no vector; returns whether it does not.
+
+        Only on a CPU: each text is a step of its own to the attention, and a GPU waits for steps as small as these.
+        """
+        if self.device != "cpu":
+            return False
+        body = tokens.plain([PROBES[-1] * 3])[0]
+        bodies = [*(body[:length] for length in TRIED), [*body[:5], self._padding, *body[5:9]]]
+        pieces = [Piece([*tokens.before, *some, *tokens.after][: self.max_tokens]) for some in bodies]
+        alone = {piece: self.compute([piece])[0] for piece in pieces}
+        packing = find_packing(self._transformer, self._vectors, alone, self._padding)
+        if packing:
+            self._features = packing.features
+        return packing is not None
+
     def compute(self, pieces: Sequence[Piece]) -> list[Row]:
         """Return the vectors of pieces with the same `skipped`, in order and as long as they come out of the model."""
+        features = self._features(pieces)
+        if pieces[0].skipped:
+            features["prompt_length"] = pieces[0].skipped
+        return self._vectors(features)
+
+    def _padded(self, pieces: Sequence[Piece]) -> Features:
+        """Return what the model reads of pieces, each filled up to the longest."""
         longest = max(len(piece.tokens) for piece in pieces)
         ids = np.full((len(pieces), longest), self._padding, dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -99,12 +127,12 @@ class Encoder:
             count = len(piece.tokens)
             where = slice(longest - count, longest) if self._left else slice(count)
             ids[row, where], mask[row, where] = piece.tokens, 1
-        features: dict[str, Any] = {
+        return {
             "input_ids": torch.from_numpy(ids).to(self.device),
             "attention_mask": torch.from_numpy(mask).to(self.device),
         }
-        if pieces[0].skipped:
-            features["prompt_length"] = pieces[0].skipped
+
+    def _vectors(self, features: Features) -> list[Row]:
         with torch.inference_mode():
             vectors: Row = self._model(features)["sentence_embedding"].float().cpu().numpy()
         if not np.isfinite(vectors).all():

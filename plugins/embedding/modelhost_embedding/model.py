@@ -59,9 +59,15 @@ class EmbeddingModel:
         self._prompts = Prompts({**prompts, **options.prompts}, default)
         self._concurrency = options.concurrency
         on_cpu = self._encoder.device == "cpu"
+        packed = self._encoder.pack(tokens)
+        if on_cpu and not packed:
+            log.info(
+                "texts are computed with padding, because this model's vectors would change without, or might", model=folder.name
+            )
         batches = Batches(
             budget=options.batch_tokens or (CPU_BATCH if on_cpu else GPU_BATCH),
             step=CPU_STEP if on_cpu else GPU_STEP,
+            packed=packed,
         )
         self._engine: BatchEngine[Piece, Row] = BatchEngine(
             self._encoder.compute, compute, window=options.window, choose=batches.choose

@@ -35,7 +35,7 @@ class EmbeddingOptions(Options):
     """Tokens of a text with its prompt, where fewer are wanted than the model takes."""
 
     batch_tokens: Annotated[int, Meta(ge=1)] | None = None
-    """Tokens computed in one step, padding included; without it 2048 on a CPU and 32768 on a GPU."""
+    """Tokens computed in one step, with padding where there is any; without it 2048 on a CPU and 32768 on a GPU."""
     window: Annotated[int, Meta(ge=1, le=4096)] = 256
     """How many waiting texts are looked through for those of about the same length."""
     concurrency: Annotated[int, Meta(ge=1, le=1024)] = 64

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
-from modelhost import Context, Done, EmbedRequest, Source, Vectors
+from modelhost import Context, Done, EmbedRequest, Log, Source, Vectors
 from modelhost_embedding import EmbeddingBackend, EmbeddingOptions
 
 settings.register_profile("steady", derandomize=True, deadline=None, max_examples=100)
@@ -101,11 +101,37 @@ def minilm():
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
+def tiny_folder(folder, config, *, pooling="mean", padding_side="right"):
+    """A whole model of any family with random weights, which reads characters; returns its folder."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoModel
+
+    torch.manual_seed(9)
+    model = AutoModel.from_config(config)
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.3)
+    model.save_pretrained(folder / "base")
+    gemma_tokenizer(padding_side=padding_side, model_max_length=128).save_pretrained(folder / "base")
+    modules = [Transformer(str(folder / "base")), Pooling(config.hidden_size, pooling_mode=pooling)]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder / "whole"))
+    return folder / "whole"
+
+
+@pytest.fixture(scope="session")
+def make_tiny():
+    return tiny_folder
+
+
 class Embedder:
     """A loaded backend, what it makes of texts, and what sentence-transformers itself makes of them."""
 
     def __init__(self, folder, **options):
-        self.backend = EmbeddingBackend(EmbeddingOptions(source=Source("model", path=folder), **options), threads=1)
+        self.logged = []
+        log = Log(lambda level, event, facts: self.logged.append(event))
+        self.backend = EmbeddingBackend(EmbeddingOptions(source=Source("model", path=folder), **options), threads=1, log=log)
         self.card = self.backend.load()
         self.model = self.backend.loaded
         self.engine = self.model._engine
