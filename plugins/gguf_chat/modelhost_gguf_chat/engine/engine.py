@@ -4,9 +4,7 @@ One thread owns the context. Others put jobs into an inbox, set flags, and read 
 """
 
 import contextlib
-import hashlib
 import queue
-import re
 import threading
 import time
 from collections.abc import Iterable
@@ -17,7 +15,6 @@ from typing import Any
 
 import llama_cpp
 from modelhost import BadInputError, ComputeThread, DeadlineError, Log, NotReadyError, OverloadedError
-from platformdirs import user_cache_path
 
 from modelhost_gguf_chat.engine.batch import Piece
 from modelhost_gguf_chat.engine.costs import Costs
@@ -25,14 +22,14 @@ from modelhost_gguf_chat.engine.decode import ABORTED, NO_ROOM, Decoder
 from modelhost_gguf_chat.engine.figures import Figures
 from modelhost_gguf_chat.engine.jobs import Batch, Job, deliver
 from modelhost_gguf_chat.engine.plan import Limits, Row, Share, plan
-from modelhost_gguf_chat.engine.prefix_files import PrefixFiles
+from modelhost_gguf_chat.engine.prefix_files import files_of
 from modelhost_gguf_chat.engine.prefixes import Prefixes
 from modelhost_gguf_chat.engine.sequences import Sequences
 from modelhost_gguf_chat.engine.size import EXACT_TOKENS, may_be_exact, shape_of
 from modelhost_gguf_chat.lifetime import UNLOADED, Lifetime
 from modelhost_gguf_chat.options import GgufChatOptions
 from modelhost_gguf_chat.tokens import Vocabulary
-from modelhost_gguf_chat.weights import fingerprint, listen, load_model, reason
+from modelhost_gguf_chat.weights import listen, load_model, reason
 
 LAG_SECONDS = 60.0
 """How long nobody may read an answer that could go on. Chosen: as long as the host's own `write_timeout` for clients at most."""
@@ -65,7 +62,7 @@ class Engine:
             self.vocabulary = Vocabulary(self._model)
             self.n_ctx, shape, self.parallel = shape_of(self._model, options, log)
             self._decoder = Decoder(self._model, options, shape, threads)
-            self._files = _files_of(model, weights, options, log)
+            self._files = files_of(model, weights, options, shape, log)
             prefixes = Prefixes(options.prefix_memory_mb * 2**20, self._files)
             self._sequences = Sequences(self._decoder, shape, self.parallel, prefixes)
             self.exact = self._is_exact(options)
@@ -430,19 +427,6 @@ class Engine:
         if self._model:
             llama_cpp.llama_model_free(self._model)
             self._model = None
-
-
-def _files_of(model: str, weights: Path, options: GgufChatOptions, log: Log) -> PrefixFiles | None:
-    """Return where beginnings of a model are kept; None where they are not."""
-    if not (model and options.prefix_disk_mb):
-        return None
-    name = re.sub(r"[^\w.-]", "_", model)[:64] + hashlib.sha256(model.encode()).hexdigest()[:8]
-    try:
-        revision = f"{fingerprint(weights)} {llama_cpp.__version__} {options.cache_type_k} {options.cache_type_v}"
-        return PrefixFiles(user_cache_path("modelhost") / "prefixes" / name, revision, options.prefix_disk_mb * 2**20)
-    except OSError as error:
-        log.warning("beginnings of conversations are not kept in files", error=str(error))
-        return None
 
 
 def _piece(job: Job, share: Share) -> Piece:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import struct
 import tempfile
@@ -15,8 +16,15 @@ from array import array
 from pathlib import Path
 from typing import NamedTuple
 
+import llama_cpp
+from modelhost import Log
+from platformdirs import user_cache_path
+
 from modelhost_gguf_chat.engine.cells import TOKENS, common
+from modelhost_gguf_chat.engine.decode import Shape
 from modelhost_gguf_chat.engine.prefixes import Prefix
+from modelhost_gguf_chat.options import GgufChatOptions
+from modelhost_gguf_chat.weights import fingerprint
 
 MAGIC = b"mhprefix1"
 KEY_BYTES = 32
@@ -25,6 +33,21 @@ DIGEST = 32
 HEAD = struct.Struct(f"<{len(MAGIC)}s{DIGEST}s{DIGEST}sI")
 """Magic, keyed hash of everything behind it, keyed hash of the salt, number of tokens; tokens and state follow."""
 SUFFIX = ".prefix"
+
+
+def files_of(model: str, weights: Path, options: GgufChatOptions, shape: Shape, log: Log) -> "PrefixFiles | None":
+    """Return where beginnings of a model are kept; None where they are not."""
+    if not (model and options.prefix_disk_mb):
+        return None
+    name = re.sub(r"[^\w.-]", "_", model)[:64] + hashlib.sha256(model.encode()).hexdigest()[:8]
+    try:
+        # A state names the types of the cache and how many parts it has, and cannot be read into another.
+        cache = f"{options.cache_type_k} {options.cache_type_v} {1 if shape.unified else shape.sequences}"
+        revision = f"{fingerprint(weights)} {llama_cpp.__version__} {cache}"
+        return PrefixFiles(user_cache_path("modelhost") / "prefixes" / name, revision, options.prefix_disk_mb * 2**20)
+    except OSError as error:
+        log.warning("beginnings of conversations are not kept in files", error=str(error))
+        return None
 
 
 class _Entry(NamedTuple):
