@@ -289,6 +289,7 @@ class Engine:
                 self._figures.prompt_tokens += share.size
             job.served = self._steps
             job.computed += share.size
+            job.failed = False
             self._sequences.extend(job, piece.tokens)
             if job.computed == job.prompt - 1:
                 self._sequences.keep(job)
@@ -384,6 +385,9 @@ class Engine:
                     self._compute([share])
             return
         job = chosen[0][0]
+        if not job.failed:  # once more, as what was wrong may be over
+            job.failed = True
+            return
         if code == NO_ROOM:
             self._fail(job, OverloadedError("the KV cache has no room for this request; try again in a moment"))
         else:

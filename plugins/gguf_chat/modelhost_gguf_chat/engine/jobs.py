@@ -73,6 +73,7 @@ class Job:
         "computed",
         "draft",
         "drafts",
+        "failed",
         "keeps_logits",
         "listener",
         "most",
@@ -118,6 +119,8 @@ class Job:
         self.arrived = 0
         self.served = 0
         self.produced = 0
+        self.failed = False
+        """Whether computing it alone has just failed."""
         self.computed = 0
         """Tokens that are in the cache."""
         self.sequence: int | None = None

@@ -12,11 +12,10 @@ from modelhost_gguf_chat.engine.jobs import Job
 from modelhost_gguf_chat.engine.prefixes import Prefix, Prefixes
 
 WORTH = 32
-"""Tokens in common from which on another's prompt is waited for, or a file is read. Chosen, because computing them takes longer
-than a step."""
+"""Tokens more than are in the context from which on a file is read. Chosen, because computing them takes longer."""
 SHARED = 8
-"""Tokens in common from which on a beginning is copied from another sequence. Chosen, because that takes as long as computing
-one."""
+"""Tokens in common from which on a beginning is copied from another sequence, or waited for while that is computed. Chosen:
+copying takes as long as computing one, and prompts are computed one after the other anyway."""
 COPY = 64
 """One token in so many of a sequence has to be of use, or else copying its state takes longer than computing them: 5 milliseconds
 a thousand tokens against some 3 each (SmolLM2 on two cores)."""
@@ -84,7 +83,7 @@ class Sequences:
     def worth_waiting(self, job: Job, other: Job) -> bool:
         """Whether another job's prompt, of which the rest is about to be computed, has much more in common than is there."""
         shared = min(common(other.tokens, job.tokens, 0), len(job.tokens) - 1, other.prompt)
-        return shared >= other.computed + WORTH and shared >= self._cells.match(job.caller, job.tokens).length + WORTH
+        return shared >= other.computed + SHARED and shared >= self._cells.match(job.caller, job.tokens).length + SHARED
 
     def kept(self, known: Callable[[str, "array[int]"], bool]) -> Iterator[Prefix]:
         """Yield what jobs have left and what left the context before, most recently used first, without what is known."""
