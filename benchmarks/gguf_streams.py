@@ -24,6 +24,7 @@ from modelhost.worker.describe import locate
 
 TOKENS = 64
 ROUNDS = 5
+"""Unless `--rounds` says otherwise; the first is not counted."""
 FILE_TYPES = {"Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0, "Q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0}
 STORY = "The old lighthouse keeper counted the ships that passed in the night and wrote each of them down in his book. "
 
@@ -126,13 +127,13 @@ def theirs(path: Path, threads: int, parallel: int, n_ctx: int, *more: str) -> I
         process.wait()
 
 
-def streams(path: Path, format_: str, threads: int, counts: list[int]) -> None:
+def streams(path: Path, format_: str, threads: int, counts: list[int], rounds: int) -> None:
     """Measure so many streams at once."""
     most = max(counts)
     with ours(path, threads, most, 1024) as us, theirs(path, threads, most, 1024) as them:
         for count in counts:
             values: dict[str, list[float]] = {"ours": [], "theirs": []}
-            for round_ in range(ROUNDS + 1):
+            for round_ in range(rounds + 1):
                 for name, host in (("ours", us), ("theirs", them)):
                     rate = asyncio.run(together(host.port, count, count * 1000 + round_))
                     if round_:
@@ -242,13 +243,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--streams", type=int, nargs="*", default=[2, 4, 8, 16])
     parser.add_argument("--format", nargs="*", default=["Q4_1", "Q4_0", "Q8_0"])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     wanted = parser.parse_args()
     for threads in wanted.threads:
         for name, measure in (("first", first_token), ("shared", shared), ("gap", gap), ("turn", turn)):
             if name in wanted.what:
                 measure(weights("Q4_1"), threads)
         for format_ in wanted.format if "streams" in wanted.what else ():
-            streams(weights(format_), format_, threads, wanted.streams)
+            streams(weights(format_), format_, threads, wanted.streams, wanted.rounds)
 
 
 if __name__ == "__main__":

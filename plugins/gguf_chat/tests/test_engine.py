@@ -53,7 +53,7 @@ def all_at_once(calls):
 def assert_sound(chat):
     """What the tree says of every sequence is what llama.cpp says."""
     sequences, memory = chat.engine._sequences, chat.engine._decoder._memory
-    for sequence in range(8):
+    for sequence in range(16 if sequences._unified else 8):
         last = llama_cpp.llama_memory_seq_pos_max(memory, sequence)
         held = sequences._cells.length(sequence) if sequence in sequences._cells else 0
         assert last + 1 == held
@@ -180,6 +180,16 @@ def test_a_reader_who_comes_back_gets_the_rest(load):
     assert text([*read, *stream]) == whole
 
 
+def test_those_whom_nobody_reads_keep_nobody_from_beginning(load):
+    chat = load(n_ctx=512, parallel=2)
+    whole = text(write(chat, "Once upon a time", 100))
+    request = GenerateRequest(prompt="Once upon a time", max_tokens=100, ignore_eos=True, temperature=0.0)
+    silent = [chat.backend.generate(request, Context(CallInfo(caller=f"{at}"))) for at in range(2)]
+    first = [next(stream) for stream in silent]
+    assert len(text(write(chat, PROMPTS[2]))) > 0
+    assert [text([one, *stream]) for one, stream in zip(first, silent, strict=True)] == [whole] * 2
+
+
 def test_a_long_prompt_lets_a_running_answer_go_on(split):
     running = split.backend.generate(GenerateRequest(prompt="Once", max_tokens=300, ignore_eos=True), Context())
     next(running)
@@ -295,7 +305,8 @@ def test_a_request_that_cannot_be_computed_fails_alone(split, monkeypatch):
     assert_sound(split)
 
 
-def test_a_model_that_computes_no_numbers_fails_the_answer_alone(split, monkeypatch):
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_that_computes_no_numbers_fails_the_answer_alone(split, monkeypatch, temperature):
     real, calls = type(split.engine._decoder).logits, iter(range(10**6))
 
     def broken(self, count):
@@ -306,8 +317,17 @@ def test_a_model_that_computes_no_numbers_fails_the_answer_alone(split, monkeypa
 
     monkeypatch.setattr(type(split.engine._decoder), "logits", broken)
     with pytest.raises(RuntimeError, match="no probabilities"):
-        write(split, "Once", 12, temperature=1.0)
+        write(split, "Once", 12, temperature=temperature)
     assert text(write(split, "Once", 4))
+
+
+def test_codes_that_follow_each_other_end_nothing(unified, monkeypatch):
+    real, codes = llama_cpp.llama_decode, iter([0, 0, -3, 1, 1, -3, 1, 0, -3, -1, 1, 1, -3])
+    monkeypatch.setattr(llama_cpp, "llama_decode", lambda context, batch: next(codes, 0) or real(context, batch))
+    all_at_once([lambda prompt=prompt: write(unified, prompt, 12, caller="codes") for prompt in PROMPTS[:4]])
+    monkeypatch.undo()
+    assert write(unified, "x", 3)[-1].usage.output_tokens == 3
+    assert_sound(unified)
 
 
 def test_unloading_under_load_tells_everybody(load):

@@ -223,16 +223,17 @@ class Engine:
         for job in [job for job in self._running if job.cancelled]:
             self._retire(job)
         self._waiting = [job for job in self._waiting if not job.cancelled]
-        for job in [job for job in self._running if job.listener.lag() > LAG_SECONDS]:
+        begun = [job for job in (*self._running, *self._waiting) if job.started]
+        for job in [job for job in begun if job.listener.lag() > LAG_SECONDS]:
             self._fail(job, DeadlineError(f"nobody has read this answer for {LAG_SECONDS:.0f} seconds"))
 
     def _admit(self) -> bool:
         """Give sequences to those who wait, callers in turn, as far as there is room; returns whether there was a change."""
         admitted = False
         for job in sorted(self._waiting, key=lambda job: (-job.priority, self._callers.get(job.caller, 0), job.arrived)):
-            if self._follows(job):
+            if self._follows(job) or (job.started and job.listener.lag()):
                 continue
-            if not self._sequences.place(job):
+            if not (self._sequences.place(job) or (self._suspend() and self._sequences.place(job))):
                 break
             admitted = True
             self._waiting.remove(job)
@@ -243,10 +244,24 @@ class Engine:
                 job.listener.begin(job.computed)
         return admitted
 
+    def _suspend(self) -> bool:
+        """Take the sequence of a job that nobody reads, which waits until somebody does; false where all are read."""
+        job = next((job for job in self._running if job.listener.lag()), None)
+        if job is None:
+            return False
+        self._retire(job)
+        job.computed = 0
+        self._waiting.append(job)
+        return True
+
     def _follows(self, job: Job) -> bool:
         """Whether a job is better off when it waits for another's prompt, whose beginning it has in common."""
         return any(
-            other.left > 1 and other.caller == job.caller and self._sequences.worth_waiting(job, other) for other in self._running
+            other.left > 1
+            and other.caller == job.caller
+            and not other.listener.lag()
+            and self._sequences.worth_waiting(job, other)
+            for other in self._running
         )
 
     def _row(self, job: Job) -> Row:
@@ -381,7 +396,7 @@ class Engine:
             return
         if len(chosen) > 1:
             for job, share in chosen:  # one of them is to blame, and the others must not pay for it
-                if job.computed + share.size <= len(job.tokens):
+                if job in self._running and job.computed + share.size - share.drafts <= len(job.tokens):
                     self._compute([share])
             return
         job = chosen[0][0]
@@ -402,6 +417,8 @@ class Engine:
         if job in self._running:
             self._running.remove(job)
             self._sequences.clear(job)
+        elif job in self._waiting:
+            self._waiting.remove(job)
         self._tell(job, error)
 
     def _tell(self, job: Job, error: BaseException) -> None:

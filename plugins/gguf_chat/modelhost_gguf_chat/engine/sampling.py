@@ -96,7 +96,10 @@ class Sampler:
     def sample(self, logits: NDArray[np.float32]) -> int:
         """Return the next token and count it; `logits` are changed on the way."""
         self._adjust(logits)
-        token = int(logits.argmax()) if self._sampling.temperature < GREEDY_BELOW else self._draw(logits)
+        peak = float(logits.max())
+        if not math.isfinite(peak):
+            raise RuntimeError("the model has computed no probabilities")
+        token = int(logits.argmax()) if self._sampling.temperature < GREEDY_BELOW else self._draw(logits, peak)
         if self._recent is not None:
             self._recent.append(token)
         if self._counts is not None:
@@ -116,10 +119,7 @@ class Sampler:
             times = np.fromiter(self._counts.values(), np.float32, len(self._counts))
             logits[counted] -= times * sampling.frequency_penalty + np.float32(sampling.presence_penalty)
 
-    def _draw(self, logits: NDArray[np.float32]) -> int:
-        peak = float(logits.max())
-        if not math.isfinite(peak):
-            raise RuntimeError("the model has computed no probabilities")
+    def _draw(self, logits: NDArray[np.float32], peak: float) -> int:
         sampling = self._sampling
         if not sampling.top_k and not sampling.min_p and sampling.top_p >= 1:
             return self._draw_of_all(logits - np.float32(peak))

@@ -22,7 +22,7 @@ CACHE_PART = 8
 models and the weights want room, too."""
 EXACT_TOKENS = 63
 """Tokens of a decode up to which ggml's CPU kernels compute each row as they compute it alone: from 64 on flash attention takes
-another way (measured with llama.cpp as of llama-cpp-python 0.3.36, tests/test_exact.py)."""
+another way (measured with llama.cpp as of llama-cpp-python 0.3.36, tests/test_engine.py)."""
 MOST_SEQUENCES = 256
 """Sequences of a context: `LLAMA_MAX_SEQ` of llama.cpp's src/llama-cparams.h."""
 BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32}
