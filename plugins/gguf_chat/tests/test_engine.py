@@ -321,6 +321,15 @@ def test_a_model_that_computes_no_numbers_fails_the_answer_alone(split, monkeypa
     assert text(write(split, "Once", 4))
 
 
+def test_a_fault_in_the_engine_itself_is_told_and_does_not_end_it(split, monkeypatch):
+    monkeypatch.setattr(engine_module, "plan", lambda *_: [][0])
+    with pytest.raises(IndexError):
+        write(split, "Once", 4)
+    monkeypatch.undo()
+    assert text(write(split, "Once", 4))
+    assert_sound(split)
+
+
 def test_codes_that_follow_each_other_end_nothing(unified, monkeypatch):
     real, codes = llama_cpp.llama_decode, iter([0, 0, -3, 1, 1, -3, 1, 0, -3, -1, 1, 1, -3])
     monkeypatch.setattr(llama_cpp, "llama_decode", lambda context, batch: next(codes, 0) or real(context, batch))

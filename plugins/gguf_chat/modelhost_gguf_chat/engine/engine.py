@@ -167,14 +167,23 @@ class Engine:
         try:
             idle = True
             while self._listen(wait=idle):
-                admitted = self._admit()
-                self._guess()
-                rows = [self._row(job) for job in self._running if not job.listener.lag()]
-                if rows:
-                    self._compute(plan(rows, self._costs, self._limits))
-                idle = not (rows or admitted)
+                try:
+                    idle = not self._step()
+                except Exception as error:  # a fault of ours: those who run are told, and who comes finds a sound engine
+                    self._log.error("a step failed", error=type(error).__name__)
+                    for job in [*self._running]:
+                        self._fail(job, error)
         finally:
             self._end()
+
+    def _step(self) -> bool:
+        """Compute a step, if there is anything to compute; returns whether anything was done."""
+        admitted = self._admit()
+        self._guess()
+        rows = [self._row(job) for job in self._running if not job.listener.lag()]
+        if rows:
+            self._compute(plan(rows, self._costs, self._limits))
+        return bool(rows) or admitted
 
     def _listen(self, *, wait: bool) -> bool:
         """Take what came in, after waiting for it if there is nothing to do; false when the engine is to end."""
@@ -189,7 +198,7 @@ class Engine:
         """Wait for whatever comes, and write beginnings to files meanwhile."""
         try:
             # Whoever is not read is looked at again when its time is over.
-            patience = LAG_SECONDS if self._running else IDLE_SECONDS if self._unsaved else None
+            patience = LAG_SECONDS if self._running or self._waiting else IDLE_SECONDS if self._unsaved else None
             self._take(self._inbox.get(timeout=patience))
         except queue.Empty:
             self._unsaved = False
