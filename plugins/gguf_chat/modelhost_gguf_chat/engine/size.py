@@ -17,7 +17,7 @@ memory."""
 MOST_PARALLEL = 8
 """Answers at once unless the options say otherwise. Chosen, because on a CPU 16 rows in a step give hardly more tokens a second
 than 8 do, and each answer comes half as fast (benchmarks/gguf_streams.py)."""
-CACHE_PART = 8
+CACHE_PART = 4
 """The KV cache takes at most one byte in so many of the machine's memory, unless the options ask for more. Chosen, because other
 models and the weights want room, too."""
 EXACT_TOKENS = 63
