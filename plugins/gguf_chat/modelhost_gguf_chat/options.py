@@ -19,7 +19,7 @@ class GgufChatOptions(Options):
     """Tokens that prompt and answer may take together. 0 means what the model was trained for, but 8192 at most (2048 for a text
     that becomes a vector), because the memory for them is taken at load."""
     parallel: Annotated[int, Meta(ge=1, le=128)] | None = None
-    """Answers computed at once; further requests wait. Without it 8, or as many as have room in a quarter of the memory."""
+    """Answers computed at once; further requests wait. Without it 4, or as many as have room in a quarter of the memory."""
     kv: Literal["split", "unified"] = "split"
     """How answers share the KV cache: `split` gives each its own `n_ctx` tokens; `unified` gives all of them together `n_ctx`
     tokens, and computes a beginning that several have in common without copying it."""

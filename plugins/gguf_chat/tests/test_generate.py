@@ -47,7 +47,7 @@ def test_the_card_says_what_is_honoured(chat, weights):
     assert chat.card.context_length == 1024
     assert chat.card.size_bytes == weights.stat().st_size
     assert chat.card.device == "cpu"
-    assert chat.card.concurrency == 8
+    assert chat.card.concurrency == 4
     assert not {"tools", "json_schema", "reasoning", "suffix"} & set(chat.card.features)
 
 
