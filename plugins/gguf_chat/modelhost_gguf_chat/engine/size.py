@@ -15,8 +15,8 @@ DEFAULT_MOST_CONTEXT = 8192
 """Tokens of the context unless the options say otherwise. Chosen, because the cache of a model's whole context may not fit into
 memory."""
 MOST_PARALLEL = 4
-"""Answers at once unless the options say otherwise. Chosen, because it is what llama-server and Ollama have by default; each one takes
-the memory of a context."""
+"""Answers at once unless the options say otherwise. Chosen, because it is what llama-server and Ollama have by default; each
+takes the memory of a context."""
 CACHE_PART = 4
 """The KV cache takes at most one byte in so many of the machine's memory, unless the options ask for more. Chosen, because other
 models and the weights want room, too."""
