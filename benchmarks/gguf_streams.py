@@ -158,7 +158,7 @@ def first_token(path: Path, threads: int) -> None:
                 stream = asyncio.run(ask(host.port, prompt(round_), TOKENS))
                 if round_:
                     firsts[name].append(stream.first)
-                    rates[name].append((len(stream.pieces) - 1) / (stream.pieces[-1] - stream.first))
+                    rates[name].append((TOKENS - 1) / (stream.pieces[-1] - stream.first))
         pairs = zip(rates["ours"], rates["theirs"], strict=True), zip(firsts["ours"], firsts["theirs"], strict=True)
         rate, first = (statistics.median(a / b for a, b in pair) for pair in pairs)
         tell(

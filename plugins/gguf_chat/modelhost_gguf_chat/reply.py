@@ -36,6 +36,8 @@ class Reply:
         self._wake = wake
         self._put = 0
         self._read = 0
+        self._sent = 0.0
+        """When something left last."""
         self._watched = False
         self._since = 0.0
         """When somebody was first seen not to read."""
@@ -64,6 +66,10 @@ class Reply:
         if self._on_cancel:  # the other choices are of no use any more
             self._on_cancel()
 
+    def sent_within(self, seconds: float) -> bool:
+        """Return whether something left so lately, and this is not the end."""
+        return not self._over and time.monotonic() - self._sent < seconds
+
     def lag(self) -> float:
         """Return for how many seconds nobody has read what is there."""
         self._watched = True  # from here on a reader wakes the engine, so look only now
@@ -83,6 +89,8 @@ class Reply:
         """Return what was added, to leave now."""
         unsent, self._unsent = self._unsent, []
         self._put += len(unsent)
+        if unsent:
+            self._sent = time.monotonic()
         return Batch(self.events, unsent, self._over, self._error)
 
     def end(self, choice: "Choice", reason: FinishReason, stop: str | None) -> None:
@@ -170,6 +178,10 @@ class Choice:
     def flushed(self) -> Batch:
         """Return what was said in this step."""
         return self._reply.flushed()
+
+    def sent_within(self, seconds: float) -> bool:
+        """Return whether something left so lately, and this is not the end."""
+        return self._reply.sent_within(seconds)
 
     def lag(self) -> float:
         """Return for how many seconds nobody has read what is there."""

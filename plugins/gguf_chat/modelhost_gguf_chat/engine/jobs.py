@@ -56,6 +56,9 @@ class Listener(Protocol):
     def flushed(self) -> Batch:
         """Return what was told since it was asked last: it leaves together with that of others."""
 
+    def sent_within(self, seconds: float) -> bool:
+        """Return whether something was told so lately, and there is no end to be told now."""
+
     def lag(self) -> float:
         """Return for how many seconds nobody has read what is there; 0.0 while somebody does.
 
