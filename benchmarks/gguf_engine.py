@@ -98,7 +98,9 @@ async def write_as_one(backend: GgufChatBackend, prompt: tuple[int, ...], tokens
 
 def drafts(format_: str, threads: int) -> None:
     """Measure tokens a second with drafts and without: of an answer that repeats its prompt, and of free text."""
-    copied = f"{STORY * 2}\nThe same again:\n{STORY * 2}\nThe same again:\n"
+    things = ("house", "tree", "river", "cloud", "stone", "horse", "bridge", "candle", "window", "garden", "ladder", "market")
+    text = " ".join(f"Item {number}: the {thing} is {len(thing)} letters long." for number, thing in enumerate(things))
+    copied = f"{text}\n\nThe same text again:\n{text}\n\nThe same text again:\n"
     with (
         loaded(format_, threads, n_ctx=2048, parallel=2) as with_,
         loaded(format_, threads, n_ctx=2048, parallel=2, speculation=False) as without,
@@ -178,7 +180,7 @@ def cancel(format_: str, threads: int) -> None:
             while not engine._running:
                 time.sleep(0.001)
             threading.Event().wait(0.05)
-            step = engine.measures()["step_milliseconds"]
+            step = engine._costs.of(engine._limits.tokens if round_ % 2 else 1)
             began = time.perf_counter()
             context.cancel()
             while engine._running:
